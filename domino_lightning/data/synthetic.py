@@ -1,0 +1,158 @@
+"""Chat pairs, synthetic or reference, as token batches for the coder's fine-tune."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from domino_lightning.data.batches import make_loader
+from domino_lightning.errors import UserError
+from domino_lightning.records import Record, read_jsonl
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Message = Mapping[str, str]
+
+
+class ChatBatch(NamedTuple):
+    """Right-padded conversations that end with the assistant's answer.
+
+    Attributes:
+        ids: (B, L) token ids.
+        lengths: (B,) tokens of each conversation.
+        answer_starts: (B,) position of the answer's first token.
+        valid: (B,) bool; False on rows that only pad a ragged rank.
+    """
+
+    ids: Tensor
+    lengths: Tensor
+    answer_starts: Tensor
+    valid: Tensor
+
+    def token_mask(self) -> Tensor:
+        """(B, L) bool: positions that hold a token, by length and never by id."""
+        return torch.arange(self.ids.shape[1], device=self.ids.device) < self.lengths[:, None]
+
+    def answer_mask(self) -> Tensor:
+        """(B, L) bool: the assistant's tokens of valid rows, its EOS included."""
+        positions = torch.arange(self.ids.shape[1], device=self.ids.device)
+        return self.token_mask() & (positions >= self.answer_starts[:, None]) & self.valid[:, None]
+
+
+def encode_prompt(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Token ids of a conversation up to where the assistant is to speak.
+
+    Raises:
+        UserError: the tokenizer has no chat template.
+    """
+    if not tokenizer.chat_template:
+        raise UserError(
+            f"backbone '{tokenizer.name_or_path}': its tokenizer has no chat template. Use an instruct model."
+        )
+    text = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+    return list(tokenizer(text, add_special_tokens=False).input_ids)
+
+
+def encode_pair(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], int]:
+    """Token ids of a conversation with its answer and one EOS, and where the answer starts."""
+    prompt = encode_prompt(messages[:-1], tokenizer)
+    answer = tokenizer(messages[-1]["content"], add_special_tokens=False).input_ids
+    return [*prompt, *answer, tokenizer.eos_token_id], len(prompt)
+
+
+def collate_pairs(items: list[tuple[list[int], int] | None]) -> ChatBatch:
+    """Right-pad a batch; None becomes a row of one token that is not valid."""
+    filled = [item or ([0], 0) for item in items]
+    return ChatBatch(
+        ids=pad_sequence([torch.tensor(ids) for ids, _ in filled], batch_first=True),
+        lengths=torch.tensor([len(ids) for ids, _ in filled]),
+        answer_starts=torch.tensor([start for _, start in filled]),
+        valid=torch.tensor([item is not None for item in items]),
+    )
+
+
+class SyntheticDataModule(LightningDataModule):
+    """Chat pairs, tokenised and batched.
+
+    Args:
+        pairs: JSON Lines files with `messages`, the last of them the assistant's.
+        heldout: the same, for validation.
+        tokenizer: backbone spec; its chat template is used.
+        batch_size: pairs of a rank's batch.
+        max_length: tokens of a conversation; longer ones are an error.
+        seed: of the batch order.
+        num_workers: loader processes.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[str | Path],
+        heldout: str | Path,
+        tokenizer: str,
+        batch_size: int = 8,
+        max_length: int = 512,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise UserError(f"finetune.data.batch_size: {batch_size} must be 1 or more.")
+        self.pair_paths, self.heldout_path = [Path(path) for path in pairs], Path(heldout)
+        self.tokenizer_spec = tokenizer
+        self.batch_size, self.max_length = batch_size, max_length
+        self.seed, self.num_workers = seed, num_workers
+        self.encoded: dict[str, list[tuple[list[int], int]]] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and tokenise.
+
+        Raises:
+            UserError: no pairs, a bad line, or a conversation that is too long.
+        """
+        if self.encoded:
+            return
+        from domino_lightning.backbone import load_tokenizer
+
+        tokenizer = load_tokenizer(self.tokenizer_spec)
+        train = [pair for path in self.pair_paths for pair in self._encode(path, tokenizer)]
+        if not train:
+            raise UserError(
+                f"{', '.join(map(str, self.pair_paths))}: no chat pairs to train on. See the funnel of curate and "
+                "answer for what removed them, and raise synthesize.stop.candidates or tune longer."
+            )
+        self.encoded = {"train": train, "heldout": self._encode(self.heldout_path, tokenizer)}
+
+    def _encode(self, path: Path, tokenizer: PreTrainedTokenizerBase) -> list[tuple[list[int], int]]:
+        encoded = []
+        rows: list[Record] = read_jsonl(path, required=("messages",))
+        for row in rows:
+            ids, start = encode_pair(row["messages"], tokenizer)
+            if len(ids) > self.max_length:
+                raise UserError(
+                    f"{path}: pair '{row.get('source_id')}' has {len(ids)} tokens, more than "
+                    f"finetune.data.max_length {self.max_length}. Raise it, or leave the row out."
+                )
+            encoded.append((ids, start))
+        return encoded
+
+    def train_dataloader(self) -> Any:
+        """Shuffled pairs of this rank."""
+        return self._loader("train", train=True)
+
+    def val_dataloader(self) -> Any:
+        """Held-out pairs of this rank, in file order."""
+        return self._loader("heldout", train=False)
+
+    def _loader(self, split: str, train: bool) -> Any:
+        items = self.encoded[split]
+        return make_loader(
+            items, range(len(items)), collate_pairs, self.batch_size, self.seed, self.trainer,
+            self.num_workers, train,
+        )  # fmt: skip

@@ -1,0 +1,14 @@
+"""The two ways a command ends badly: the input was wrong, or a stage failed."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Bad input. The message names the file, line, field or flag, the value and the remedy.
+
+    The command line prints the message alone and exits with 2; nothing half-written is left behind.
+    """
+
+
+class StageFailed(Exception):
+    """A stage that started could not finish. The message names the stage and its last error; exit code 1."""

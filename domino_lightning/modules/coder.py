@@ -1,0 +1,140 @@
+"""Fine-tune the coder on chat pairs: loss and LM head on the assistant's tokens only."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from domino_lightning.data.synthetic import ChatBatch
+from domino_lightning.modules.training import check_finite, warmup_then_linear
+from domino_lightning.nn.prompted_nll import chunked_nll
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685) as PEFT implements it."""
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    target_modules: str | list[str] = "all-linear"
+
+
+class CoderModule(LightningModule):
+    """A causal LM trained on the answers of chat pairs, through LoRA or in full.
+
+    Logged: `finetune/train/loss` and `finetune/heldout/nll`, in nats per assistant token.
+
+    Args:
+        backbone: backbone spec.
+        learning_rate: AdamW's.
+        warmup_steps: linear warm-up, then linear decay to 0 at the last step.
+        lora: adapter settings; None trains all weights.
+        seed: of the adapter's initial weights and dropout.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        learning_rate: float = 5e-4,
+        warmup_steps: int = 0,
+        lora: Lora | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.backbone_spec = backbone
+        self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
+        self.lora, self.seed = lora, seed
+        self.heldout_nll = MeanMetric()
+        self.strict_loading = False
+
+    def setup(self, stage: str) -> None:
+        """Load the backbone and wrap it."""
+        if hasattr(self, "model"):
+            return
+        from domino_lightning.backbone import load_backbone
+
+        self.attach(load_backbone(self.backbone_spec))
+
+    def attach(self, backbone: PreTrainedModel) -> None:
+        """Take a backbone to train, adding the adapter if there is one."""
+        self.model: Any = backbone
+        if self.lora is not None:
+            from peft import LoraConfig, get_peft_model
+
+            settings = asdict(self.lora)
+            config = LoraConfig(
+                r=settings["rank"],
+                lora_alpha=settings["alpha"],
+                lora_dropout=settings["dropout"],
+                target_modules=settings["target_modules"],
+                task_type="CAUSAL_LM",
+            )
+            with torch.random.fork_rng(devices=[]):  # PEFT draws from the global generator
+                torch.manual_seed(self.seed)
+                self.model = get_peft_model(backbone, config)
+        frozen = {name for name, p in self.named_parameters() if not p.requires_grad}
+        buffers = {name for name, _ in self.named_buffers()}
+        torch.nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, frozen | buffers)
+
+    def answer_nll(self, batch: ChatBatch) -> Tensor:
+        """(T,) NLL of the T assistant tokens of a batch, in nats."""
+        causal = self.model.get_base_model() if self.lora is not None else self.model
+        attention = batch.token_mask()
+        hidden = causal.base_model(
+            input_ids=batch.ids, attention_mask=attention.long(), use_cache=False
+        ).last_hidden_state
+        scored = batch.answer_mask()
+        # The hidden state before a token predicts it.
+        before = F.pad(scored[:, 1:], (0, 1))
+        return chunked_nll(causal, hidden[before], batch.ids[scored])
+
+    def training_step(self, batch: ChatBatch, batch_idx: int) -> Tensor:
+        """Mean NLL over the assistant's tokens of the batch."""
+        nll = self.answer_nll(batch)
+        loss = nll.sum() / max(1, len(nll))
+        check_finite("finetune", self.global_step, {"loss": loss})
+        self.log("finetune/train/loss", loss.detach(), sync_dist=True)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last validation."""
+        self.heldout_nll.reset()
+
+    def validation_step(self, batch: ChatBatch, batch_idx: int) -> None:
+        """NLL of held-out answers."""
+        self.heldout_nll.update(self.answer_nll(batch))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the mean over held-out answer tokens."""
+        self.log("finetune/heldout/nll", self.heldout_nll.compute())
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over what is trainable."""
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=0.0)
+        schedule = warmup_then_linear(self.warmup_steps, int(self.trainer.estimated_stepping_batches))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, schedule), "interval": "step"},
+        }
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Trainable weights only."""
+        state = super().state_dict(*args, **kwargs)
+        trainable = {name for name, p in self.named_parameters() if p.requires_grad}
+        return {name: value for name, value in state.items() if name in trainable}
+
+    def save_pretrained(self, directory: Path) -> None:
+        """Write the adapter, or the whole model, in the usual format."""
+        self.model.save_pretrained(str(directory))

@@ -1,0 +1,134 @@
+"""JSON Lines and JSON files: read with errors that name file, line and field, written atomically."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from domino_lightning.errors import UserError
+
+Record = dict[str, Any]
+
+log = logging.getLogger(__name__)
+
+
+def read_jsonl(path: str | Path, required: Sequence[str] = (), skip_bad_lines: bool = False) -> list[Record]:
+    """All objects of a JSON Lines file (UTF-8, one object a line, blank lines ignored).
+
+    Args:
+        path: the file.
+        required: fields that every row must have.
+        skip_bad_lines: count and report bad lines instead of stopping at the first.
+
+    Raises:
+        UserError: a missing file, or the first bad line, named by file, line and field.
+    """
+    rows: list[Record] = []
+    skipped: list[str] = []
+    for number, line in _lines(path):
+        try:
+            rows.append(_parse_line(path, number, line, required))
+        except UserError as error:
+            if not skip_bad_lines:
+                raise UserError(f"{error} Fix the line, or pass --skip-bad-lines to leave it out.") from None
+            skipped.append(str(error))
+    if skipped:
+        log.warning("%s: left out %d bad lines; the first: %s", path, len(skipped), skipped[0])
+    return rows
+
+
+def _lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, line
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file.") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a directory, not a JSON Lines file.") from None
+
+
+def _parse_line(path: str | Path, number: int, line: bytes, required: Sequence[str]) -> Record:
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}, line {number}: not UTF-8 ({error.reason} at byte {error.start}).") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {number}: not JSON ({error.msg} at column {error.colno}).") from None
+    if not isinstance(row, dict):
+        raise UserError(f"{path}, line {number}: a {type(row).__name__}, where an object is expected.")
+    for field in required:
+        if field not in row:
+            raise UserError(f"{path}, line {number}: field '{field}' is missing.")
+    return row
+
+
+def write_jsonl(path: str | Path, rows: Iterable[Record]) -> None:
+    """Write rows as JSON Lines, atomically: the file is either the old one or complete."""
+    with _atomic(path) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: the file is missing or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not JSON ({error}).") from None
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write an indented JSON file, atomically."""
+    with _atomic(path) as file:
+        file.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+class _atomic:
+    """A text file under a temporary name, moved over the target after fsync when the block succeeds."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.target = Path(path)
+        self.temporary = self.target.with_name(f".{self.target.name}.{os.getpid()}.tmp")
+
+    def __enter__(self) -> Any:
+        self.file = open(self.temporary, "w", encoding="utf-8")
+        return self.file
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.file.flush()
+            os.fsync(self.file.fileno())
+        self.file.close()
+        if kind is None:
+            os.replace(self.temporary, self.target)
+        else:
+            self.temporary.unlink(missing_ok=True)
+
+
+def canonical_json(value: Any) -> str:
+    """The one text of a JSON value: sorted keys, no spaces; what fingerprints hash."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def sha256_file(path: str | Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_text(text: str) -> str:
+    """Hex sha256 of a text's UTF-8 bytes (lone surrogates kept as they are)."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

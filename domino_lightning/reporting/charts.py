@@ -1,0 +1,172 @@
+"""Charts as inline SVG that take their colours from the page: text from `currentColor`, series from CSS variables."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# matplotlib knows no CSS: it draws in these colours, which are replaced in the text of the SVG.
+_INK, _GRID, _PAPER = "#010203", "#040506", "#070809"
+_SERIES = ("#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04", "#0a0b05", "#0a0b06")
+_CSS = {_INK: "currentColor", _GRID: "var(--rule)", _PAPER: "var(--paper)"} | {
+    colour: f"var(--s{index})" for index, colour in enumerate(_SERIES)
+}
+_DPI = 72  # one SVG unit is one CSS pixel
+_MAX_POINTS = 500
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: (step, value) points, colour number `series` (modulo 6), dashed or not, dots on points or not."""
+
+    label: str
+    points: Sequence[tuple[int, float]]
+    series: int = 0
+    dashed: bool = False
+    dots: bool = False
+
+
+@dataclass(frozen=True)
+class Interval:
+    """One arm: a share in [0, 1], its interval where there is one, drawn hollow or filled."""
+
+    label: str
+    value: float
+    low: float | None
+    high: float | None
+    hollow: bool = False
+
+
+def curves(lines: Sequence[Line], y_label: str, title: str, mark: tuple[int, float] | None = None) -> str:
+    """An SVG of curves over optimiser steps, 400 by 250 pixels; empty where no value is finite.
+
+    Args:
+        lines: what to draw; a line of more than 500 points is thinned to 500, its ends kept.
+        y_label: name and unit of the y axis.
+        title: the text alternative for readers who do not see the chart.
+        mark: a point to ring.
+    """
+    drawn = [(line, _finite(line.points)) for line in lines]
+    if not any(points for _, points in drawn):
+        return ""
+    figure, axes = _figure(400, 250, 11, left=56, right=12, top=10, bottom=42)
+    for line, points in drawn:
+        axes.plot(
+            [step for step, _ in points],
+            [value for _, value in points],
+            color=_SERIES[line.series % len(_SERIES)],
+            linestyle=(0, (4, 2.5)) if line.dashed else "solid",
+            linewidth=1.6,
+            marker="o" if line.dots or len(points) == 1 else None,
+            markersize=3.6,
+        )
+    if mark is not None:
+        axes.plot(*mark, marker="o", markersize=9, markerfacecolor="none", markeredgecolor=_INK, markeredgewidth=1.2)
+    axes.set_xlabel("optimiser step")
+    axes.set_ylabel(y_label)
+    axes.grid(axis="y", color=_GRID, linewidth=0.8)
+    axes.locator_params(axis="y", nbins=5)
+    axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+    return _svg(figure, title)
+
+
+def intervals(rows: Sequence[Interval], width: int, title: str) -> str:
+    """An SVG with a dot and a whisker for every arm; labels stand above the whiskers below 560 pixels of width."""
+    if not rows:
+        return ""
+    narrow = width < 560
+    row_height, longest = (48 if narrow else 34), max(len(_short(row.label)) for row in rows)
+    left = 14 if narrow else min(330, 24 + 7.4 * longest)
+    height = 54 + row_height * len(rows)
+    figure, axes = _figure(width, height, 13, left=left, right=20, top=8, bottom=46)
+    for index, row in enumerate(rows):
+        y = len(rows) - 1 - index
+        if row.low is not None and row.high is not None:
+            axes.plot([100 * row.low, 100 * row.high], [y, y], color=_SERIES[0], linewidth=2, solid_capstyle="butt")
+            for end in (row.low, row.high):
+                axes.plot([100 * end] * 2, [y - 0.1, y + 0.1], color=_SERIES[0], linewidth=2)
+        fill = _PAPER if row.hollow else _SERIES[0]
+        axes.plot(100 * row.value, y, "o", ms=8, mfc=fill, mec=_SERIES[0], mew=1.8, clip_on=False, zorder=5)
+        if narrow:
+            axes.text(0, y + 0.27, _short(row.label), parse_math=False, color=_INK, size=13, va="bottom")
+    top = max(value for row in rows for value in (row.value, row.high or 0.0))
+    axes.set_xlim(0, min(100.0, max(5.0, 115 * top)))
+    axes.set_ylim(-0.55, len(rows) - (0.25 if narrow else 0.45))
+    axes.set_yticks([] if narrow else range(len(rows)))
+    if not narrow:
+        for text in axes.set_yticklabels([_short(row.label) for row in reversed(rows)]):
+            text.set_parse_math(False)
+    axes.tick_params(axis="y", length=0, pad=10)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("pass@1, %")
+    axes.grid(axis="x", color=_GRID, linewidth=0.8)
+    return _svg(figure, title)
+
+
+def _short(label: str, limit: int = 44) -> str:
+    return label if len(label) <= limit else label[: limit - 1] + "…"
+
+
+def _finite(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    kept = [point for point in points if math.isfinite(point[1])]
+    if len(kept) <= _MAX_POINTS:
+        return kept
+    return [kept[round(place * (len(kept) - 1) / (_MAX_POINTS - 1))] for place in range(_MAX_POINTS)]
+
+
+def _figure(
+    width: float, height: float, size: float, *, left: float, right: float, top: float, bottom: float
+) -> tuple[Figure, Axes]:
+    """A figure with margins and a text size in pixels, without pyplot's global state."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
+    box = (left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height)
+    axes = figure.add_axes(box)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(_GRID)
+    axes.tick_params(labelcolor=_INK, labelsize=size, length=3, color=_GRID)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set_color(_INK)
+        axis.label.set_size(size)
+    return figure, axes
+
+
+def _svg(figure: Figure, title: str) -> str:
+    import matplotlib
+
+    settings: dict[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": title}
+    buffer = io.StringIO()
+    with matplotlib.rc_context(settings):
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    return _for_page(buffer.getvalue(), title)
+
+
+def _for_page(svg: str, title: str) -> str:
+    """The drawing alone: no XML prologue, namespaces, fonts of its own or names that a second chart would repeat."""
+    width, height = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0]
+    body = svg[svg.index(">", svg.index("<svg")) + 1 :]
+    body = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
+    body = re.sub(r'<g id="[^"]*"', "<g", body).replace("xlink:href", "href")
+    body = re.sub(r"font: ([^;\"]*?)([\d.]+px) [^;\"]*", r"font-size: \2", body)
+    body = re.sub(r"font-family: [^;\"]*;?", "", body)
+    for colour, replacement in _CSS.items():
+        body = body.replace(colour, replacement)
+    opening = (
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'aria-label="{escape(title, quote=True)}" class="chart">'
+    )
+    return opening + re.sub(r"\n\s*", "\n", body).strip()

@@ -1,0 +1,276 @@
+"""What a trial left on disk, read into small dataclasses. Nothing here draws, and nothing here loads a model."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from domino_lightning.errors import UserError
+from domino_lightning.records import read_json
+
+STAGES = ("prepare", "tune", "synthesize", "curate", "answer", "finetune", "evaluate")
+
+
+class Metric(NamedTuple):
+    """One row of a stage's `metrics.csv`."""
+
+    step: int
+    key: str
+    value: float
+
+
+@dataclass(frozen=True)
+class StageDir:
+    """One stage of a trial: where it is in the store and what its manifest says.
+
+    `state` is "finished" (has a manifest), "unfinished" (a directory without one), "unreadable" (a manifest
+    that is not a JSON object) or "not run".
+    """
+
+    name: str
+    fingerprint: str
+    path: Path
+    state: str
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a directory to read from, finished or not."""
+        return self.state != "not run"
+
+    @property
+    def wall_s(self) -> float | None:
+        """Seconds the stage took, where its manifest says."""
+        return number(self.manifest.get("wall_s"))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial: a point of a sweep, or the only one of an experiment. `stages` has every name of STAGES."""
+
+    path: Path
+    experiment: str
+    name: str
+    overrides: tuple[str, ...]
+    status: str
+    started_at: str
+    error: str
+    stages: dict[str, StageDir]
+    config: dict[str, Any]
+    config_text: str
+
+    @property
+    def root(self) -> Path:
+        """The store that holds the trial (`<root>/runs/<experiment>/<trial>`)."""
+        return self.path.parent.parent.parent
+
+    @property
+    def source(self) -> str:
+        """What the coder was fine-tuned on: none, reference, synthetic or both; empty where nothing says."""
+        coder = read_optional(self.stages["finetune"], "coder.json") or {}
+        section = self.config.get("finetune")
+        configured = section.get("source") if isinstance(section, dict) else None
+        return str(coder.get("source") or configured or "")
+
+    @property
+    def seed(self) -> str:
+        """The experiment's seed as text; empty where the configuration has none."""
+        return str(self.config.get("seed", ""))
+
+
+@dataclass(frozen=True)
+class Score:
+    """pass@1 as shares in [0, 1] with its 95% interval, and what it was counted on."""
+
+    value: float
+    low: float | None
+    high: float | None
+    problems: int | None
+    groups: int | None
+    samples: int | None
+    others: dict[str, float]
+
+
+def number(value: Any) -> float | None:
+    """A finite float from a JSON value; None for anything else (bool, text, NaN)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def whole(value: Any) -> int | None:
+    """An int from a JSON value; None where there is no finite number."""
+    found = number(value)
+    return None if found is None else int(found)
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """A sort key that puts trial-2 before trial-10."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
+
+
+def find_trials(paths: Sequence[Path]) -> list[Path]:
+    """Trial directories below the given paths, in the order given, each once.
+
+    Args:
+        paths: trial directories, experiment directories (`runs/<experiment>`), `runs` directories or store roots.
+
+    Raises:
+        UserError: no paths, a path that does not exist, or one that holds no trial.
+    """
+    if not paths:
+        raise UserError("report: no path given. Pass a trial, runs/<experiment> or the store's root.")
+    found: dict[Path, Path] = {}
+    for path in map(Path, paths):
+        if not path.is_dir():
+            raise UserError(f"{path}: no such directory. Pass a trial, runs/<experiment> or the store's root.")
+        trials = _trials_below(path)
+        if not trials:
+            raise UserError(
+                f"{path}: no trial here (no trial.json in it, in its children or under runs/). "
+                "Pass a trial, runs/<experiment> or the store's root, or run an experiment first."
+            )
+        for trial in trials:
+            found.setdefault(trial.resolve(), trial)
+    return list(found.values())
+
+
+def _trials_below(path: Path) -> list[Path]:
+    if (path / "trial.json").is_file():
+        return [path]
+    for pattern in ("*/trial.json", "runs/*/*/trial.json", "*/*/trial.json"):
+        trials = [file.parent for file in path.glob(pattern)]
+        if trials:
+            return sorted(trials, key=lambda trial: natural(trial.relative_to(path).as_posix()))
+    return []
+
+
+def read_trial(path: Path) -> Trial:
+    """A trial as it is on disk. Unreadable files make a trial with status "unreadable", never an exception."""
+    path = Path(path).absolute()
+    info, error = _read_object(path / "trial.json")
+    config, config_text, config_error = _read_config(path / "config.yaml")
+    known = info.get("stages")
+    fingerprints = known if isinstance(known, dict) else {}
+    root = path.parent.parent.parent
+    overrides = info.get("overrides")
+    problems = [str(text) for text in (error, info.get("error"), config_error) if text]
+    return Trial(
+        path=path,
+        experiment=str(info.get("experiment") or path.parent.name),
+        name=str(info.get("trial") or path.name),
+        overrides=tuple(map(str, overrides)) if isinstance(overrides, list) else (),
+        status="unreadable" if error else str(info.get("status") or "unknown"),
+        started_at=str(info.get("started_at") or ""),
+        error="\n".join(problems),
+        stages={name: _read_stage(path, root, name, str(fingerprints.get(name) or "")) for name in STAGES},
+        config=config,
+        config_text=config_text,
+    )
+
+
+def _read_object(path: Path) -> tuple[dict[str, Any], str]:
+    try:
+        value = read_json(path)
+    except (UserError, OSError) as error:
+        return {}, str(error)
+    return (value, "") if isinstance(value, dict) else ({}, f"{path}: not a JSON object.")
+
+
+def _read_config(path: Path) -> tuple[dict[str, Any], str, str]:
+    import yaml
+
+    if not path.is_file():
+        return {}, "", ""
+    try:
+        text = path.read_text(encoding="utf-8")
+        value = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        return {}, "", f"{path}: cannot be read ({error})."
+    except yaml.YAMLError as error:
+        return {}, text, f"{path}: not YAML ({error})."
+    return (value if isinstance(value, dict) else {}), text, ""
+
+
+def _read_stage(trial: Path, root: Path, name: str, fingerprint: str) -> StageDir:
+    """The store's directory comes first: a link may be stale or lost where the trial was copied."""
+    stored, link = root / "stages" / name / fingerprint, trial / name
+    if fingerprint and stored.is_dir():
+        path = stored
+    elif link.is_dir():
+        path = link.resolve()
+        fingerprint = fingerprint or path.name
+    else:
+        return StageDir(name, fingerprint, stored if fingerprint else link, "not run")
+    if not (path / "manifest.json").is_file():
+        return StageDir(name, fingerprint, path, "unfinished")
+    manifest, error = _read_object(path / "manifest.json")
+    return StageDir(name, fingerprint, path, "unreadable" if error else "finished", manifest)
+
+
+def read_optional(stage: StageDir, name: str) -> dict[str, Any] | None:
+    """A JSON object of a stage; None where the stage or the file is missing or cannot be read."""
+    path = stage.path / name
+    if not stage.exists or not path.is_file():
+        return None
+    value, error = _read_object(path)
+    return None if error else value
+
+
+def read_metrics(stage_dir: Path) -> list[Metric]:
+    """The rows of a stage's `metrics.csv`, by step; of a repeated (step, key) the last row, written on resuming.
+
+    A broken last line is left out: a killed process may leave one. No file is no rows.
+
+    Raises:
+        UserError: a broken line elsewhere, or columns other than step,key,value.
+    """
+    path = Path(stage_dir) / "metrics.csv"
+    if not path.is_file():
+        return []
+    rows: dict[tuple[int, str], float] = {}
+    broken: tuple[int, list[str]] | None = None
+    with open(path, encoding="utf-8", errors="replace", newline="") as file:
+        reader = csv.reader(file)
+        header = next(reader, [])
+        if header[:3] != ["step", "key", "value"]:
+            raise UserError(f"{path}, line 1: columns {','.join(header)}, where step,key,value is expected.")
+        for row in reader:
+            if broken is not None:
+                raise UserError(f"{path}, line {broken[0]}: not step,key,value: {','.join(broken[1])!r}.")
+            try:
+                step, key, value = row[:3]
+                rows[int(float(step)), key] = float(value)
+            except (ValueError, OverflowError):
+                broken = (reader.line_num, row) if row else None
+    return sorted((Metric(step, key, value) for (step, key), value in rows.items()), key=lambda row: row.step)
+
+
+def series(metrics: Iterable[Metric], key: str) -> list[tuple[int, float]]:
+    """(step, value) of one key, by step."""
+    return [(row.step, row.value) for row in metrics if row.key == key]
+
+
+def best_heldout(metrics: Iterable[Metric], key: str = "tune/heldout/nll") -> tuple[int, float] | None:
+    """(step, nats/token) of the lowest finite held-out NLL; the earliest of equals."""
+    finite = [(step, value) for step, value in series(metrics, key) if math.isfinite(value)]
+    return min(finite, key=lambda point: point[1], default=None)
+
+
+def read_score(stage: StageDir, split: str = "test") -> Score | None:
+    """pass@1 of an `evaluate` stage; None where it has none."""
+    metrics = read_optional(stage, "metrics.json") or {}
+    prefix = f"evaluate/{split}/"
+    values = {key.removeprefix(prefix): number(value) for key, value in metrics.items() if key.startswith(prefix)}
+    value = values.pop("pass@1", None)
+    if value is None:
+        return None
+    low, high = values.pop("pass@1_low", None), values.pop("pass@1_high", None)
+    counts = [whole(values.pop(name, None)) for name in ("problems", "groups", "samples")]
+    others = {name: found for name, found in values.items() if found is not None}
+    return Score(value, low, high, counts[0], counts[1], counts[2], others)

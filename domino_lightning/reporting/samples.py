@@ -1,0 +1,234 @@
+"""Which rows a report shows, and how close a synthetic function is to the references. Every choice is fixed."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any, TypeVar
+
+from domino_lightning.records import Record
+
+Row = TypeVar("Row")
+
+# Close to Python's own tokens, and defined for code that does not parse.
+_TOKEN = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'|#[^\n]*|[^\W\d]\w*|\d+(?:\.\d+)?|\S")
+_PREFILTER = 25
+_CLIP = 3000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A synthetic row beside its nearest reference; `similarity` is in [0, 1]."""
+
+    id: str
+    code: str
+    call: str
+    output: str | None
+    nearest_id: str
+    nearest_code: str
+    similarity: float | None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A row that a stage left out, and why."""
+
+    id: str
+    stage: str
+    code: str
+    call: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """A test problem, what the coder wrote first, and the verdict on it."""
+
+    id: str
+    code: str
+    call: str
+    expected: str
+    completion: str
+    passed: bool
+    status: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """How many of the accepted functions are not among the references, exactly."""
+
+    new: int
+    functions: int
+    rows: int
+
+
+def spread(rows: Sequence[Row], count: int) -> list[Row]:
+    """At most `count` rows, the first and the last among them, evenly spaced."""
+    if len(rows) <= count:
+        return list(rows)
+    if count <= 1:
+        return list(rows[:count])
+    return [rows[round(position * (len(rows) - 1) / (count - 1))] for position in range(count)]
+
+
+def clip(value: Any, limit: int = _CLIP) -> str:
+    """Text for a page, cut at `limit` characters with a note of what was left out."""
+    text = value if isinstance(value, str) else "" if value is None else str(value)
+    return text if len(text) <= limit else f"{text[:limit]}\n… {len(text) - limit} more characters"
+
+
+def code_of(row: Record) -> str:
+    """The program of a record, or the text it was read from."""
+    return str(row.get("code") or row.get("prompt") or row.get("text") or "")
+
+
+def call_of(row: Record) -> str:
+    """`f(1, 2)` for a codeexec record, empty for others."""
+    return f"{row['entry_point']}({row['input']})" if row.get("entry_point") and "input" in row else ""
+
+
+def tokens(code: str) -> list[str]:
+    """The tokens of a Python text without its comments and layout."""
+    return [token for token in _TOKEN.findall(code) if not token.startswith("#")]
+
+
+def similarity(left: Sequence[str], right: Sequence[str]) -> float:
+    """2·M/T of difflib over two token lists (M matched tokens, T tokens of both), in [0, 1]."""
+    return SequenceMatcher(None, left, right, autojunk=False).ratio()
+
+
+class References:
+    """The distinct reference texts, ready to be searched for the nearest one."""
+
+    def __init__(self, rows: Sequence[Record]) -> None:
+        distinct = {code_of(row): str(row.get("id", "")) for row in reversed(rows)}
+        self.entries = [(row_id, code, tokens(code)) for code, row_id in distinct.items() if code]
+        self.bags = [Counter(entry[2]) for entry in self.entries]
+
+    def nearest(self, code: str) -> tuple[str, str, float] | None:
+        """(id, code, similarity) of the most similar reference; the first by id of equals.
+
+        The exact comparison is made on the 25 references with the largest Jaccard index of token counts.
+        """
+        words = tokens(code)
+        bag = Counter(words)
+        ranked = sorted(range(len(self.entries)), key=lambda index: -_jaccard(bag, self.bags[index]))
+        scored = [(similarity(words, self.entries[index][2]), self.entries[index]) for index in ranked[:_PREFILTER]]
+        if not scored:
+            return None
+        best, entry = min(scored, key=lambda pair: (-pair[0], pair[1][0]))
+        return entry[0], entry[1], best
+
+
+def _jaccard(left: Counter[str], right: Counter[str]) -> float:
+    union = (left | right).total()
+    return (left & right).total() / union if union else 0.0
+
+
+def normal_form(row: Record) -> str:
+    """The syntax tree of a record's code as text: comments, layout and the function's own name do not count.
+
+    Code that does not parse is its own text without surrounding space.
+    """
+    code, name = code_of(row), row.get("entry_point")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # generated code is full of invalid escapes
+            tree = ast.parse(code)
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == name:
+                node.name = "f"
+            elif isinstance(node, ast.Name) and node.id == name:
+                node.id = "f"
+        return ast.dump(tree)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return code.strip()
+
+
+def novelty(accepted: Sequence[Record], references: Sequence[Record]) -> Novelty:
+    """Counts distinct functions of `accepted`, and those of them that no reference has, after `normal_form`."""
+    known = {normal_form(row) for row in references}
+    functions = {normal_form(row) for row in accepted}
+    return Novelty(len(functions - known), len(functions), len(accepted))
+
+
+def accepted_samples(
+    accepted: Sequence[Record], answered: Sequence[Record], references: Sequence[Record], count: int = 12
+) -> list[Sample]:
+    """`count` accepted rows spread evenly over the file, each beside its nearest reference."""
+    outputs = {str(row.get("id")): row.get("output") for row in answered}
+    index = References(references)
+    samples = []
+    for row in spread(accepted, count):
+        code, row_id = code_of(row), str(row.get("id", ""))
+        found = index.nearest(code)
+        output = outputs.get(row_id)
+        samples.append(
+            Sample(
+                id=row_id,
+                code=clip(code),
+                call=clip(call_of(row), 400),
+                output=None if output is None else clip(output, 400),
+                nearest_id=found[0] if found else "",
+                nearest_code=clip(found[1]) if found else "",
+                similarity=found[2] if found else None,
+            )
+        )
+    return samples
+
+
+def rejected_samples(by_stage: dict[str, Sequence[Record]], count: int = 6) -> list[Rejected]:
+    """`count` rejected rows: one of each stage and reason in turn, so that rare reasons are shown too."""
+    queues: dict[tuple[str, str], list[Rejected]] = {}
+    for stage, rows in by_stage.items():
+        for row in rows:
+            reason = str(row.get("reason") or row.get("screen") or "no reason given")
+            queue = queues.setdefault((stage, reason), [])
+            if len(queue) < count:
+                queue.append(_rejected(stage, reason, row))
+    chosen: list[Rejected] = []
+    for turn in range(count):
+        chosen += [queue[turn] for queue in queues.values() if turn < len(queue)]
+    return chosen[:count]
+
+
+def _rejected(stage: str, reason: str, row: Record) -> Rejected:
+    row_id = str(row.get("id", ""))
+    return Rejected(row_id, stage, clip(code_of(row)), clip(call_of(row), 400), reason, clip(row.get("detail"), 400))
+
+
+def evaluation_items(
+    test: Sequence[Record], generations: Sequence[Record], verdicts: Sequence[Record], count: int = 3
+) -> tuple[list[Item], list[Item]]:
+    """(passed, failed): at most `count` problems of each, by the verdict on the first completion."""
+    problems = {str(row.get("id")): row for row in test}
+    texts = {str(row.get("id")): row.get("completions") or [] for row in generations}
+    passed: list[Record] = []
+    failed: list[Record] = []
+    for row in verdicts:
+        if row.get("verdicts"):
+            (passed if row["verdicts"][0].get("passed") else failed).append(row)
+
+    def item(row: Record) -> Item:
+        row_id, verdict = str(row.get("id", "")), row["verdicts"][0]
+        problem = problems.get(row_id, {})
+        completion = texts.get(row_id) or [""]
+        return Item(
+            id=row_id,
+            code=clip(code_of(problem)),
+            call=clip(call_of(problem), 400),
+            expected=clip(problem.get("output"), 800),
+            completion=clip(completion[0], 1500),
+            passed=bool(verdict.get("passed")),
+            status=str(verdict.get("status", "")),
+            detail=clip(verdict.get("detail"), 400),
+        )
+
+    return [item(row) for row in spread(passed, count)], [item(row) for row in spread(failed, count)]

@@ -1,0 +1,98 @@
+"""What a stage is: one section of the experiment, one typed class, one directory."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from domino_lightning.errors import StageFailed
+from domino_lightning.store import SCRATCH
+
+Section = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where a stage's metrics go besides CSV: the W&B mode, project, group and tags of the run."""
+
+    wandb: str = "disabled"  # online, offline or disabled
+    project: str = "domino_lightning"
+    group: str = "experiment"
+    root: str = "."
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a running stage is given: its directory, what it reads, who it is."""
+
+    directory: Path
+    inputs: Mapping[str, Path]  # stage name → finished directory
+    fingerprint: str
+    section: Section  # the literal section, for logs
+    tracking: Tracking = field(default_factory=Tracking)
+
+    @property
+    def scratch(self) -> Path:
+        """A directory for checkpoints; removed when the stage finishes."""
+        path = self.directory / SCRATCH
+        path.mkdir(exist_ok=True)
+        return path
+
+    def input(self, stage: str, name: str) -> Path:
+        """A file of a stage that this one reads.
+
+        Raises:
+            StageFailed: the stage is not among the inputs, or has no such file.
+        """
+        if stage not in self.inputs:
+            raise StageFailed(f"stage {stage} is not among the inputs: {', '.join(self.inputs) or 'none'}.")
+        path = self.inputs[stage] / name
+        if not path.exists():
+            raise StageFailed(f"{path}: expected from stage {stage}, but it is not there.")
+        return path
+
+
+class Stage(ABC):
+    """One section of an experiment; its constructor's typed arguments are the section's keys.
+
+    Class attributes:
+        name: section, subcommand and directory.
+        version: part of the fingerprint; raised when a change of code changes results.
+        own_process: run in a process of its own (training: DDP children re-execute the command line).
+        summary: one line for --help.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    own_process: ClassVar[bool] = False
+    summary: ClassVar[str]
+
+    @classmethod
+    def parser(cls) -> Any:
+        """A jsonargparse parser of the section, which raises instead of exiting."""
+        from jsonargparse import ArgumentParser
+
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(cls, None)
+        return parser
+
+    @classmethod
+    def inputs(cls, section: Section) -> tuple[str, ...]:
+        """Names of the stages whose directories this one reads."""
+        return ()
+
+    @classmethod
+    def contents(cls, section: Section) -> dict[str, str]:
+        """Dotted keys of the section that name outside content, with its hash.
+
+        Raises:
+            UserError: a file or backbone that is not there.
+        """
+        return {}
+
+    @abstractmethod
+    def run(self, work: Work) -> None:
+        """Write the stage's files into `work.directory`, continuing what an interrupted run left there."""
