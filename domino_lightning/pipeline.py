@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -227,13 +227,15 @@ def _run_step(
 
 def execute(stage: str, config: Config, work: Work) -> None:
     """Parse the section, construct the stage and run it in this process."""
-    from domino_lightning.tracking import log_stage
+    from domino_lightning.tracking import log_outputs, stage_run
 
     cls = stage_class(stage)
     parser = cls.parser()
     settings = parser.instantiate(parse_section(parser, stage, config))
-    cls(**{key: settings[key] for key in settings}).run(work)
-    log_stage(work, stage)
+    instance = cls(**vars(settings))
+    work = replace(work, run=stage_run(work, stage))
+    instance.run(work)
+    log_outputs(work, stage)
 
 
 def _run_in_process_of_its_own(stage: str, config: Config, work: Work) -> None:

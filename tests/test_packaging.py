@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -125,14 +127,14 @@ def test_default_backbone_is_pinned_but_not_required() -> None:
 def test_version_is_a_literal_that_setuptools_reads_without_importing_the_package() -> None:
     module = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     literals = {
-        target.id: node.value.value
+        target.id: str(node.value.value)
         for node in module.body
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
     assert setup_cfg()["metadata"]["version"] == "attr: domino_lightning.__version__"
-    assert Version(literals["__version__"])
+    assert str(Version(literals["__version__"])) == literals["__version__"]
 
 
 def test_every_data_file_in_the_package_is_shipped() -> None:
@@ -151,6 +153,28 @@ def test_every_directory_with_code_is_a_package() -> None:
     """setuptools' find: passes over a directory without __init__.py, and the wheel would lack it."""
     with_code = {path.parent for path in PACKAGE.rglob("*.py")}
     assert sorted(str(d.relative_to(ROOT)) for d in with_code if not (d / "__init__.py").is_file()) == []
+
+
+def imported_modules(source: str) -> set[str]:
+    """Top-level names of all absolute imports, those inside functions included."""
+    nodes = list(ast.walk(ast.parse(source)))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    from_ = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0}
+    return {name.partition(".")[0] for name in plain | from_}
+
+
+def test_every_third_party_import_is_a_declared_requirement() -> None:
+    declared = {canonicalize_name(r.name) for r in runtime_requirements()}
+    distributions = packages_distributions()
+    undeclared = {
+        f"{path.relative_to(ROOT)}: {module}"
+        for path in PACKAGE.rglob("*.py")
+        for module in imported_modules(path.read_text(encoding="utf-8"))
+        - set(sys.stdlib_module_names)
+        - {"domino_lightning"}
+        if not declared & {canonicalize_name(name) for name in distributions.get(module, [module])}
+    }
+    assert undeclared == set()
 
 
 def make(directory: Path, *arguments: str) -> str:

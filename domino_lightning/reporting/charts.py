@@ -1,14 +1,15 @@
-"""Charts as inline SVG that take their colours from the page: text from `currentColor`, series from CSS variables."""
+"""Charts as inline SVG that take their colours from the page, light or dark."""
 
 from __future__ import annotations
 
 import io
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +27,7 @@ _MAX_POINTS = 500
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: (step, value) points, colour number `series` (modulo 6), dashed or not, dots on points or not."""
+    """One curve: (step, value) points in colour number `series` (modulo 6)."""
 
     label: str
     points: Sequence[tuple[int, float]]
@@ -55,6 +56,8 @@ def curves(lines: Sequence[Line], y_label: str, title: str, mark: tuple[int, flo
         title: the text alternative for readers who do not see the chart.
         mark: a point to ring.
     """
+    from matplotlib.ticker import MaxNLocator
+
     drawn = [(line, _finite(line.points)) for line in lines]
     if not any(points for _, points in drawn):
         return ""
@@ -70,17 +73,17 @@ def curves(lines: Sequence[Line], y_label: str, title: str, mark: tuple[int, flo
             markersize=3.6,
         )
     if mark is not None:
-        axes.plot(*mark, marker="o", markersize=9, markerfacecolor="none", markeredgecolor=_INK, markeredgewidth=1.2)
+        axes.plot(*mark, marker="o", color=_INK, ms=9, mfc="none", mew=1.2)
     axes.set_xlabel("optimiser step")
     axes.set_ylabel(y_label)
     axes.grid(axis="y", color=_GRID, linewidth=0.8)
     axes.locator_params(axis="y", nbins=5)
-    axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     return _svg(figure, title)
 
 
 def intervals(rows: Sequence[Interval], width: int, title: str) -> str:
-    """An SVG with a dot and a whisker for every arm; labels stand above the whiskers below 560 pixels of width."""
+    """An SVG with a dot and a whisker for every arm; narrow ones (below 560 pixels) have labels above."""
     if not rows:
         return ""
     narrow = width < 560
@@ -91,7 +94,7 @@ def intervals(rows: Sequence[Interval], width: int, title: str) -> str:
     for index, row in enumerate(rows):
         y = len(rows) - 1 - index
         if row.low is not None and row.high is not None:
-            axes.plot([100 * row.low, 100 * row.high], [y, y], color=_SERIES[0], linewidth=2, solid_capstyle="butt")
+            axes.plot([100 * row.low, 100 * row.high], [y, y], color=_SERIES[0], linewidth=2)
             for end in (row.low, row.high):
                 axes.plot([100 * end] * 2, [y - 0.1, y + 0.1], color=_SERIES[0], linewidth=2)
         fill = _PAPER if row.hollow else _SERIES[0]
@@ -140,23 +143,23 @@ def _figure(
     axes.tick_params(labelcolor=_INK, labelsize=size, length=3, color=_GRID)
     for axis in (axes.xaxis, axes.yaxis):
         axis.label.set_color(_INK)
-        axis.label.set_size(size)
+        axis.label.set_fontsize(size)
     return figure, axes
 
 
 def _svg(figure: Figure, title: str) -> str:
     import matplotlib
 
-    settings: dict[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": title}
     buffer = io.StringIO()
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # the page's fonts draw the text, not matplotlib's
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     return _for_page(buffer.getvalue(), title)
 
 
 def _for_page(svg: str, title: str) -> str:
-    """The drawing alone: no XML prologue, namespaces, fonts of its own or names that a second chart would repeat."""
+    """The drawing without XML prologue, namespaces, fonts and names that a second chart would repeat."""
     width, height = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0]
     body = svg[svg.index(">", svg.index("<svg")) + 1 :]
     body = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""What a trial left on disk, read into small dataclasses. Nothing here draws, and nothing here loads a model."""
+"""What a trial left on disk, read into small dataclasses; nothing here draws or loads a model."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from domino_lightning.errors import UserError
 from domino_lightning.records import read_json
+from domino_lightning.stages import STAGES
 
-STAGES = ("prepare", "tune", "synthesize", "curate", "answer", "finetune", "evaluate")
+_REMEDY = "Pass a trial, runs/<experiment> or the store's root."
 
 
 class Metric(NamedTuple):
@@ -111,29 +112,30 @@ def whole(value: Any) -> int | None:
 
 def natural(text: str) -> list[tuple[int, int, str]]:
     """A sort key that puts trial-2 before trial-10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
+    parts = re.findall(r"[0-9]+|[^0-9]+", text)
+    return [(0, int(part), "") if part[0] in "0123456789" else (1, 0, part) for part in parts]
 
 
 def find_trials(paths: Sequence[Path]) -> list[Path]:
     """Trial directories below the given paths, in the order given, each once.
 
     Args:
-        paths: trial directories, experiment directories (`runs/<experiment>`), `runs` directories or store roots.
+        paths: trial directories, experiment directories (`runs/<experiment>`), `runs` itself or store roots.
 
     Raises:
         UserError: no paths, a path that does not exist, or one that holds no trial.
     """
     if not paths:
-        raise UserError("report: no path given. Pass a trial, runs/<experiment> or the store's root.")
+        raise UserError(f"report: no path given. {_REMEDY}")
     found: dict[Path, Path] = {}
     for path in map(Path, paths):
         if not path.is_dir():
-            raise UserError(f"{path}: no such directory. Pass a trial, runs/<experiment> or the store's root.")
+            raise UserError(f"{path}: no such directory. {_REMEDY}")
         trials = _trials_below(path)
         if not trials:
             raise UserError(
                 f"{path}: no trial here (no trial.json in it, in its children or under runs/). "
-                "Pass a trial, runs/<experiment> or the store's root, or run an experiment first."
+                f"{_REMEDY} Before that, run an experiment."
             )
         for trial in trials:
             found.setdefault(trial.resolve(), trial)
@@ -151,7 +153,7 @@ def _trials_below(path: Path) -> list[Path]:
 
 
 def read_trial(path: Path) -> Trial:
-    """A trial as it is on disk. Unreadable files make a trial with status "unreadable", never an exception."""
+    """A trial as it is on disk; one that cannot be read is "unreadable" and says why in `error`."""
     path = Path(path).absolute()
     info, error = _read_object(path / "trial.json")
     config, config_text, config_error = _read_config(path / "config.yaml")
@@ -223,7 +225,7 @@ def read_optional(stage: StageDir, name: str) -> dict[str, Any] | None:
 
 
 def read_metrics(stage_dir: Path) -> list[Metric]:
-    """The rows of a stage's `metrics.csv`, by step; of a repeated (step, key) the last row, written on resuming.
+    """The rows of a stage's `metrics.csv` by step; a (step, key) repeated after resuming has its last row.
 
     A broken last line is left out: a killed process may leave one. No file is no rows.
 
@@ -266,7 +268,7 @@ def read_score(stage: StageDir, split: str = "test") -> Score | None:
     """pass@1 of an `evaluate` stage; None where it has none."""
     metrics = read_optional(stage, "metrics.json") or {}
     prefix = f"evaluate/{split}/"
-    values = {key.removeprefix(prefix): number(value) for key, value in metrics.items() if key.startswith(prefix)}
+    values = {key.removeprefix(prefix): number(metrics[key]) for key in metrics if key.startswith(prefix)}
     value = values.pop("pass@1", None)
     if value is None:
         return None

@@ -10,7 +10,7 @@ from domino_lightning.reporting.collect import StageDir, read_optional, whole
 
 @dataclass(frozen=True)
 class FunnelStep:
-    """One filter: rows in, rows rejected, rows out, and why they were rejected where several reasons exist."""
+    """One filter: rows in, rows rejected, rows out, and the reasons where there are several."""
 
     stage: str
     name: str
@@ -22,7 +22,7 @@ class FunnelStep:
 
 @dataclass(frozen=True)
 class Funnel:
-    """Every step from the first candidate to the last answered row. `warnings` says where it does not add up."""
+    """Every step from the first candidate to the last answered row; `warnings` names what does not add up."""
 
     steps: list[FunnelStep]
     warnings: list[str]
@@ -63,12 +63,12 @@ def read_funnel(synthesize: StageDir, curate: StageDir, answer: StageDir) -> Fun
         _check_rows(answer, "answered.jsonl", answered, warnings)
     for step in steps:
         if step.taken - step.rejected != step.out:
-            warnings.append(f"{step.stage}/{step.name}: {step.taken} in, {step.rejected} rejected, {step.out} out.")
+            name = f"{step.stage}/{step.name}"
+            warnings.append(f"{name}: {step.taken} in, {step.rejected} rejected, {step.out} out.")
     for before, after in zip(steps, steps[1:], strict=False):
         if before.out != after.taken:
-            warnings.append(
-                f"{before.stage}/{before.name} lets {before.out} out, {after.stage}/{after.name} takes {after.taken} in."
-            )
+            names = f"{before.stage}/{before.name}", f"{after.stage}/{after.name}"
+            warnings.append(f"{names[0]} lets {before.out} out, {names[1]} takes {after.taken} in.")
     return Funnel(steps, warnings)
 
 

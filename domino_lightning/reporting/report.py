@@ -12,7 +12,6 @@ from typing import Any
 
 from domino_lightning.errors import UserError
 from domino_lightning.reporting.collect import (
-    STAGES,
     Trial,
     best_heldout,
     find_trials,
@@ -23,23 +22,22 @@ from domino_lightning.reporting.collect import (
     whole,
 )
 from domino_lightning.reporting.funnel import read_funnel
+from domino_lightning.reporting.headline import describe_overlap, headline, test_set_warning
 from domino_lightning.reporting.sections import (
     Shared,
     config_differences,
-    describe_overlap,
     distinct,
     evaluation_section,
     finetune_section,
     funnel_section,
-    headline,
     labels_of,
     rows_of,
     samples_section,
     splits_section,
-    test_set_warning,
     tune_section,
     versions_of,
 )
+from domino_lightning.stages import STAGES
 
 
 def write_report(trials: Sequence[Path], output: Path) -> tuple[Path, Path]:
@@ -65,14 +63,15 @@ def write_report(trials: Sequence[Path], output: Path) -> tuple[Path, Path]:
         _replace(table, _csv_text(found))
         _replace(page, render(found))
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise UserError(f"{output}: cannot write a report here ({error.strerror}). Name another directory.") from None
+        reason = error.strerror or "not a directory"
+        raise UserError(f"{output}: cannot write a report here ({reason}). Name another directory.") from None
     return page, table
 
 
 def result_row(trial: Trial) -> dict[str, Any]:
     """One row of `results.csv`; an empty cell is something that the trial does not have.
 
-    pass@1 and its interval are shares in [0, 1], the held-out NLL is in nats/token, `<stage>_wall_s` in seconds.
+    pass@1 and its interval are shares in [0, 1], the held-out NLL is in nats/token, wall times in seconds.
     """
     stage = trial.stages
     score = read_score(stage["evaluate"])
@@ -127,7 +126,8 @@ def render(trials: Sequence[Trial]) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"percent": percent, "fixed": fixed, "count": count, "duration": duration, "when": when}
+    formats = (percent, fixed, count, duration, when)
+    environment.filters |= {function.__name__: function for function in formats}
     source = files("domino_lightning.reporting").joinpath("report.html.j2").read_text(encoding="utf-8")
     # Lone surrogates are legal in JSON text and cannot be written as UTF-8.
     page = environment.from_string(source).render(_context(trials))
@@ -168,7 +168,7 @@ def _context(trials: Sequence[Trial]) -> dict[str, Any]:
 
 
 def _built(group: Shared, build: Callable[[Shared], dict[str, Any]]) -> dict[str, Any]:
-    """A section's content. A file that cannot be used costs its own section and is named there, nothing else."""
+    """A section's content. A file that cannot be used costs its own section, where it is named."""
     try:
         content = build(group)
         problem = ""
@@ -212,7 +212,7 @@ def when(stamp: str) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file under a temporary name and move it over the old one, so that no reader sees half a page."""
+    """Write a file under a temporary name and move it over the old one, so that nobody reads half a page."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(text.encode("utf-8", "replace"))

@@ -1,16 +1,16 @@
-"""Which rows a report shows, and how close a synthetic function is to the references. Every choice is fixed."""
+"""Which rows a report shows, and how close a synthetic function is to the references; no choice is random."""
 
 from __future__ import annotations
 
-import ast
 import re
-import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, TypeVar
 
+from domino_lightning.domains.base import Unparsable
+from domino_lightning.domains.python_source import same_names
 from domino_lightning.records import Record
 
 Row = TypeVar("Row")
@@ -120,7 +120,8 @@ class References:
         words = tokens(code)
         bag = Counter(words)
         ranked = sorted(range(len(self.entries)), key=lambda index: -_jaccard(bag, self.bags[index]))
-        scored = [(similarity(words, self.entries[index][2]), self.entries[index]) for index in ranked[:_PREFILTER]]
+        likely = [self.entries[index] for index in ranked[:_PREFILTER]]
+        scored = [(similarity(words, entry[2]), entry) for entry in likely]
         if not scored:
             return None
         best, entry = min(scored, key=lambda pair: (-pair[0], pair[1][0]))
@@ -133,27 +134,16 @@ def _jaccard(left: Counter[str], right: Counter[str]) -> float:
 
 
 def normal_form(row: Record) -> str:
-    """The syntax tree of a record's code as text: comments, layout and the function's own name do not count.
-
-    Code that does not parse is its own text without surrounding space.
-    """
-    code, name = code_of(row), row.get("entry_point")
+    """The program without layout, comments, docstrings and its own names; what is no program as it is."""
+    code = code_of(row)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # generated code is full of invalid escapes
-            tree = ast.parse(code)
-        for node in ast.walk(tree):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == name:
-                node.name = "f"
-            elif isinstance(node, ast.Name) and node.id == name:
-                node.id = "f"
-        return ast.dump(tree)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return same_names(code)
+    except Unparsable:
         return code.strip()
 
 
 def novelty(accepted: Sequence[Record], references: Sequence[Record]) -> Novelty:
-    """Counts distinct functions of `accepted`, and those of them that no reference has, after `normal_form`."""
+    """Distinct functions of `accepted`, and how many of them no reference has, by `normal_form`."""
     known = {normal_form(row) for row in references}
     functions = {normal_form(row) for row in accepted}
     return Novelty(len(functions - known), len(functions), len(accepted))
@@ -184,7 +174,7 @@ def accepted_samples(
     return samples
 
 
-def rejected_samples(by_stage: dict[str, Sequence[Record]], count: int = 6) -> list[Rejected]:
+def rejected_samples(by_stage: Mapping[str, Sequence[Record]], count: int = 6) -> list[Rejected]:
     """`count` rejected rows: one of each stage and reason in turn, so that rare reasons are shown too."""
     queues: dict[tuple[str, str], list[Rejected]] = {}
     for stage, rows in by_stage.items():
@@ -200,8 +190,8 @@ def rejected_samples(by_stage: dict[str, Sequence[Record]], count: int = 6) -> l
 
 
 def _rejected(stage: str, reason: str, row: Record) -> Rejected:
-    row_id = str(row.get("id", ""))
-    return Rejected(row_id, stage, clip(code_of(row)), clip(call_of(row), 400), reason, clip(row.get("detail"), 400))
+    row_id, detail = str(row.get("id", "")), clip(row.get("detail"), 400)
+    return Rejected(row_id, stage, clip(code_of(row)), clip(call_of(row), 400), reason, detail)
 
 
 def evaluation_items(

@@ -1,4 +1,4 @@
-"""The content of each section of the page, from the stages that hold it. A stage that trials share is shown once."""
+"""The content of each section of the page, from the stages that hold it; shared stages come once."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 from markupsafe import Markup
 
 from domino_lightning.records import Record, read_jsonl
-from domino_lightning.reporting.charts import Interval, Line, curves, intervals
+from domino_lightning.reporting.charts import Line, curves
 from domino_lightning.reporting.collect import (
-    STAGES,
     Metric,
-    Score,
     StageDir,
     Trial,
     best_heldout,
@@ -28,6 +25,7 @@ from domino_lightning.reporting.collect import (
 )
 from domino_lightning.reporting.funnel import read_funnel
 from domino_lightning.reporting.samples import accepted_samples, evaluation_items, novelty, rejected_samples
+from domino_lightning.stages import STAGES
 
 # Logged beside the loss terms, on other scales.
 _NOT_TERMS = ("lr", "learning_rate", "grad_norm", "tokens", "epoch", "memory", "_s", "_mb", "per_second")
@@ -46,39 +44,21 @@ class Shared:
         return self.trial.stages[name]
 
 
-@dataclass(frozen=True)
-class Arm:
-    """One row of the headline table."""
-
-    label: str
-    trial: Trial
-    score: Score | None
-    steps: int | None
-
-
-@dataclass(frozen=True)
-class Headline:
-    """The headline table and its chart, drawn twice: for wide and for narrow screens."""
-
-    rows: list[Arm]
-    wide: str
-    narrow: str
-
-
 def labels_of(trials: Sequence[Trial]) -> list[str]:
     """A short name for every trial, unique on the page."""
     several = len({trial.experiment for trial in trials}) > 1
     names = [f"{trial.experiment}/{trial.name}" if several else trial.name for trial in trials]
     seen = Counter(names)
     return [
-        f"{name} ({trial.root.name})" if seen[name] > 1 else name for name, trial in zip(names, trials, strict=True)
+        f"{name} ({trial.root.name})" if seen[name] > 1 else name
+        for name, trial in zip(names, trials, strict=True)
     ]
 
 
 def distinct(
     trials: Sequence[Trial], labels: Sequence[str], names: tuple[str, ...]
 ) -> tuple[list[Shared], list[str]]:
-    """Groups of trials whose stages `names` have the same fingerprints, and the labels of trials that ran none.
+    """Groups of trials with the same fingerprints of the stages `names`, and labels of trials that ran none.
 
     `prepare` only tells groups apart: a trial that ran nothing else of `names` has nothing to show.
     """
@@ -98,77 +78,6 @@ def distinct(
     return shared, absent
 
 
-def headline(trials: Sequence[Trial], labels: Sequence[str]) -> Headline:
-    """The table of arms with pass@1 and optimiser steps, and its interval chart."""
-    rows = []
-    for label, trial in zip(labels, trials, strict=True):
-        coder = read_optional(trial.stages["finetune"], "coder.json") or {}
-        rows.append(Arm(label, trial, read_score(trial.stages["evaluate"]), whole(coder.get("steps"))))
-    drawn = [
-        Interval(arm.label, arm.score.value, arm.score.low, arm.score.high, hollow=arm.trial.source == "none")
-        for arm in rows
-        if arm.score
-    ]
-    title = "pass@1 of every arm with its 95% interval"
-    return Headline(rows, Markup(intervals(drawn, 760, title)), Markup(intervals(drawn, 380, title + ", narrow")))
-
-
-def describe_overlap(arms: Sequence[Arm]) -> str:
-    """What the intervals say about differences between arms, and on how many seeds, in plain words."""
-    scored = [
-        (arm, arm.score.low, arm.score.high)
-        for arm in arms
-        if arm.score and arm.score.low is not None and arm.score.high is not None
-    ]
-    if not scored:
-        return "No arm has a pass@1 with an interval yet."
-    if len(scored) == 1:
-        return "One arm is evaluated, so there is nothing to compare it with."
-    seeds = _seeds_per_arm([arm.trial for arm, *_ in scored])
-    apart = []
-    for (first, first_low, first_high), (second, second_low, second_high) in combinations(scored, 2):
-        if first_low > second_high:
-            apart.append(f"{first.label} lies above {second.label}")
-        elif second_low > first_high:
-            apart.append(f"{second.label} lies above {first.label}")
-    pairs = len(scored) * (len(scored) - 1) // 2
-    if not apart:
-        which = "The two intervals overlap" if pairs == 1 else f"All {len(scored)} intervals overlap one another"
-        return f"{which}. {seeds} differences inside overlapping intervals are not evidence."
-    shown = "; ".join(apart[:6]) + (f"; and {len(apart) - 6} more" if len(apart) > 6 else "")
-    if len(apart) == pairs:
-        which = "The two intervals do not overlap" if pairs == 1 else "No two intervals overlap"
-        return f"{which}: {shown}. {seeds} the intervals cover the choice of problems, not that of the seed."
-    which = f"{len(apart)} of {pairs} pairs of intervals do not overlap: {shown}."
-    return f"{which} {seeds} differences inside overlapping intervals are not evidence."
-
-
-def _seeds_per_arm(trials: Sequence[Trial]) -> str:
-    arms: dict[tuple[object, ...], set[str]] = {}
-    for trial in trials:
-        choices = [text for text in trial.overrides if text.partition("=")[0].rpartition(".")[2] != "seed"]
-        arms.setdefault((trial.experiment, *choices), set()).add(trial.seed)
-    counts = [len(seeds) for seeds in arms.values()]
-    low, high = min(counts), max(counts)
-    if high == 1:
-        return "One seed:" if len(arms) == 1 else "One seed per arm:"
-    return f"{low} seeds per arm:" if low == high else f"{low} to {high} seeds per arm:"
-
-
-def test_set_warning(trials: Sequence[Trial]) -> str:
-    """A sentence where evaluated trials were scored on different test files; empty otherwise."""
-    files = set()
-    for trial in trials:
-        prepare = trial.stages["prepare"]
-        if read_score(trial.stages["evaluate"]) is None or not prepare.exists:
-            continue
-        output = (prepare.manifest.get("outputs") or {}).get("test.jsonl") or {}
-        files.add(output.get("sha256") or prepare.fingerprint)
-    if len(files) < 2:
-        return ""
-    return f"These arms were scored on {len(files)} different test sets; their pass@1 values are not comparable."
-
-
 def funnel_section(shared: Shared) -> dict[str, Any]:
     """Steps with the share of the first candidates that is left after each."""
     funnel = read_funnel(shared.stage("synthesize"), shared.stage("curate"), shared.stage("answer"))
@@ -177,7 +86,12 @@ def funnel_section(shared: Shared) -> dict[str, Any]:
     synthesis = read_optional(shared.stage("synthesize"), "synthesis.json") or {}
     missing = [name for name in ("synthesize", "curate", "answer") if shared.stage(name).state != "finished"]
     states = [f"{name}: {shared.stage(name).state}" for name in missing]
-    return {"rows": rows, "warnings": funnel.warnings, "tokens": whole(synthesis.get("tokens")), "states": states}
+    return {
+        "rows": rows,
+        "warnings": funnel.warnings,
+        "tokens": whole(synthesis.get("tokens")),
+        "states": states,
+    }
 
 
 def tune_section(shared: Shared) -> dict[str, Any]:
@@ -197,7 +111,10 @@ def tune_section(shared: Shared) -> dict[str, Any]:
         "facts": facts,
         "charts": _charts(
             f"tune {shared.number}",
-            [("Negative log-likelihood", "nats/token", nll, best), ("Loss terms", "", _terms(metrics, "tune"), None)],
+            [
+                ("Negative log-likelihood", "nats/token", nll, best),
+                ("Loss terms", "", _terms(metrics, "tune"), None),
+            ],
         ),
     }
 
@@ -217,15 +134,21 @@ def finetune_section(shared: Shared) -> dict[str, Any]:
         "state": stage.state,
         "source": shared.trial.source,
         "facts": [(key, value) for key, value in coder.items() if isinstance(value, (str, int, float))],
-        "charts": _charts(f"finetune {shared.number}", [("Fine-tuning the coder", "nats/token", lines, best)]),
+        "charts": _charts(
+            f"finetune {shared.number}", [("Fine-tuning the coder", "nats/token", lines, best)]
+        ),
     }
 
 
 def _terms(metrics: Sequence[Metric], stage: str) -> list[Line]:
-    """Every logged loss term but the NLL, train solid and held-out dashed in one colour; at most six terms."""
+    """Every logged loss term but the NLL, at most six; train solid, held-out dashed."""
     keys = {row.key for row in metrics if row.key.count("/") == 2 and row.key.startswith(f"{stage}/")}
-    names = sorted({key.rpartition("/")[2] for key in keys} - {"nll"}, key=lambda name: (name != "loss", name))
-    names = [name for name in names if not any(name == mark or name.endswith(mark) for mark in _NOT_TERMS)][:6]
+    names = sorted(
+        {key.rpartition("/")[2] for key in keys} - {"nll"}, key=lambda name: (name != "loss", name)
+    )
+    names = [name for name in names if not any(name == mark or name.endswith(mark) for mark in _NOT_TERMS)][
+        :6
+    ]
     lines = []
     for index, name in enumerate(names):
         for split, dashed in (("train", False), ("heldout", True)):
@@ -249,7 +172,7 @@ def _charts(
 
 
 def samples_section(shared: Shared) -> dict[str, Any]:
-    """Accepted rows beside their nearest references, rejected rows with reasons, and the count of new functions."""
+    """Accepted rows beside their nearest references, rejected ones with reasons, and how many are new."""
     curate, answer = shared.stage("curate"), shared.stage("answer")
     accepted = _rows(curate, "accepted.jsonl")
     references = _rows(shared.stage("prepare"), "reference.jsonl")
@@ -314,14 +237,20 @@ def _flat(value: Any, prefix: str = "") -> dict[str, str]:
 
 
 def rows_of(name: str, trials: Sequence[Trial], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """One row for every distinct stage `name`: its trials, state, wall time and place below the store's root."""
+    """One row for every distinct stage `name`: its trials, state, wall time and place in the store."""
     rows: dict[str, dict[str, Any]] = {}
     for label, trial in zip(labels, trials, strict=True):
         stage = trial.stages[name]
         if not stage.exists:
             continue
         place = f"stages/{name}/{stage.fingerprint}"
-        row = {"stage": name, "state": stage.state, "wall_s": stage.wall_s, "place": place, "labels": []}
+        row: dict[str, Any] = {
+            "stage": name,
+            "state": stage.state,
+            "wall_s": stage.wall_s,
+            "place": place,
+            "labels": [],
+        }
         row["finished_at"] = str(stage.manifest.get("finished_at") or "")
         rows.setdefault(stage.fingerprint, row)["labels"].append(label)
     return list(rows.values())

@@ -33,6 +33,7 @@ class Work:
     fingerprint: str
     section: Section  # the literal section, for logs
     tracking: Tracking = field(default_factory=Tracking)
+    run: Any = None  # the W&B run of this stage, if there is one
 
     @property
     def scratch(self) -> Path:

@@ -36,7 +36,9 @@ class FakeStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def stage(self, name: str, fingerprint: str, files: dict[str, Any], manifest: Any = None, done: bool = True) -> Path:
+    def stage(
+        self, name: str, fingerprint: str, files: dict[str, Any], manifest: Any = None, done: bool = True
+    ) -> Path:
         """A stage directory; JSON for objects, JSON Lines for lists, text as it is."""
         path = self.root / "stages" / name / fingerprint
         path.mkdir(parents=True, exist_ok=True)
@@ -47,14 +49,30 @@ class FakeStore:
                 content = json.dumps(content)
             (path / file).write_text(content, encoding="utf-8")
         if done:
-            base = {"stage": name, "version": 1, "fingerprint": fingerprint, "inputs": {}, "outputs": {}, "config": {}}
-            base |= {"versions": {"torch": "2.13.0", "python": "3.11.9"}, "git_sha": "0123abcd", "wall_s": 12.5}
+            base = {
+                "stage": name,
+                "version": 1,
+                "fingerprint": fingerprint,
+                "inputs": {},
+                "outputs": {},
+                "config": {},
+            }
+            base |= {
+                "versions": {"torch": "2.13.0", "python": "3.11.9"},
+                "git_sha": "0123abcd",
+                "wall_s": 12.5,
+            }
             base |= {"finished_at": "2026-05-01T10:00:00Z", **(manifest or {})}
             (path / "manifest.json").write_text(json.dumps(base), encoding="utf-8")
         return path
 
     def trial(
-        self, name: str, stages: dict[str, str], overrides: tuple[str, ...] = (), source: str = "none", **info: Any
+        self,
+        name: str,
+        stages: dict[str, str],
+        overrides: tuple[str, ...] = (),
+        source: str = "none",
+        **info: Any,
     ) -> Path:
         """A trial directory with links to the stages that exist."""
         path = self.root / "runs" / "exec" / name
@@ -63,7 +81,9 @@ class FakeStore:
         base = {"experiment": "exec", "trial": name, "overrides": list(overrides), "stages": stages}
         base |= {"status": "finished", "started_at": "2026-05-01T09:00:00Z", **info}
         (path / "trial.json").write_text(json.dumps(base), encoding="utf-8")
-        config = f"seed: {seed}\nbackbone: tiny\nfinetune:\n  source: {source}\n  trainer:\n    max_steps: 40\n"
+        config = (
+            f"seed: {seed}\nbackbone: tiny\nfinetune:\n  source: {source}\n  trainer:\n    max_steps: 40\n"
+        )
         (path / "config.yaml").write_text(config, encoding="utf-8")
         for stage, fingerprint in stages.items():
             target = self.root / "stages" / stage / fingerprint
@@ -80,7 +100,9 @@ class FakeStore:
             "groups": {"reference": 24, "heldout": 6, "test": 10},
             "overlap": {"reference/heldout": 0, "reference/test": 0, "heldout/test": 0},
         }
-        self.stage("prepare", fingerprint, {"reference.jsonl": references, "test.jsonl": test, "splits.json": splits})
+        self.stage(
+            "prepare", fingerprint, {"reference.jsonl": references, "test.jsonl": test, "splits.json": splits}
+        )
         return fingerprint
 
     def tune(self, fingerprint: str = "t" * 16, done: bool = True) -> str:
@@ -91,14 +113,26 @@ class FakeStore:
             rows.append(f"{step},tune/train/loss,{4.0 - 0.08 * step}")
             rows.append(f"{step},tune/train/contrast,{1.5 - 0.03 * step}")
             rows.append(f"{step},tune/train/lr,0.001")
-        rows += [f"{step},tune/heldout/nll,{value}" for step, value in ((0, 2.6), (10, 1.6), (20, 1.25), (30, 1.4))]
+        rows += [
+            f"{step},tune/heldout/nll,{value}" for step, value in ((0, 2.6), (10, 1.6), (20, 1.25), (30, 1.4))
+        ]
         prompt = {"backbone": "tiny", "D": 16, "H": 64, "init": "vocabulary"}
-        self.stage("tune", fingerprint, {"metrics.csv": "\n".join(rows) + "\n", "soft_prompt.json": prompt}, done=done)
+        self.stage(
+            "tune",
+            fingerprint,
+            {"metrics.csv": "\n".join(rows) + "\n", "soft_prompt.json": prompt},
+            done=done,
+        )
         return fingerprint
 
     def synthetic(self, extra_code: str = "", steps: list[dict[str, Any]] | None = None) -> dict[str, str]:
         """Synthesize, curate and answer: 60 candidates, 50 screened in, 20 accepted, 17 answered."""
-        synthesis = {"candidates": 60, "screened_in": 50, "reasons": {"parse": 8, "duplicate": 2}, "tokens": 5400}
+        synthesis = {
+            "candidates": 60,
+            "screened_in": 50,
+            "reasons": {"parse": 8, "duplicate": 2},
+            "tokens": 5400,
+        }
         self.stage("synthesize", "s" * 16, {"synthesis.json": synthesis})
         accepted = [record(f"syn-{i}", function(i, 100 if i > 1 else 0)) for i in range(20)]
         if extra_code:
@@ -108,7 +142,9 @@ class FakeStore:
             {"filter": "near_duplicate", "in": 40, "rejected": 20, "out": 20},
         ]
         rejected = [record(f"rej-{i}", function(i), reason="parse", detail="line 2") for i in range(10)]
-        rejected += [record(f"rej-{i}", function(i), reason="near_duplicate", detail="ref-1") for i in range(10, 30)]
+        rejected += [
+            record(f"rej-{i}", function(i), reason="near_duplicate", detail="ref-1") for i in range(10, 30)
+        ]
         funnel = {"candidates": 50, "steps": listed, "accepted": 20}
         curate = {"accepted.jsonl": accepted, "rejected.jsonl": rejected, "funnel.json": funnel}
         self.stage("curate", "c" * 16, curate)
@@ -121,19 +157,29 @@ class FakeStore:
 
     def finetune(self, fingerprint: str, source: str, steps: int = 40) -> str:
         """A coder; one that was not trained has no curves."""
-        files: dict[str, Any] = {"coder.json": {"base": "tiny", "adapter": True, "source": source, "steps": steps}}
-        rows = ["step,key,value"] + [f"{step},finetune/train/loss,{1.0 - 0.01 * step}" for step in range(steps)]
+        files: dict[str, Any] = {
+            "coder.json": {"base": "tiny", "adapter": True, "source": source, "steps": steps}
+        }
+        rows = ["step,key,value"] + [
+            f"{step},finetune/train/loss,{1.0 - 0.01 * step}" for step in range(steps)
+        ]
         rows += [f"{step},finetune/heldout/nll,{1.1 - 0.01 * step}" for step in range(0, steps, 10)]
         if steps:
             files["metrics.csv"] = "\n".join(rows) + "\n"
         self.stage("finetune", fingerprint, files)
         return fingerprint
 
-    def evaluate(self, fingerprint: str, value: float, low: float, high: float, completion: str = "[1]") -> str:
+    def evaluate(
+        self, fingerprint: str, value: float, low: float, high: float, completion: str = "[1]"
+    ) -> str:
         """10 problems, the first `10·value` of them passed."""
         passed = [i < round(10 * value) for i in range(10)]
         verdicts = [
-            {"id": f"test-{i}", "group": f"test-{i}", "verdicts": [{"passed": ok, "status": "passed" if ok else "failed"}]}
+            {
+                "id": f"test-{i}",
+                "group": f"test-{i}",
+                "verdicts": [{"passed": ok, "status": "passed" if ok else "failed"}],
+            }
             for i, ok in enumerate(passed)
         ]
         generations = [{"id": f"test-{i}", "completions": [completion]} for i in range(10)]
@@ -168,6 +214,12 @@ class FakeStore:
         stages = {"prepare": self.prepare(), "tune": self.tune("u" * 16, done=False), "synthesize": "x" * 16}
         error = "Traceback:\n  <b>bad</b>\nRuntimeError: out of memory"
         return self.trial("lr-1", stages, ("tune.lr=1",), "synthetic", status="failed", error=error)
+
+    def synthetic_trial_with_long_names(self) -> Path:
+        """A trial whose name, override and error have no place to break."""
+        name = "a_very_long_trial_name_" * 4
+        overrides = ("tune.loss.init_args." + "deeply_nested_key_" * 6 + "=1",)
+        return self.trial(name, {"prepare": self.prepare()}, overrides, status="failed", error="E" * 300)
 
 
 @pytest.fixture

@@ -1,0 +1,39 @@
+"""A Lightning logger that appends to metrics.csv, where Lightning's own would start the file anew on resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from domino_lightning.stages.training import MetricsFile
+
+
+class LongCsvLogger(Logger):
+    """Rows of step, key, value."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """Fixed: the directory says whose metrics these are."""
+        return "metrics"
+
+    @property
+    def version(self) -> str:
+        """There is one file a stage."""
+        return ""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Append, leaving out Lightning's own `epoch`."""
+        kept = {key: value for key, value in metrics.items() if key != "epoch"}
+        MetricsFile(self.path).append(step or 0, kept)
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the manifest holds the section."""

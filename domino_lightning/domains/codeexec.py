@@ -1,0 +1,167 @@
+"""Code execution: given a Python function and a call, say what it returns (CRUXEval-O, LiveCodeBench execution)."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from domino_lightning.domains.base import Answered, Domain, Message, Unparsable, Verdict
+from domino_lightning.domains.python_source import parse_python, same_layout, same_names
+from domino_lightning.errors import UserError
+from domino_lightning.records import Record, sha256_text
+
+QUESTION = "What does this call return? Give the literal value between [ANSWER] and [/ANSWER]."
+EXAMPLE = {
+    "code": "def f(text, n):\n    parts = text.split('-')\n    return [p * n for p in parts]",
+    "entry_point": "f",
+    "input": "'a-bc', 2",
+    "output": "['aa', 'bcbc']",
+}
+
+
+class CodeExec(Domain):
+    """A function and one call of it. A synthetic record is answered by executing it, never by an LM."""
+
+    kind = "codeexec"
+    corpus = "pip:domino_lightning/corpus/functions.jsonl"
+
+    def read(self, row: Mapping[str, Any], where: str) -> Record:
+        """CRUXEval's format, LiveCodeBench's execution format, or the project's own.
+
+        Rows with the same function up to layout and names share a `group`, so that splits keep them together.
+
+        Raises:
+            UserError: a missing or ill-typed field, or code that is no Python.
+        """
+        for field in ("code", "input"):
+            if not isinstance(row.get(field), str):
+                raise UserError(f"{where}: field '{field}' must be a string; it is {row.get(field)!r}.")
+        code = row["code"].rstrip()
+        try:
+            functions = [node.name for node in parse_python(code).body if isinstance(node, ast.FunctionDef)]
+            group = sha256_text(same_names(code))[:12]
+        except Unparsable as error:
+            raise UserError(f"{where}: field 'code' is not Python ({error}).") from None
+        entry_point = row.get("entry_point") or row.get("function_name") or (functions[-1] if functions else None)
+        if entry_point is None:
+            raise UserError(f"{where}: field 'code' defines no function, and there is no 'entry_point'.")
+        record = {
+            **row,
+            "id": str(row.get("id") or row.get("question_id") or where.rpartition(" ")[2]),
+            "kind": self.kind,
+            "group": group,
+            "code": code,
+            "entry_point": entry_point,
+            "input": _arguments(row["input"], entry_point),
+        }
+        return {**record, "text": self.render(record)}
+
+    def complete(self, records: Sequence[Record], workers: int) -> Iterator[tuple[Record, str | None]]:
+        """Execute every record: fill a missing `output`, and report one that execution does not confirm."""
+        from domino_lightning.evaluation.answers import NotALiteral, literal_equal, parse_literal
+
+        for record, done in zip(records, _execute(records, workers), strict=True):
+            if done.status != "ok" or done.value is None:
+                yield record, f"does not run ({done.status}: {done.detail})"
+            elif record.get("output") is None:
+                yield {**record, "output": done.value}, None
+            else:
+                try:
+                    same = literal_equal(parse_literal(record["output"]), parse_literal(done.value))
+                except NotALiteral as error:
+                    yield record, f"output is no literal ({error})"
+                    continue
+                yield record, None if same else f"output says {record['output']}, execution says {done.value}"
+
+    def render(self, record: Mapping[str, Any]) -> str:
+        """The function, a blank line, and the call."""
+        return f"{record['code']}\n\n{record['entry_point']}({record['input']})"
+
+    def parse(self, text: str) -> Record:
+        """Read definitions followed by one call with literal arguments.
+
+        Raises:
+            Unparsable: `empty`, `too_long`, `syntax`, `no_call`, `no_function`, `statements` or `arguments`.
+        """
+        text = text.strip()
+        body = parse_python(text).body
+        last = body[-1]
+        if not (isinstance(last, ast.Expr) and isinstance(last.value, ast.Call)):
+            raise Unparsable("no_call", "the last statement is not a call")
+        call = last.value
+        functions = {node.name: node for node in body[:-1] if isinstance(node, ast.FunctionDef)}
+        if not (isinstance(call.func, ast.Name) and call.func.id in functions):
+            raise Unparsable("no_function", "the call is not to a function that the text defines")
+        for node in body[:-1]:
+            if not isinstance(node, ast.FunctionDef | ast.Import | ast.ImportFrom | ast.Assign):
+                raise Unparsable("statements", f"line {node.lineno}: more than definitions before the call")
+        for argument in [*call.args, *(keyword.value for keyword in call.keywords)]:
+            try:
+                ast.literal_eval(argument)
+            except (ValueError, TypeError, RecursionError, MemoryError):
+                raise Unparsable("arguments", f"argument {ast.unparse(argument)} is not a literal") from None
+        lines = text.splitlines()
+        code = "\n".join(lines[: last.lineno - 1]).rstrip()
+        arguments = ast.unparse(call)[len(call.func.id) + 1 : -1]
+        record = {"kind": self.kind, "code": code, "entry_point": call.func.id, "input": arguments}
+        if not code or len(parse_python(code).body) != len(body) - 1:
+            raise Unparsable("statements", "the call shares its line with a definition")
+        return {**record, "text": self.render(record), "group": sha256_text(same_names(code))[:12]}
+
+    def canonical(self, record: Mapping[str, Any]) -> str:
+        """Function and call without layout."""
+        return same_layout(self.render(record))
+
+    def copied_part(self, record: Mapping[str, Any]) -> str:
+        """The function without layout and own names: a new call of a reference's function is not new data."""
+        return same_names(record["code"])
+
+    def prompt(self, record: Mapping[str, Any]) -> list[Message]:
+        """One worked example as a first exchange, then the question."""
+        return [*self.pair(EXAMPLE), {"role": "user", "content": self._question(record)}]
+
+    def pair(self, record: Mapping[str, Any]) -> list[Message]:
+        """The question, and the output between [ANSWER] tags."""
+        return [
+            {"role": "user", "content": self._question(record)},
+            {"role": "assistant", "content": f"[ANSWER]{record['output']}[/ANSWER]"},
+        ]
+
+    def _question(self, record: Mapping[str, Any]) -> str:
+        return f"{QUESTION}\n\n{self.render(record)}"
+
+    def answer(self, records: Sequence[Record], workers: int) -> Iterator[Answered]:
+        """Execute each record; one that fails, hangs or returns no plain value has no answer."""
+        for record, done in zip(records, _execute(records, workers), strict=True):
+            if done.status == "ok" and done.value is not None:
+                yield Answered({**record, "output": done.value})
+            else:
+                yield Answered(record, done.status, done.detail)
+
+    def grade(
+        self, records: Iterable[Record], completions: Iterable[Sequence[str]], workers: int
+    ) -> Iterator[list[Verdict]]:
+        """Compare the answer with the output as literals; nothing is executed."""
+        from domino_lightning.evaluation.answers import grade_answer
+
+        for record, texts in zip(records, completions, strict=True):
+            yield [Verdict(*grade_answer(text, record["output"])) for text in texts]
+
+
+def _execute(records: Sequence[Record], workers: int) -> Iterator[Any]:
+    from domino_lightning.evaluation.execution import Call, run_calls
+
+    calls = (Call(record["code"], record["entry_point"], record["input"]) for record in records)
+    return run_calls(calls, workers=workers)
+
+
+def _arguments(source: str, entry_point: str) -> str:
+    """Argument-list source from `1, 2` (CRUXEval) or `f(x = 1)` (LiveCodeBench)."""
+    source = source.strip()
+    try:
+        node = ast.parse(source, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return source
+    is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == entry_point
+    return source[source.index("(") + 1 : -1].strip() if is_call and source.endswith(")") else source

@@ -1,0 +1,177 @@
+"""evaluate: the coder on the test split → completions, verdicts, pass@k with a bootstrap interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from domino_lightning.domains.base import Domain, Verdict
+from domino_lightning.errors import UserError
+from domino_lightning.progress import progress_bar
+from domino_lightning.records import Record, read_json, read_jsonl, write_json, write_jsonl
+from domino_lightning.stages.base import Section, Stage, Work
+from domino_lightning.synthesis.shards import BlockLog
+
+
+@dataclass(frozen=True)
+class EvaluateRuntime:
+    """Settings that change no result.
+
+    Args:
+        workers: programs graded at a time.
+    """
+
+    workers: int = 2
+
+
+class Evaluate(Stage):
+    """Score the coder.
+
+    Args:
+        domain: prompts and grades.
+        samples: completions of a problem.
+        k: pass@k for each; none may exceed `samples`.
+        temperature: 0 is greedy.
+        max_new_tokens: of a completion.
+        batch_size: completions decoded together; the unit of commit and resume.
+        limit: first problems only.
+        seed: of the noise.
+        runtime: workers.
+    """
+
+    name = "evaluate"
+    summary = "generate, grade and score the coder's answers on the test split"
+
+    def __init__(
+        self,
+        domain: Domain,
+        samples: int = 1,
+        k: list[int] | None = None,
+        temperature: float = 0.0,
+        max_new_tokens: int = 48,
+        batch_size: int = 40,
+        limit: int | None = None,
+        seed: int = 0,
+        runtime: EvaluateRuntime = EvaluateRuntime(),
+    ) -> None:
+        self.k = tuple(k or [1])
+        if samples < 1 or min(self.k) < 1 or max(self.k) > samples:
+            raise UserError(
+                f"evaluate: pass@k for k = {list(self.k)} needs samples of at least {max(self.k)}; it is {samples}."
+            )
+        if temperature == 0 and samples > 1:
+            raise UserError(f"evaluate: samples {samples} at temperature 0 would all be equal; raise temperature.")
+        self.domain, self.samples = domain, samples
+        self.temperature, self.max_new_tokens, self.batch_size = temperature, max_new_tokens, batch_size
+        self.limit, self.seed, self.runtime = limit, seed, runtime
+
+    @classmethod
+    def inputs(cls, section: Section) -> tuple[str, ...]:
+        """The test split and the coder."""
+        return ("prepare", "finetune")
+
+    def run(self, work: Work) -> None:
+        """Write generations.jsonl, verdicts.jsonl and metrics.json."""
+        problems = read_jsonl(work.input("prepare", "test.jsonl"))[: self.limit]
+        completions = self._generate(problems, work)
+        write_jsonl(
+            work.directory / "generations.jsonl",
+            [
+                {"id": problem["id"], "completions": texts}
+                for problem, texts in zip(problems, completions, strict=True)
+            ],
+        )
+        graded = self.domain.grade(problems, completions, self.runtime.workers)
+        verdicts = list(progress_bar(iterable=graded, total=len(problems), desc="grade", unit="problem"))
+        write_jsonl(
+            work.directory / "verdicts.jsonl",
+            [
+                {"id": problem["id"], "group": problem["group"], "verdicts": [each.as_dict() for each in row]}
+                for problem, row in zip(problems, verdicts, strict=True)
+            ],
+        )
+        write_json(work.directory / "metrics.json", self._metrics(problems, verdicts))
+
+    def _metrics(self, problems: Sequence[Record], verdicts: Sequence[Sequence[Verdict]]) -> dict[str, float]:
+        from domino_lightning.evaluation.pass_at_k import PassAtK
+
+        metric = PassAtK(k=self.k)
+        metric.update(
+            [sum(verdict.passed for verdict in row) for row in verdicts],
+            [len(row) for row in verdicts],
+            [problem["group"] for problem in problems],
+        )
+        scores = {f"evaluate/test/{name}": float(value) for name, value in metric.compute().items()}
+        for status in sorted({verdict.status for row in verdicts for verdict in row}):
+            scores[f"evaluate/test/{status}"] = sum(each.status == status for row in verdicts for each in row)
+        return scores
+
+    def _generate(self, problems: Sequence[Record], work: Work) -> list[list[str]]:
+        """Completions of each problem, in blocks that survive a kill."""
+        total = len(problems) * self.samples
+        blocks = BlockLog(work.scratch, "completions", self.batch_size, total)
+        done = [row["text"] for row in blocks.recover()]
+        bar = progress_bar(total=total, initial=len(done), desc="evaluate", unit="sample")
+        if len(done) < total:
+            coder = Coder(work.inputs["finetune"])
+            prompts = [coder.encode(self.domain.prompt(problem)) for problem in problems]
+        while len(done) < total:
+            rows = range(len(done), min(len(done) + self.batch_size, total))
+            texts = coder.complete(
+                [prompts[row // self.samples] for row in rows], rows, self.seed, self.temperature, self.max_new_tokens
+            )
+            blocks.append(len(done), [{"text": text} for text in texts])
+            done += texts
+            bar.update(len(texts))
+        bar.close()
+        return [done[start : start + self.samples] for start in range(0, total, self.samples)]
+
+
+class Coder:
+    """A fine-tuned coder, or the untouched backbone, from a `finetune` directory."""
+
+    def __init__(self, directory: Path) -> None:
+        import torch
+
+        from domino_lightning.backbone import load_backbone, load_tokenizer
+
+        description = read_json(directory / "coder.json")
+        self.tokenizer = load_tokenizer(description["base"])
+        if description["adapter"]:
+            from peft import PeftModel
+
+            adapted = PeftModel.from_pretrained(load_backbone(description["base"]), str(directory / "model"))
+            self.model: Any = adapted.merge_and_unload().eval()
+        else:
+            full = directory / "model"
+            self.model = load_backbone(str(full) if full.is_dir() else description["base"])
+        if torch.cuda.is_available():
+            self.model.to("cuda")
+        # A chat ends with the template's own marker as well as with EOS; both stop a completion.
+        self.eos_ids = frozenset({self.tokenizer.eos_token_id})
+
+    def encode(self, messages: Sequence[dict[str, str]]) -> list[int]:
+        """Token ids of a chat prompt."""
+        from domino_lightning.data.synthetic import encode_prompt
+
+        return encode_prompt(messages, self.tokenizer)
+
+    def complete(
+        self, prompts: Sequence[list[int]], rows: Sequence[int], seed: int, temperature: float, max_new_tokens: int
+    ) -> list[str]:
+        """Answers of a batch of prompts; what all prompts share is encoded once."""
+        import torch
+
+        from domino_lightning.synthesis.engine import Sampling, common_prefix, decode, row_noise
+
+        shared = common_prefix(prompts)
+        ids = torch.tensor(prompts[0][:shared] or prompts[0][:1], device=self.model.device)
+        if shared == 0:
+            raise UserError("evaluate: the chat template gives prompts without a common beginning.")
+        prefix = self.model.get_input_embeddings()(ids).detach()
+        noise = None if temperature == 0 else row_noise(rows, max_new_tokens, seed)
+        sampling = Sampling(temperature, 1.0, max_new_tokens)
+        decoded = decode(self.model, prefix, [prompt[shared:] for prompt in prompts], noise, sampling, self.eos_ids)
+        return [self.tokenizer.decode(each.ids, skip_special_tokens=True) for each in decoded]

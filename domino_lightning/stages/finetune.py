@@ -1,0 +1,123 @@
+"""finetune: chat pairs → coder; with `source: none` the coder is the untouched backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from domino_lightning.domains.base import Domain
+from domino_lightning.errors import UserError
+from domino_lightning.records import Record, read_jsonl, write_json, write_jsonl
+from domino_lightning.stages.base import Section, Stage, Work
+from domino_lightning.stages.training import MetricsFile, TrainingRuntime, fit, training_parser
+from domino_lightning.stages.tune import spec_hashes
+
+SourceName = Literal["none", "reference", "synthetic", "both"]
+INPUTS = {
+    "none": (),
+    "reference": ("prepare",),
+    "synthetic": ("prepare", "answer"),
+    "both": ("prepare", "answer"),
+}
+
+
+class Finetune(Stage):
+    """Fine-tune the coder.
+
+    Args:
+        model: arguments of `CoderModule`.
+        data: arguments of `SyntheticDataModule`, but for the files.
+        trainer: arguments of `lightning.pytorch.Trainer`; give every arm of a comparison the same max_steps.
+        domain: makes chat pairs of reference records.
+        source: what to train on.
+        seed: of adapter initialisation and batch order.
+        runtime: checkpoint cadence, logging, workers.
+    """
+
+    name = "finetune"
+    own_process = True
+    summary = "fine-tune the coder on synthetic pairs, references, both, or not at all"
+
+    def __init__(
+        self,
+        model: Any,
+        data: Any,
+        trainer: Any,
+        domain: Domain,
+        runtime: TrainingRuntime,
+        source: SourceName = "synthetic",
+        seed: int = 0,
+    ) -> None:
+        self.model, self.data, self.trainer = dict(model), dict(data), dict(trainer)
+        self.domain, self.source, self.seed, self.runtime = domain, source, seed, runtime
+
+    @classmethod
+    def parser(cls) -> Any:
+        """model, data and trainer are typed by their classes."""
+        from domino_lightning.data import SyntheticDataModule
+        from domino_lightning.modules import CoderModule
+
+        parser = training_parser(CoderModule, SyntheticDataModule, {"pairs", "heldout"})
+        parser.add_subclass_arguments(Domain, "domain")
+        parser.add_argument("--source", type=SourceName, default="synthetic")
+        return parser
+
+    @classmethod
+    def inputs(cls, section: Section) -> tuple[str, ...]:
+        """By source."""
+        source = section.get("source", "synthetic")
+        if source not in INPUTS:
+            raise UserError(f"finetune.source: '{source}' is none of {', '.join(INPUTS)}.")
+        return INPUTS[source]
+
+    @classmethod
+    def contents(cls, section: Section) -> dict[str, str]:
+        """Backbone and tokenizer."""
+        return spec_hashes("finetune", section, ("model.backbone", "data.tokenizer"))
+
+    def run(self, work: Work) -> None:
+        """Fit and save the adapter or the model; `coder.json` says what it rests on."""
+        coder = {"base": self.model["backbone"], "adapter": False, "source": self.source, "steps": 0, "pairs": 0}
+        if self.source != "none":
+            coder |= self._train(work)
+        write_json(work.directory / "coder.json", coder)
+
+    def _train(self, work: Work) -> Record:
+        from domino_lightning.data import SyntheticDataModule
+        from domino_lightning.modules import CoderModule
+
+        files = []
+        if self.source in {"reference", "both"}:
+            files.append(self._reference_pairs(work, "reference"))
+        if self.source in {"synthetic", "both"}:
+            files.append(work.input("answer", "pairs.jsonl"))
+        data = SyntheticDataModule(
+            pairs=files,
+            heldout=self._reference_pairs(work, "heldout"),
+            seed=self.seed,
+            num_workers=self.runtime.num_workers,
+            **self.data,
+        )
+        data.setup()  # before the backbone is loaded: bad data is told at once
+        model = CoderModule(seed=self.seed, **self.model)
+        trainer, _, _ = fit("finetune", model, data, self.trainer, self.runtime, work, self.seed, monitor=None)
+        if trainer.is_global_zero:
+            model.save_pretrained(work.directory / "model")
+            MetricsFile(work.directory / "metrics.csv").tidy()
+        return {
+            "adapter": model.lora is not None,
+            "steps": trainer.global_step,
+            "pairs": len(data.encoded["train"]),
+        }
+
+    def _reference_pairs(self, work: Work, split: str) -> Path:
+        """Chat pairs of a prepared split; records without an answer are left out."""
+        records = read_jsonl(work.input("prepare", f"{split}.jsonl"))
+        pairs = [
+            {"messages": self.domain.pair(record), "source_id": record["id"], "provenance": {"prepare": split}}
+            for record in records
+            if record.get("output") is not None or record.get("solution") is not None
+        ]
+        path = work.scratch / f"{split}-pairs.jsonl"
+        write_jsonl(path, pairs)
+        return path

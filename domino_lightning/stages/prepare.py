@@ -1,0 +1,117 @@
+"""prepare: raw reference data → reference, held-out and test, split by hash without overlap."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from domino_lightning.data.source import KEY, Source, Split, overlap, split_records, without_repeats
+from domino_lightning.domains.base import Domain
+from domino_lightning.errors import UserError
+from domino_lightning.progress import progress_bar
+from domino_lightning.records import Record, write_json, write_jsonl
+from domino_lightning.resources import data_hash
+from domino_lightning.stages.base import Section, Stage, Work
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PrepareRuntime:
+    """Settings that change no result.
+
+    Args:
+        workers: programs executed at a time.
+        skip_bad_lines: leave bad rows out, counted and reported, instead of stopping at the first.
+    """
+
+    workers: int = 2
+    skip_bad_lines: bool = False
+
+
+class Prepare(Stage):
+    """Read raw records, check them, and split them.
+
+    Args:
+        domain: how rows are read and rendered.
+        source: where rows come from.
+        split: groups of each split.
+        seed: of the split alone.
+        runtime: workers, leniency.
+    """
+
+    name = "prepare"
+    summary = "read the reference data and split it into reference, held-out and test"
+
+    def __init__(
+        self,
+        domain: Domain,
+        source: Source,
+        split: Split,
+        seed: int = 0,
+        runtime: PrepareRuntime = PrepareRuntime(),
+    ) -> None:
+        self.domain, self.source, self.split, self.seed, self.runtime = domain, source, split, seed, runtime
+
+    @classmethod
+    def contents(cls, section: Section) -> dict[str, str]:
+        """The data's bytes."""
+        source = section.get("source")
+        path = source.get("path") if isinstance(source, dict) else None
+        if not isinstance(path, str) or not path:
+            raise UserError(f"{KEY}: {path!r} is not a path. Give a .jsonl or .parquet file, hf:<id> or pip:<...>.")
+        return {"source.path": data_hash(path, KEY)}
+
+    def splits(self, execute: bool = True) -> dict[str, list[Record]]:
+        """Read, check and split, writing nothing.
+
+        Args:
+            execute: run the records' programs too, where the domain does.
+
+        Raises:
+            UserError: a bad row, an empty source, a split that leaves nothing for a part.
+        """
+        bad: list[str] = []
+        records: list[Record] = []
+        for where, row in self.source.rows(self.runtime.skip_bad_lines):
+            try:
+                records.append(self.domain.read(row, where))
+            except UserError as error:
+                bad.append(str(error))
+                self._refuse(bad)
+        if execute:
+            records = self._completed(records, bad)
+        if bad:
+            log.warning("%s: left out %d bad rows; the first: %s", self.source.path, len(bad), bad[0])
+        return split_records(without_repeats(records), self.split, self.seed)
+
+    def _completed(self, records: Sequence[Record], bad: list[str]) -> list[Record]:
+        kept: list[Record] = []
+        done = self.domain.complete(records, self.runtime.workers)
+        for record, problem in progress_bar(iterable=done, total=len(records), desc="prepare", unit="row"):
+            if problem is None:
+                kept.append(record)
+            else:
+                bad.append(f"{self.source.path}: row '{record['id']}' {problem}.")
+                self._refuse(bad)
+        return kept
+
+    def _refuse(self, bad: list[str]) -> None:
+        if not self.runtime.skip_bad_lines:
+            raise UserError(f"{bad[-1]} Fix the row, or leave bad rows out with prepare.runtime.skip_bad_lines=true.")
+
+    def run(self, work: Work) -> None:
+        """Write the three splits and the overlap report."""
+        splits = self.splits()
+        for name, rows in splits.items():
+            write_jsonl(work.directory / f"{name}.jsonl", rows)
+        write_json(work.directory / "splits.json", overlap(splits))
+
+
+def parse_prepare(section: dict[str, Any]) -> Prepare:
+    """The stage object of a validated section."""
+    parser = Prepare.parser()
+    settings = parser.instantiate(parser.parse_object(section))
+    return Prepare(**{key: settings[key] for key in settings})

@@ -1,0 +1,144 @@
+"""synthesize: candidate texts from the soft prompt, or another generator, in resumable blocks."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from domino_lightning.config import class_of
+from domino_lightning.domains.base import Domain, Unparsable
+from domino_lightning.errors import UserError
+from domino_lightning.progress import progress_bar
+from domino_lightning.records import Record, write_json
+from domino_lightning.stages.base import Section, Stage, Work
+from domino_lightning.synthesis.generators import Generator, Sampled
+from domino_lightning.synthesis.shards import BlockLog
+
+
+@dataclass(frozen=True)
+class Stop:
+    """When to stop: at `candidates` rows, or after the block in which `accepted` rows have passed the screen."""
+
+    candidates: int = 384
+    accepted: int | None = None
+
+
+class Screen:
+    """The cheap test that counts towards `stop.accepted`: finished, parses, not seen before."""
+
+    def __init__(self, domain: Domain) -> None:
+        self.domain = domain
+        self.seen: set[str] = set()
+
+    def __call__(self, text: str, finished: bool) -> str:
+        """'ok', or the reason."""
+        if not finished:
+            return "unfinished"
+        try:
+            key = self.domain.canonical(self.domain.parse(text))
+        except Unparsable as error:
+            return f"parse:{error.reason}"
+        if key in self.seen:
+            return "duplicate"
+        self.seen.add(key)
+        return "ok"
+
+
+class Synthesize(Stage):
+    """Sample candidates.
+
+    Args:
+        domain: reads samples back, for the screen.
+        generator: where texts come from.
+        stop: how many.
+        block_size: rows generated together; the unit of commit and resume.
+        seed: of the noise.
+    """
+
+    name = "synthesize"
+    summary = "sample new texts from the domain tokens"
+
+    def __init__(
+        self, domain: Domain, generator: Generator, stop: Stop, block_size: int = 48, seed: int = 0
+    ) -> None:
+        if block_size < 1 or stop.candidates < 1:
+            raise UserError(
+                f"synthesize: block_size {block_size} and stop.candidates {stop.candidates} must be 1 or more."
+            )
+        self.domain, self.generator, self.stop = domain, generator, stop
+        self.block_size, self.seed = block_size, seed
+
+    @classmethod
+    def inputs(cls, section: Section) -> tuple[str, ...]:
+        """What the generator reads."""
+        generator, init_args = _generator(section)
+        return generator.inputs(init_args)
+
+    @classmethod
+    def contents(cls, section: Section) -> dict[str, str]:
+        """What the generator's arguments name."""
+        generator, init_args = _generator(section)
+        prefix = "generator.init_args."
+        return {prefix + key: digest for key, digest in generator.contents(init_args).items()}
+
+    def run(self, work: Work) -> None:
+        """Append blocks until the stop rule holds."""
+        total = self.stop.candidates
+        shards = BlockLog(work.directory, "raw", self.block_size, total)
+        rows = shards.recover()
+        screen = Screen(self.domain)
+        reasons: Counter[str] = Counter(screen(row["text"], row["finished"]) for row in rows)
+        tokens = sum(row["num_tokens"] for row in rows)
+        started = time.monotonic()
+        bar = progress_bar(total=total, initial=len(rows), desc="synthesize", unit="row")
+        if len(rows) < total and not self._enough(reasons):
+            self.generator.open(work.inputs)
+        done = len(rows)
+        while done < total and not self._enough(reasons):
+            numbers = range(done, min(done + self.block_size, total))
+            block = [
+                _row(number, sampled, screen(sampled.text, sampled.finished))
+                for number, sampled in zip(numbers, self.generator.generate(numbers, self.seed), strict=True)
+            ]
+            shards.append(done, block)
+            done += len(block)
+            tokens += sum(row["num_tokens"] for row in block)
+            reasons.update(row["screen"] for row in block)
+            bar.set_postfix(kept=f"{reasons['ok'] / done:.0%}", tokens=tokens, refresh=False)
+            bar.update(len(block))
+        bar.close()
+        summary = {
+            "candidates": done,
+            "screened_in": reasons["ok"],
+            "reasons": dict(reasons.most_common()),
+            "tokens": tokens,
+            "wall_s": round(time.monotonic() - started, 1),
+        }
+        write_json(work.directory / "synthesis.json", summary)
+
+    def _enough(self, reasons: Counter[str]) -> bool:
+        return self.stop.accepted is not None and reasons["ok"] >= self.stop.accepted
+
+
+def _row(number: int, sampled: Sampled, screen: str) -> Record:
+    return {
+        "id": f"synthetic-{number:06d}",
+        "k": number,
+        "text": sampled.text,
+        "finished": sampled.finished,
+        "num_tokens": sampled.num_tokens,
+        "screen": screen,
+    }
+
+
+def _generator(section: Section) -> tuple[type[Generator], dict[str, Any]]:
+    node = section.get("generator")
+    path = node.get("class_path") if isinstance(node, dict) else node
+    if not isinstance(path, str):
+        raise UserError(f"synthesize.generator: {node!r} names no class. Give generator.class_path.")
+    cls = class_of(path, "synthesize.generator")
+    if not (isinstance(cls, type) and issubclass(cls, Generator)):
+        raise UserError(f"synthesize.generator: '{path}' is not a domino_lightning.synthesis.Generator.")
+    return cls, (node.get("init_args") or {}) if isinstance(node, dict) else {}

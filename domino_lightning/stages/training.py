@@ -1,0 +1,151 @@
+"""What tune and finetune share: a parser of model, data and trainer sections, and a resumable fit."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domino_lightning.errors import StageFailed
+from domino_lightning.stages.base import Work
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+
+# Given by the stage, not by the user.
+OWNED = {"logger", "default_root_dir", "enable_checkpointing", "enable_progress_bar", "use_distributed_sampler"}
+
+
+@dataclass(frozen=True)
+class TrainingRuntime:
+    """Settings that change no result.
+
+    Args:
+        checkpoint_every_n_steps: what a kill can cost.
+        log_every_n_steps: rows of metrics.csv.
+        num_workers: loader processes.
+    """
+
+    checkpoint_every_n_steps: int = 10
+    log_every_n_steps: int = 1
+    num_workers: int = 0
+
+
+def training_parser(model: type, data: type, filled_by_stage: set[str]) -> Any:
+    """A parser of `model`, `data`, `trainer`, `seed` and `runtime`; `data` lacks what the stage fills in."""
+    from jsonargparse import ArgumentParser
+    from lightning.pytorch import Trainer
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(model, "model", skip={"seed"}, instantiate=False)
+    parser.add_class_arguments(
+        data, "data", skip={*filled_by_stage, "seed", "num_workers"}, instantiate=False
+    )
+    parser.add_class_arguments(Trainer, "trainer", skip=OWNED | {"log_every_n_steps"}, instantiate=False)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_class_arguments(TrainingRuntime, "runtime")
+    return parser
+
+
+def fit(
+    stage: str,
+    model: LightningModule,
+    data: LightningDataModule,
+    trainer_args: Mapping[str, Any],
+    runtime: TrainingRuntime,
+    work: Work,
+    seed: int,
+    monitor: str | None,
+) -> tuple[Trainer, Path, Path]:
+    """Fit, continuing from the stage's last checkpoint if there is one.
+
+    Returns:
+        The trainer, the last checkpoint and the best one (the last, if nothing was monitored).
+
+    Raises:
+        StageFailed: the run was interrupted before its last step.
+    """
+    from lightning.pytorch import Trainer, seed_everything
+
+    from domino_lightning.modules.training import BEST, LAST, ResumableCheckpoint, StepProgress
+    from domino_lightning.tracking import lightning_loggers
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    _filter_warnings()
+    seed_everything(seed, workers=True, verbose=False)
+    args = dict(trainer_args)
+    user_callbacks = args.pop("callbacks", None) or []
+    checkpoint = ResumableCheckpoint(work.scratch, runtime.checkpoint_every_n_steps, monitor)
+    trainer = Trainer(
+        **args,
+        callbacks=[
+            *(user_callbacks if isinstance(user_callbacks, list) else [user_callbacks]),
+            checkpoint,
+            StepProgress(stage),
+        ],
+        logger=lightning_loggers(work),
+        log_every_n_steps=runtime.log_every_n_steps,
+        default_root_dir=str(work.scratch),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+    last, best = work.scratch / LAST, work.scratch / BEST
+    # weights_only: a checkpoint of ours holds tensors and plain values; nothing is unpickled.
+    trainer.fit(model, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if trainer.is_global_zero:
+        checkpoint._save(trainer, LAST) if trainer.world_size == 1 else None
+    if not last.is_file():
+        raise StageFailed(f"stage {stage} ended without a checkpoint in {work.scratch}.")
+    return trainer, last, best if best.is_file() else last
+
+
+def _filter_warnings() -> None:
+    """Silence advice that does not apply: validation follows steps, loaders are small, resuming is exact."""
+    for message in (
+        r".*does not have many workers.*",
+        r".*number of training batches.*smaller than the logging interval.*",
+        r".*modules in eval mode.*",
+        r".*isn't a `LightningModule`.*",
+        r".*Precision .* is not supported by the model summary.*",
+        r".*sync_dist.*",
+        r".*LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+class MetricsFile:
+    """`metrics.csv` in long format: step, key, value; appended to, so that a kill loses at most the last rows."""
+
+    FIELDS = ("step", "key", "value")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.exists():
+            with open(path, "w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerow(self.FIELDS)
+
+    def append(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add one row a metric; a later row for the same step and key replaces the earlier when read."""
+        with open(self.path, "a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows((step, key, repr(float(value))) for key, value in metrics.items())
+
+    def tidy(self) -> None:
+        """Keep the last row of each (step, key), in order of step: what steps done twice after a kill leave."""
+        with open(self.path, newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.reader(file) if len(row) == len(self.FIELDS)][1:]
+        latest = {(int(step), key): value for step, key, value in rows}
+        temporary = self.path.with_name(f".{self.path.name}")
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(self.FIELDS)
+            writer.writerows((step, key, latest[step, key]) for step, key in sorted(latest))
+        temporary.replace(self.path)
