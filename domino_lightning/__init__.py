@@ -1,1 +1,20 @@
 """domino_lightning: learn a domain from examples, synthesise data for it, score a coder on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from domino_lightning.runs import Run, open_run
+
+__all__ = ["Run", "__version__", "open_run"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Load the Python API on first use, so that the command line starts at once."""
+    if name in {"Run", "open_run"}:
+        from domino_lightning import runs
+
+        return getattr(runs, name)
+    raise AttributeError(f"module 'domino_lightning' has no attribute '{name}'")

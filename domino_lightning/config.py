@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -219,7 +220,7 @@ def parse_section(parser: Any, section: str, config: Config) -> Any:
     from argparse import ArgumentError
 
     try:
-        return parser.parse_object(config.document[section])
+        return parser.parse_object(copy.deepcopy(config.document[section]))  # it would write into the lists
     except (ArgumentError, TypeError, ValueError, KeyError) as error:
         raise UserError(explain_parse_error(str(error), parser, section, config)) from None
 

@@ -1,0 +1,6 @@
+"""Domains: how a kind of record reads as text and is read back, answered, asked and graded."""
+
+from domino_lightning.domains.base import Answered, Domain, Message, Unparsable, Verdict
+from domino_lightning.domains.codeexec import CodeExec
+
+__all__ = ["Answered", "CodeExec", "Domain", "Message", "Unparsable", "Verdict"]

@@ -1,7 +1,8 @@
-"""Answers to code-execution problems: found in a model's text, read as Python literals, compared by type and value.
+"""Answers to code-execution problems: found in a text, read as Python literals, compared by type and value.
 
-Nothing here executes or imports what a model wrote: a literal is scanned token by token before `ast` sees it, so
-neither nesting nor length can exhaust the parser, and expressions such as `2 + 2` or `0 or True` are no literals.
+Nothing here executes or imports what a model wrote: a literal is scanned token by token before `ast` sees
+it, so neither nesting nor length can exhaust the parser, and expressions such as `2 + 2` or `0 or True` are
+no literals.
 """
 
 from __future__ import annotations
@@ -61,10 +62,10 @@ class Grade(NamedTuple):
 def parse_literal(text: str, max_chars: int = MAX_CHARS) -> object:
     """The plain value that a literal denotes.
 
-    Literals are None, booleans, integers, finite floats, strings and bytes, and tuples (also without parentheses),
-    lists, dicts and sets of them; `set()`, `frozenset()` and either one around a list, tuple or set display. A
-    number may have one sign. Not literals: operators, names, calls, f-strings, complex numbers, `...`, `nan`, and
-    `1e999` (it is infinity). Surrounding space and comments are ignored.
+    Literals are None, booleans, integers, finite floats, strings and bytes, and tuples (also without
+    parentheses), lists, dicts and sets of them; `set()`, `frozenset()` and either one around a list, tuple
+    or set display. A number may have one sign. Not literals: operators, names, calls, f-strings, complex
+    numbers, `...`, `nan`, and `1e999` (it is infinity). Surrounding space and comments are ignored.
 
     Raises:
         NotALiteral: anything else, or longer than `max_chars`, or nested more than `MAX_DEPTH` brackets deep.
@@ -104,7 +105,7 @@ def _scan(text: str) -> None:
 
 def _parse(source: str, mode: str) -> Any:
     with _WARNINGS, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # "invalid escape sequence": the model's, and none of the user's business
+        warnings.simplefilter("ignore")  # "invalid escape sequence": in the model's text, not in the user's
         return ast.parse(source, mode=mode)
 
 
@@ -124,12 +125,13 @@ def _value(node: ast.expr) -> object:
     if isinstance(node, ast.Set):
         return set(map(_value, node.elts))
     if isinstance(node, ast.Dict):
-        return {_value(key): _value(value) for key, value in zip(node.keys, node.values) if key is not None}
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords and len(node.args) < 2:
+        items = zip(node.keys, node.values, strict=True)
+        return {_value(key): _value(value) for key, value in items if key is not None}
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) + len(node.keywords) < 2:
         constructor = _CONSTRUCTORS[node.func.id]  # _scan lets no other name through
-        if not node.args:
+        if not node.args and not node.keywords:
             return constructor()
-        if isinstance(node.args[0], (ast.List, ast.Tuple, ast.Set)):
+        if node.args and isinstance(node.args[0], (ast.List, ast.Tuple, ast.Set)):
             return constructor(map(_value, node.args[0].elts))
     raise NotALiteral(f"not a literal: {type(node).__name__}")
 
@@ -137,10 +139,10 @@ def _value(node: ast.expr) -> object:
 def literal_equal(a: object, b: object) -> bool:
     """Whether two plain values are the same, types included, at every level.
 
-    Stricter than `==`, since the answer to "what does it return" is a value of one type: `True` is not `1`, `1` is
-    not `1.0`, a list is not a tuple, `"a"` is not `b"a"`, a set is not a frozenset. As with `==`, the order of
-    dicts and sets does not matter and `-0.0` equals `0.0`. (CRUXEval's own scorer uses `==`, so its figures count
-    the answer `1` for `True` or `1.0` as right.)
+    Stricter than `==`, since the answer to "what does it return" is a value of one type: `True` is not `1`,
+    `1` is not `1.0`, a list is not a tuple, `"a"` is not `b"a"`, a set is not a frozenset. As with `==`,
+    the order of dicts and sets does not matter and `-0.0` equals `0.0`. (CRUXEval's own scorer uses `==`,
+    so its figures count the answer `1` for `True` or `1.0` as right.)
 
     Raises:
         TypeError: a value that is not plain.
@@ -163,7 +165,7 @@ def _key(value: object) -> Hashable:
 
 
 def grade_answer(completion: str, expected: str, call: str | None = None) -> Grade:
-    """Compare the answer in a model's text with the literal `expected`; see `extract_answer` and `literal_equal`.
+    """Compare the answer in a completion with the literal `expected`: `extract_answer`, `literal_equal`.
 
     Raises:
         UserError: `expected` is no literal.
@@ -188,12 +190,13 @@ def extract_answer(completion: str, call: str | None = None) -> str | None:
     """The answer's text in a completion, or None when there is none at all.
 
     It is looked for, in this order, in
-    1. the last `[ANSWER]...[/ANSWER]` block. The closing tag may be missing (generation stopped on it); so may the
-       opening one (the prompt ended with it), and then what precedes the first closing tag is the block;
+    1. the last `[ANSWER]...[/ANSWER]` block. The closing tag may be missing (generation stopped on it); so
+       may the opening one (the prompt ended with it), and then what precedes the first closing tag is the
+       block;
     2. the last `assert f(...) == X`, when there is no block; only an assertion of `call` if that is given;
     3. otherwise the whole text if it is one literal, else its first line that is not empty.
-    Inside a block, an assertion gives its X (one of `call` before any other), and rule 3 holds without one. Code
-    fences are dropped. X is found by parsing, never by splitting on `==`.
+    Inside a block, an assertion gives its X (one of `call` before any other), and rule 3 holds without one.
+    Code fences are dropped. X is found by parsing, never by splitting on `==`.
 
     Args:
         completion: what the model wrote.
@@ -223,7 +226,7 @@ def _answer_block(completion: str) -> str | None:
 
 
 def _assertions(text: str) -> Iterator[tuple[ast.expr, str]]:
-    """(call, source of X) of every `assert call == X`, which may start anywhere in a line and span several."""
+    """(call, source of X) of every `assert call == X`, wherever in a line it starts, over several lines too."""
     for match in list(_ASSERT.finditer(text))[-_MAX_ASSERTIONS:]:
         lines = text[match.start() : match.start() + MAX_CHARS].split("\n")[:_MAX_LINES]
         for count in range(1, len(lines) + 1):
@@ -241,10 +244,12 @@ def _assertions(text: str) -> Iterator[tuple[ast.expr, str]]:
 
 def _sides(source: str, test: ast.expr) -> tuple[ast.expr, str] | None:
     """(call, source of X) of `call == X`, `X == call` or `call is X`."""
-    if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], (ast.Eq, ast.Is)):
+    if not isinstance(test, ast.Compare) or len(test.ops) != 1:
+        return None
+    if not isinstance(test.ops[0], (ast.Eq, ast.Is)):
         return None
     for call, answer in ((test.left, test.comparators[0]), (test.comparators[0], test.left)):
-        if isinstance(call, ast.Call) and not (isinstance(call.func, ast.Name) and call.func.id in _CONSTRUCTORS):
+        if isinstance(call, ast.Call) and getattr(call.func, "id", None) not in _CONSTRUCTORS:
             return call, ast.get_source_segment(source, answer) or ""
     return None
 

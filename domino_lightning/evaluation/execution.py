@@ -1,10 +1,11 @@
 """Running untrusted programs: each in a fresh subprocess with resource limits, never in this process.
 
 A program gets its own session, a private temporary directory, an allow-listed environment, and limits that
-`harness.py` sets in the child. Its value comes back over a pipe of its own as the repr of a plain value, which is
-parsed again here and never executed. What this tier (`TIER`) does **not** do: hide the file system or the network,
-stop a process that starts a session of its own, or protect the verdict from a program that inspects its own
-process. It keeps mistakes and ordinary misbehaviour out of the parent; hostile code needs a sandbox.
+`harness.py` sets in the child. Its value comes back over a pipe of its own as the repr of a plain value,
+which is parsed again here and never executed. What this tier (`TIER`) does **not** do: hide the file system
+or the network, stop a process that starts a session of its own, or protect the verdict from a program that
+inspects its own process. It keeps mistakes and ordinary misbehaviour out of the parent; hostile code needs
+a sandbox.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ class Limits:
     """What one program may use.
 
     Attributes:
-        timeout_s: CPU seconds of the program, start-up of the interpreter excluded. As a backstop for programs
-            that wait, and for work done in child processes, it may also take `wall_s` = 2 * timeout_s + 1 seconds
-            of wall time; the slack is for machines that run more programs than they have cores.
+        timeout_s: CPU seconds of the program, start-up of the interpreter excluded. As a backstop for
+            programs that wait, and for work done in child processes, it may also take `wall_s` = 2 *
+            timeout_s + 1 seconds of wall time; the slack is for machines that run more programs than they
+            have cores.
         memory_mb: MiB of address space (per process; not enforced on macOS).
         output_bytes: most bytes of standard output, of standard error, and of the returned value's repr.
     """
@@ -51,7 +53,7 @@ class Limits:
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"{name}={getattr(self, name)!r}: a limit is a positive finite number.")
         if self.memory_mb < 64:
-            raise UserError(f"memory_mb={self.memory_mb}: the interpreter itself needs 64; give at least that.")
+            raise UserError(f"memory_mb={self.memory_mb}: the interpreter alone needs 64; give at least that.")
 
     @property
     def wall_s(self) -> float:
@@ -90,9 +92,9 @@ class Call(NamedTuple):
 def run_call(code: str, entry_point: str, arguments: str, limits: Limits = Limits()) -> Execution:
     """Run `code` as a module, then `entry_point(arguments)`, and report the value it returns.
 
-    Only exact plain values (None, bool, int, finite float, str, bytes, and list, tuple, dict, set, frozenset of
-    them, nested at most 64 deep) are accepted: a subclass, a generator, NaN or infinity is an "error".
-    Standard input is empty. `sys.exit` is an "error", and so is a `RecursionError`.
+    Only exact plain values (None, bool, int, finite float, str, bytes, and list, tuple, dict, set,
+    frozenset of them, nested at most 64 deep) are accepted: a subclass, a generator, NaN or infinity is an
+    "error". Standard input is empty. `sys.exit` is an "error", and so is a `RecursionError`.
     """
     return _run_call(Call(code, entry_point, arguments), limits, None)
 
@@ -139,7 +141,9 @@ def _run_call(call: Call, limits: Limits, stop: threading.Event | None) -> Execu
     return _run("call", call._asdict(), b"", limits, stop)
 
 
-def _run(mode: str, job: dict[str, object], stdin: bytes, limits: Limits, stop: threading.Event | None) -> Execution:
+def _run(
+    mode: str, job: dict[str, object], stdin: bytes, limits: Limits, stop: threading.Event | None
+) -> Execution:
     nonce = secrets.token_hex(16)
     settings: dict[str, object] = {
         "mode": mode,
@@ -152,7 +156,8 @@ def _run(mode: str, job: dict[str, object], stdin: bytes, limits: Limits, stop: 
         "site_packages": [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))],
     }
     ended = run_harness({**settings, **job}, stdin, limits.wall_s, int(limits.output_bytes), stop)
-    status, value, detail = _failure(ended, limits) or (_judge_call if mode == "call" else _judge_program)(ended, nonce)
+    judge = _judge_call if mode == "call" else _judge_program
+    status, value, detail = _failure(ended, limits) or judge(ended, nonce)
     return Execution(status, value, detail, ended.wall_s, ended.stdout.decode("utf-8", "replace"))
 
 

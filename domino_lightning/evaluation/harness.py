@@ -1,12 +1,12 @@
 """The script inside every grading subprocess: limit this process, run one job, report over a private pipe.
 
-Started by `execution.py` as `python -s -S -B harness.py RESULT_FD`; never imported by the package. Standard
+Started by `execution.py` as `python -P -s -S -B harness.py RESULT_FD`; never imported by the package. Standard
 input starts with the job, `<16 hex digits: length><marshal bytes>`, and what follows is the program's own
 input. (Marshal is read here from the trusted parent only, and spares the 10 ms that importing json costs.)
 
-The report is `<nonce> <status> <length>\\n<payload>`. This keeps an honest but careless program from disturbing
-its verdict; it is no security boundary. A hostile program shares this process, and can find the nonce through
-frames or `gc`, lift soft limits, or start a session of its own.
+The report is `<nonce> <status> <length>\\n<payload>`. This keeps an honest but careless program from
+disturbing its verdict; it is no security boundary. A hostile program shares this process, and can find the
+nonce through frames or `gc`, lift soft limits, or start a session of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TEXTS = (str, bytes)
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 _DETAIL_CHARS = 500
 _FILE_BYTES = 16 << 20
-_STACK_BYTES = 64 << 20  # what deep C-level recursion (sorting keys, regular expressions, 3.10's frames) may use
+_STACK_BYTES = 64 << 20  # for deep recursion in C
 
 
 class _NotPlain(Exception):
@@ -33,10 +33,10 @@ class _TooLong(Exception):
 
 
 def main() -> int:
+    """Run the job on standard input; the exit code."""
     import marshal
     import os
 
-    del sys.path[0]  # this folder: its answers.py and execution.py are no business of the program
     length = _read_exactly(os.read, 16)
     packed = _read_exactly(os.read, int(length, 16)) if length else b""
     if not packed:
@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def _read_exactly(read: Callable[[int, int], bytes], size: int) -> bytes:
-    """`size` bytes of standard input, unbuffered so that the program's input stays in the pipe; b"" if it ends."""
+    """`size` bytes of standard input and no more, since the program's input follows; b"" if it ends."""
     parts: list[bytes] = []
     while size > 0:
         part = read(0, min(size, 1 << 20))
@@ -94,7 +94,6 @@ def _sender(fd: int, nonce: str) -> Callable[[str, str], bool]:
 def _restore_site_builtins() -> None:
     """`exit` and `quit`, which contest programs call and `-S` leaves out."""
     import builtins
-
     from _sitebuiltins import Quitter
 
     for name in ("exit", "quit"):
@@ -103,7 +102,7 @@ def _restore_site_builtins() -> None:
 
 def _limit(job: dict[str, Any]) -> None:
     """Limits of this process and, except for the timers, of every process that it starts."""
-    import _signal  # the C module: `signal` itself imports enum
+    import _signal  # type: ignore[import-not-found]  # the C module: `signal` itself imports enum
     import resource
 
     def limit(which: int, soft: int, hard: int) -> None:
@@ -112,7 +111,7 @@ def _limit(job: dict[str, Any]) -> None:
             soft, hard = min(soft, ceiling), min(hard, ceiling)
         resource.setrlimit(which, (soft, hard))
 
-    seconds = int(job["timeout_s"]) + 2  # whole seconds only, and start-up counts: the timer below is the precise one
+    seconds = int(job["timeout_s"]) + 2  # whole ones only, and start-up counts; the timer below is precise
     limit(resource.RLIMIT_CPU, seconds, seconds + 1)
     limit(resource.RLIMIT_FSIZE, _FILE_BYTES, _FILE_BYTES)
     limit(resource.RLIMIT_CORE, 0, 0)

@@ -27,7 +27,7 @@ def estimate(total: int, correct: int, k: int) -> float:
         UserError: fewer samples than k.
     """
     if k > total:
-        raise UserError(f"pass@{k} of a problem with {total} samples: draw at least {k} samples, or lower k.")
+        raise UserError(f"pass@{k} of a problem with {total} samples: draw at least {k}, or lower k.")
     missed = 1.0
     for i in range(k):
         missed *= (total - correct - i) / (total - i)
@@ -50,8 +50,8 @@ class PassAtK(Metric):
     neither the order of the problems nor the number of ranks.
 
     Two things the interval does not know. With one group there is nothing to resample, and both ends are NaN
-    rather than a certainty nobody has. Where every group scores the same (all 0, say) it has no width, and with
-    fewer than about ten groups it is too narrow.
+    rather than a certainty nobody has. Where every group scores the same (all 0, say) it has no width, and
+    with fewer than about ten groups it is too narrow.
 
     Args:
         k: every k to report.
@@ -97,11 +97,13 @@ class PassAtK(Metric):
     def reset(self) -> None:
         """Forget all problems."""
         super().reset()
-        # Never an empty list: torchmetrics gathers that from a rank without problems as float32, beside int64.
+        # Never an empty list: from a rank without problems torchmetrics would gather it as float32.
         for name in ("correct", "total", "group"):
             getattr(self, name).append(torch.zeros(0, dtype=torch.int64, device=self.device))
 
-    def update(self, correct: Sequence[int], total: Sequence[int], groups: Sequence[str] | None = None) -> None:
+    def update(
+        self, correct: Sequence[int], total: Sequence[int], groups: Sequence[str] | None = None
+    ) -> None:
         """Add problems: how many samples of each were correct, out of how many, and each one's group.
 
         Args:
@@ -114,38 +116,42 @@ class PassAtK(Metric):
             UserError: a problem with fewer samples than the largest k.
         """
         if len(correct) != len(total) or (groups is not None and len(groups) != len(total)):
-            sizes = f"{len(correct)} correct, {len(total)} total" + ("" if groups is None else f", {len(groups)} groups")
-            raise ValueError(f"one entry per problem is needed in each, got {sizes}")
-        for c, n in zip(correct, total):
+            sizes = [len(column) for column in (correct, total, groups) if column is not None]
+            raise ValueError(f"correct, total and groups need one entry per problem each, not {sizes}")
+        largest = max(self.k)
+        for c, n in zip(correct, total, strict=True):
             if not 0 <= c <= n:
                 raise ValueError(f"{c} correct samples out of {n}")
-            if n < max(self.k):
+            if n < largest:
                 raise UserError(
-                    f"pass@{max(self.k)} of a problem with {n} samples: draw at least {max(self.k)} samples, or lower k."
+                    f"pass@{largest} of a problem with {n} samples: draw at least {largest}, or lower k."
                 )
         ids = [_OWN_GROUP] * len(total) if groups is None else [group_id(name) for name in groups]
         for state, values in ((self.correct, correct), (self.total, total), (self.group, ids)):
-            state.append(torch.tensor([int(value) for value in values], dtype=torch.int64, device=self.device))
+            numbers = [int(value) for value in values]
+            state.append(torch.tensor(numbers, dtype=torch.int64, device=self.device))
 
     def compute(self) -> dict[str, Tensor]:
-        """For every k "pass@k", "pass@k_low" and "pass@k_high" (float32), and the counts "problems", "groups",
-        "samples" (int64); all scalars.
+        """Scalars: "pass@k", "pass@k_low", "pass@k_high" for every k, "problems", "groups", "samples".
+
+        The former are float32, the three counts int64.
 
         Raises:
             ValueError: no problem was added.
         """
-        rows = torch.stack([dim_zero_cat(state).cpu() for state in (self.group, self.total, self.correct)], dim=1)
+        columns = (self.group, self.total, self.correct)
+        rows = torch.stack([dim_zero_cat(column).cpu() for column in columns], dim=1)
         if len(rows) == 0:
             raise ValueError("pass@k of no problems: update() was never given one")
         ordered: list[list[int]] = sorted(rows.tolist())
-        scores = torch.tensor([[estimate(n, c, k) for _, n, c in ordered] for k in self.k], dtype=torch.float64)
+        per_k = [[estimate(n, c, k) for _, n, c in ordered] for k in self.k]
+        scores = torch.tensor(per_k, dtype=torch.float64)
         sums, sizes = _per_group(scores, [group for group, _, _ in ordered])
         low, high = self._interval(sums, sizes)
         result: dict[str, Tensor] = {}
         for i, k in enumerate(self.k):
-            values = (scores[i].mean(), low[i], high[i])
-            for name, value in zip((f"pass@{k}", f"pass@{k}_low", f"pass@{k}_high"), values):
-                result[name] = value.to(self.device, torch.float32)
+            for suffix, value in {"": scores[i].mean(), "_low": low[i], "_high": high[i]}.items():
+                result[f"pass@{k}{suffix}"] = value.to(self.device, torch.float32)
         counts = {"problems": len(ordered), "groups": len(sizes), "samples": sum(n for _, n, _ in ordered)}
         return result | {name: torch.tensor(count, device=self.device) for name, count in counts.items()}
 
@@ -162,7 +168,8 @@ class PassAtK(Metric):
             problems = sizes[drawn].sum(1)
             means.append(torch.stack([row[drawn].sum(1) / problems for row in sums]))
         tail = (1 - self.confidence) / 2
-        ends = torch.quantile(torch.cat(means, dim=1), torch.tensor([tail, 1 - tail], dtype=torch.float64), dim=1)
+        levels = torch.tensor([tail, 1 - tail], dtype=torch.float64)
+        ends = torch.quantile(torch.cat(means, dim=1), levels, dim=1)
         return ends[0], ends[1]
 
 
@@ -174,5 +181,4 @@ def _per_group(scores: Tensor, groups: Sequence[int]) -> tuple[Tensor, Tensor]:
         index.append(index[-1] + (not same) if index else 0)
     columns = torch.tensor(index)
     sums = torch.zeros(len(scores), index[-1] + 1, dtype=scores.dtype).index_add_(1, columns, scores)
-    sizes = torch.zeros(index[-1] + 1, dtype=scores.dtype).index_add_(0, columns, torch.ones(len(groups), dtype=scores.dtype))
-    return sums, sizes
+    return sums, torch.bincount(columns).to(scores.dtype)

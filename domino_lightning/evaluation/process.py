@@ -1,8 +1,8 @@
-"""One harness subprocess: started in isolation, fed and read without dead-lock, killed whole, cleaned up after.
+"""One harness subprocess: started in isolation, fed and read without dead-lock, killed whole, cleaned up.
 
 It gets its own session, a private temporary directory and an allow-listed environment. On return, and on any
-exception (KeyboardInterrupt included), no process of its group and nothing of its directory is left; a process
-that the program moved into a session of its own escapes this.
+exception (KeyboardInterrupt included), no process of its group and nothing of its directory is left; a
+process that the program moved into a session of its own escapes this.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import IO
 log = logging.getLogger(__name__)
 
 _HARNESS = str(Path(__file__).with_name("harness.py"))
-_TICK_S = 0.05  # how often a program that holds its pipes open is checked for exit, deadline and a stop request
+_TICK_S = 0.05  # how often a silent program is checked for exit, deadline and a stop request
 _CHUNK = 1 << 16
 _REPORT_SLACK = 1 << 12  # the header of a report, and details longer than a small output limit
 
@@ -56,7 +56,7 @@ class Ended:
     report: bytearray = field(default_factory=bytearray)
 
     def take(self, name: str, file: IO[bytes]) -> int | None:
-        """Read once into the named buffer: the number of bytes, 0 at the end, None when there is nothing now."""
+        """Read once into the named buffer: the number of bytes, 0 at the end, None if nothing is there."""
         chunk: bytes | None = file.read(_CHUNK)
         if chunk is None:
             return None
@@ -70,7 +70,11 @@ class Ended:
 
 
 def run_harness(
-    job: dict[str, object], stdin: bytes, wall_s: float, output_bytes: int, stop: threading.Event | None = None
+    job: dict[str, object],
+    stdin: bytes,
+    wall_s: float,
+    output_bytes: int,
+    stop: threading.Event | None = None,
 ) -> Ended:
     """Start the harness on a job (plain values, see `harness.py`) and see it through.
 
@@ -87,7 +91,7 @@ def run_harness(
             try:
                 process = subprocess.Popen(
                     # -I would also ignore PYTHONHASHSEED; the environment below is as empty as it makes it
-                    [sys.executable, "-s", "-S", "-B", _HARNESS, str(write_fd)],
+                    [sys.executable, "-P", "-s", "-S", "-B", _HARNESS, str(write_fd)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
@@ -128,11 +132,15 @@ def _environment(directory: str) -> dict[str, str]:
 
 
 def _converse(
-    process: subprocess.Popen[bytes], report: IO[bytes], data: bytes, ended: Ended, stop: threading.Event | None
+    process: subprocess.Popen[bytes],
+    report: IO[bytes],
+    data: bytes,
+    ended: Ended,
+    stop: threading.Event | None,
 ) -> None:
-    """Feed the job and read the pipes until the program is over, too late or too loud; then kill what it left.
+    """Feed the job and read the pipes until the program is over, late or too loud; then kill what it left.
 
-    Reading stops when the main process ends, not at the end of the pipes: a child left behind may hold them open.
+    Reading stops when the main process ends, not at the end of the pipes: a child left behind may hold them.
 
     Raises:
         Stopped: `stop` was set.
@@ -177,7 +185,7 @@ def _send(file: IO[bytes], data: memoryview) -> memoryview:
 
 
 def _exited(process: subprocess.Popen[bytes]) -> bool:
-    """Whether the main process is over, without reaping it: its id must stay taken until its group is killed."""
+    """Whether the main process is over; not reaped, so that its id stays taken until its group is killed."""
     if not hasattr(os, "waitid"):  # macOS before Python 3.13
         return process.poll() is not None
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
@@ -198,10 +206,11 @@ def _close(process: subprocess.Popen[bytes]) -> None:
 
 
 def _remove(directory: tempfile.TemporaryDirectory[str]) -> None:
-    for pause in (0.0, 0.01, 0.05, 0.2):  # killed children die in their own time, and may still write meanwhile
+    for pause in (0.0, 0.01, 0.05, 0.2):  # killed children may still write for a moment
         time.sleep(pause)
         try:
-            return directory.cleanup()
+            directory.cleanup()
+            return
         except (OSError, RecursionError) as error:
             failure = error
     log.warning("%s: a program's temporary directory could not be removed (%s)", directory.name, failure)

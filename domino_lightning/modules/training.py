@@ -82,6 +82,11 @@ class ResumableCheckpoint(Callback):
             self._save(trainer, BEST)
         self._save(trainer, LAST)
 
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Save the last step."""
+        if trainer.global_step != self._saved:
+            self._save(trainer, LAST)
+
     def _validation_follows(self, trainer: Trainer) -> bool:
         loop = trainer.fit_loop.epoch_loop
         return loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]

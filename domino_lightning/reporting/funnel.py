@@ -22,10 +22,15 @@ class FunnelStep:
 
 @dataclass(frozen=True)
 class Funnel:
-    """Every step from the first candidate to the last answered row; `warnings` names what does not add up."""
+    """Every step from the first candidate to the last answered row.
+
+    `warnings` names what does not add up. `screen` is the count kept while sampling where `curate` judged all
+    candidates again, so that it is no step of the chain; None elsewhere.
+    """
 
     steps: list[FunnelStep]
     warnings: list[str]
+    screen: FunnelStep | None = None
 
     @property
     def candidates(self) -> int:
@@ -36,11 +41,11 @@ class Funnel:
 def read_funnel(synthesize: StageDir, curate: StageDir, answer: StageDir) -> Funnel:
     """The steps of the three stages as one chain, checked: every step must add up and meet the next one.
 
-    A stage that was not run adds no step. A curate that read the raw rows again, those that the screen had
-    rejected included, is counted from the raw rows, so the screen is then no step of the chain.
+    A stage that was not run adds no step.
     """
     steps: list[FunnelStep] = []
     warnings: list[str] = []
+    aside: FunnelStep | None = None
     screen = read_optional(synthesize, "synthesis.json")
     if screen is not None:
         reasons = _counts(screen.get("reasons"))
@@ -52,7 +57,7 @@ def read_funnel(synthesize: StageDir, curate: StageDir, answer: StageDir) -> Fun
         chain = _curate_steps(funnel, warnings)
         start = whole(funnel.get("candidates"))
         if steps and start is not None and start == steps[0].taken != steps[0].out:
-            steps.clear()
+            aside = steps.pop()
         steps += chain
         _check_rows(curate, "accepted.jsonl", whole(funnel.get("accepted")), warnings)
     answers = read_optional(answer, "answers.json")
@@ -61,7 +66,7 @@ def read_funnel(synthesize: StageDir, curate: StageDir, answer: StageDir) -> Fun
         taken, answered = whole(answers.get("accepted")) or 0, whole(answers.get("answered")) or 0
         steps.append(FunnelStep("answer", "answer", taken, sum(reasons.values()), answered, reasons))
         _check_rows(answer, "answered.jsonl", answered, warnings)
-    for step in steps:
+    for step in [aside, *steps] if aside else steps:
         if step.taken - step.rejected != step.out:
             name = f"{step.stage}/{step.name}"
             warnings.append(f"{name}: {step.taken} in, {step.rejected} rejected, {step.out} out.")
@@ -69,7 +74,7 @@ def read_funnel(synthesize: StageDir, curate: StageDir, answer: StageDir) -> Fun
         if before.out != after.taken:
             names = f"{before.stage}/{before.name}", f"{after.stage}/{after.name}"
             warnings.append(f"{names[0]} lets {before.out} out, {names[1]} takes {after.taken} in.")
-    return Funnel(steps, warnings)
+    return Funnel(steps, warnings, aside)
 
 
 def _curate_steps(funnel: dict[str, Any], warnings: list[str]) -> list[FunnelStep]:

@@ -12,6 +12,7 @@ from domino_lightning.reporting.charts import Interval, intervals
 from domino_lightning.reporting.collect import Score, Trial, read_optional, read_score, whole
 
 _INSIDE = "differences inside overlapping intervals are not evidence."
+_LISTED = 3  # longer lists of pairs are left to the chart
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,11 @@ def describe_overlap(arms: Sequence[Arm]) -> str:
         which = "The two" if pairs == 1 else f"All {len(scored)}"
         rest = "" if pairs == 1 else " one another"
         return f"{which} intervals overlap{rest}. {seeds} {_INSIDE}"
-    shown = "; ".join(apart[:6]) + (f"; and {len(apart) - 6} more" if len(apart) > 6 else "")
+    shown = f": {'; '.join(apart)}" if len(apart) <= _LISTED else ""
     if len(apart) == pairs:
         which = "The two intervals do not overlap" if pairs == 1 else "No two intervals overlap"
-        return f"{which}: {shown}. {seeds} the intervals cover the choice of problems, not that of the seed."
-    which = f"{len(apart)} of {pairs} pairs of intervals do not overlap: {shown}."
+        return f"{which}{shown}. {seeds} the intervals cover the choice of problems, not that of the seed."
+    which = f"{len(apart)} of {pairs} pairs of intervals do not overlap{shown or '; the chart shows which'}."
     return f"{which} {seeds} {_INSIDE}"
 
 

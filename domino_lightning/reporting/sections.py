@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from domino_lightning.reporting.funnel import read_funnel
 from domino_lightning.reporting.samples import accepted_samples, evaluation_items, novelty, rejected_samples
 from domino_lightning.stages import STAGES
 
+_DOTTED_KEY = re.compile(r"((?:\w+\.)+)(\w+)(?==)")
 # Logged beside the loss terms, on other scales.
 _NOT_TERMS = ("lr", "learning_rate", "grad_norm", "tokens", "epoch", "memory", "_s", "_mb", "per_second")
 
@@ -45,9 +47,16 @@ class Shared:
 
 
 def labels_of(trials: Sequence[Trial]) -> list[str]:
-    """A short name for every trial, unique on the page."""
+    """A short name for every trial, unique on the page.
+
+    A trial named by its overrides has only the last part of every dotted key, unless two keys end alike.
+    """
     several = len({trial.experiment for trial in trials}) > 1
-    names = [f"{trial.experiment}/{trial.name}" if several else trial.name for trial in trials]
+    full = [f"{trial.experiment}/{trial.name}" if several else trial.name for trial in trials]
+    keys = {match for name in full for match in _DOTTED_KEY.findall(name)}
+    alike = len({last for _, last in keys}) < len(keys)
+    short = full if alike else [_DOTTED_KEY.sub(r"\2", name) for name in full]
+    names = short if len(set(short)) == len(set(full)) else full
     seen = Counter(names)
     return [
         f"{name} ({trial.root.name})" if seen[name] > 1 else name
@@ -84,6 +93,7 @@ def funnel_section(shared: Shared) -> dict[str, Any]:
     first = funnel.candidates
     rows = [(step, step.out / first if first else None) for step in funnel.steps]
     synthesis = read_optional(shared.stage("synthesize"), "synthesis.json") or {}
+    screen = funnel.screen
     missing = [name for name in ("synthesize", "curate", "answer") if shared.stage(name).state != "finished"]
     states = [f"{name}: {shared.stage(name).state}" for name in missing]
     return {
@@ -91,6 +101,7 @@ def funnel_section(shared: Shared) -> dict[str, Any]:
         "warnings": funnel.warnings,
         "tokens": whole(synthesis.get("tokens")),
         "states": states,
+        "screen": screen,
     }
 
 
@@ -193,13 +204,14 @@ def evaluation_section(shared: Shared) -> dict[str, Any]:
     test = _rows(shared.stage("prepare"), "test.jsonl")
     passed, failed = evaluation_items(test, _rows(stage, "generations.jsonl"), verdicts)
     score = read_score(stage)
+    others = score.others if score else {}
     statuses = Counter(str(one.get("status")) for row in verdicts for one in row.get("verdicts") or [])
     return {
         "passed": passed,
         "failed": failed,
         "state": stage.state,
         "statuses": statuses.most_common(),
-        "others": score.others if score else {},
+        "others": {name: value for name, value in others.items() if name not in statuses},
     }
 
 

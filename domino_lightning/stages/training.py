@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
 # Given by the stage, not by the user.
-OWNED = {"logger", "default_root_dir", "enable_checkpointing", "enable_progress_bar", "use_distributed_sampler"}
+OWNED = {"logger", "enable_model_summary", "num_sanity_val_steps", "default_root_dir", "enable_checkpointing", "enable_progress_bar", "use_distributed_sampler"}
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,6 @@ def fit(
     trainer.fit(model, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    if trainer.is_global_zero:
-        checkpoint._save(trainer, LAST) if trainer.world_size == 1 else None
     if not last.is_file():
         raise StageFailed(f"stage {stage} ended without a checkpoint in {work.scratch}.")
     return trainer, last, best if best.is_file() else last
@@ -113,11 +111,12 @@ def _filter_warnings() -> None:
     for message in (
         r".*does not have many workers.*",
         r".*number of training batches.*smaller than the logging interval.*",
-        r".*modules in eval mode.*",
+        r".*in eval mode at the start of training.*",
         r".*isn't a `LightningModule`.*",
         r".*Precision .* is not supported by the model summary.*",
         r".*sync_dist.*",
         r".*LeafSpec.*",
+        r".*is_gradient_checkpointing.*",
     ):
         warnings.filterwarnings("ignore", message=message)
 

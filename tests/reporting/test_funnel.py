@@ -74,7 +74,14 @@ def test_a_curate_that_read_the_raw_rows_is_counted_from_them(store: FakeStore) 
     stages = read_trial(path).stages
     funnel = read_funnel(stages["synthesize"], stages["curate"], stages["answer"])
     assert [step.name for step in funnel.steps] == ["parse", "answer"]
+    assert funnel.screen is not None and (funnel.screen.taken, funnel.screen.out) == (60, 50)
     assert funnel.warnings == []
+
+    store.stage(
+        "synthesize", "s" * 16, {"synthesis.json": {"candidates": 60, "screened_in": 50, "reasons": {"a": 9}}}
+    )
+    again = read_funnel(stages["synthesize"], stages["curate"], stages["answer"])
+    assert again.warnings == ["synthesize/screen: 60 in, 9 rejected, 50 out."]
 
 
 def test_stages_that_were_not_run_add_no_step(store: FakeStore) -> None:

@@ -69,6 +69,22 @@ def test_intervals_apart_are_reported_as_apart(store: FakeStore) -> None:
     assert "The two intervals do not overlap: high lies above source-none. One seed per arm:" in text
 
 
+def test_many_pairs_apart_are_counted_and_not_listed(store: FakeStore) -> None:
+    for place, value in enumerate((0.1, 0.3, 0.5, 0.7, 0.72)):
+        scored = store.evaluate(f"e{place}" * 8, value, value - 0.05, value + 0.05)
+        store.trial(f"arm-{place}", {"prepare": store.prepare(), "evaluate": scored}, (f"a={place}",))
+    text = text_of(page_of(store))
+    assert "9 of 10 pairs of intervals do not overlap; the chart shows which. One seed per arm:" in text
+
+
+def test_names_made_of_overrides_are_shortened_where_that_is_clear(store: FakeStore) -> None:
+    store.trial("finetune.source=none,seed=1", {})
+    store.trial("finetune.source=both,seed=1", {})
+    assert "<strong>source=none,seed=1</strong>" in page_of(store)
+    store.trial("prepare.source=x", {})
+    assert "<strong>finetune.source=none,seed=1</strong>" in page_of(store)
+
+
 def test_seeds_are_counted_per_arm(store: FakeStore) -> None:
     for seed in (0, 1):
         stages = {"prepare": store.prepare(), "evaluate": store.evaluate(f"e{seed}" * 8, 0.2, 0.1, 0.3)}
@@ -107,6 +123,22 @@ def test_a_funnel_that_does_not_add_up_is_called_so(store: FakeStore) -> None:
     assert "The funnel does not add up. curate/parse: 50 in, 29 rejected, 20 out." in text
 
 
+def test_a_screen_that_curate_repeats_is_told_beside_the_funnel(store: FakeStore) -> None:
+    store.synthetic_trial(steps=[{"filter": "parse", "in": 60, "rejected": 40, "out": 20}])
+    funnel = {
+        "candidates": 60,
+        "steps": [{"filter": "parse", "in": 60, "rejected": 40, "out": 20}],
+        "accepted": 20,
+    }
+    store.stage("curate", "c" * 16, {"funnel.json": funnel})
+    text = text_of(page_of(store))
+    assert (
+        "While sampling, a screen let 50 of 60 pass (parse 8, duplicate 2); curate judged all of them" in text
+    )
+    assert "does not add up" not in text
+    assert rows_of(store)["source-synthetic"]["candidates"] == "60"
+
+
 def test_curves_show_terms_and_the_best_heldout_step(store: FakeStore) -> None:
     store.synthetic_trial()
     text = text_of(page_of(store))
@@ -138,6 +170,11 @@ def test_evaluation_items_show_expected_completion_and_verdict(store: FakeStore)
     assert "Verdicts: failed 7, passed 3." in text
     assert "3 passed and 3 failed" in text
     assert "Expected [9] Completion [1]" in text
+    file = store.root / "stages" / "evaluate" / ("e1" * 8) / "metrics.json"
+    metrics = json.loads(file.read_text(encoding="utf-8"))
+    metrics |= {"evaluate/test/pass@10": 0.45678, "evaluate/test/failed": 7.0}
+    file.write_text(json.dumps(metrics), encoding="utf-8")
+    assert "Verdicts: failed 7, passed 3. pass@10 0.4568 3 passed and 3 failed" in text_of(page_of(store))
 
 
 def test_a_failed_trial_is_shown_with_its_last_error(full_store: FakeStore) -> None:

@@ -1,0 +1,8 @@
+"""`python -m domino_lightning`: the command `domino`, with the working directory on sys.path."""
+
+import sys
+
+from domino_lightning.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""The command `domino`. Heavy imports happen inside commands, so that --help answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from domino_lightning import __version__
+from domino_lightning.errors import StageFailed, UserError
+
+STAGES = {
+    "prepare": "read the reference data and split it into reference, held-out and test",
+    "tune": "learn the domain tokens from the references",
+    "synthesize": "sample new texts from the domain tokens",
+    "curate": "filter the candidates, with a reason for every row that is rejected",
+    "answer": "answer the accepted records and write chat pairs",
+    "finetune": "fine-tune the coder on synthetic pairs, references, both, or not at all",
+    "evaluate": "generate, grade and score the coder's answers on the test split",
+}
+EPILOG = """overrides are dotted keys of the document, e.g. tune.trainer.max_steps=200 seed=1
+exit codes: 0 done, 1 a stage failed, 2 bad input, 130 interrupted (the same command continues)"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="domino",
+        description="Learn a domain from examples, synthesise data for it, fine-tune and score a coder.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"domino_lightning {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    run = commands.add_parser("run", help="run all stages of an experiment in order", epilog=EPILOG)
+    _experiment_arguments(run)
+    run.add_argument("--until", choices=STAGES, metavar="STAGE", help="stop after this stage")
+    for name, summary in STAGES.items():
+        stage = commands.add_parser(
+            name, help=summary, description=f"{name}: {summary}. Stages it reads must be finished.", epilog=EPILOG
+        )
+        _experiment_arguments(stage)
+    check = commands.add_parser(
+        "check", help="validate configuration and data of an experiment, loading no model", epilog=EPILOG
+    )
+    check.add_argument("experiment", type=Path, help="experiment YAML")
+    check.add_argument("overrides", nargs="*", help="dotted.key=value")
+    report = commands.add_parser("report", help="write report.html and results.csv for any set of runs")
+    report.add_argument("runs", nargs="+", type=Path, help="trial or experiment directories, or a store's root")
+    report.add_argument("--output", type=Path, default=Path("report"), help="directory to write (default: report)")
+    ls = commands.add_parser("ls", help="list runs, their stages and scores")
+    ls.add_argument("root", nargs="?", type=Path, default=Path("outputs"), help="store (default: outputs)")
+    return parser
+
+
+def _experiment_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("experiment", type=Path, help="experiment YAML, for example experiments/quickstart.yaml")
+    parser.add_argument("overrides", nargs="*", help="dotted.key=value, applied from left to right")
+    parser.add_argument("--trial", metavar="NAME", help="name of the run under runs/<experiment>/ (default: overrides)")
+    parser.add_argument(
+        "--force", choices=STAGES, action="append", default=[], metavar="STAGE", help="run this stage again"
+    )
+    parser.add_argument(
+        "--smoke", action="store_true", help="a tiny random model and a few rows, in one process, in seconds"
+    )
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; overrides may stand before, between and after flags."""
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and (not hasattr(arguments, "overrides") or any(text.startswith("-") for text in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}; see domino {arguments.command} --help")
+    if rest:
+        arguments.overrides += rest
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, dispatch, and turn the two kinds of error into one line and an exit code."""
+    arguments = parse_arguments(argv)
+    from domino_lightning import commands
+
+    try:
+        return commands.dispatch(arguments)
+    except UserError as error:
+        sys.stderr.write(f"domino: {error}\n")
+        return 2
+    except StageFailed as error:
+        sys.stderr.write(f"domino: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("domino: interrupted; the same command continues where it stopped.\n")
+        return 130
+    except BrokenPipeError:
+        return 0

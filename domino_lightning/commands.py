@@ -1,0 +1,202 @@
+"""What each subcommand of `domino` does."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domino_lightning.config import Config, load_config
+from domino_lightning.errors import UserError
+from domino_lightning.pipeline import Outcome, Step, make_plan, run_plan, validate
+from domino_lightning.stages import STAGES
+from domino_lightning.store import Store, trial_name
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def dispatch(arguments: argparse.Namespace) -> int:
+    """Run the chosen subcommand and give its exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    if arguments.command == "run":
+        return run(arguments, until=arguments.until)
+    if arguments.command in STAGES:
+        return run(arguments, until=arguments.command, only=arguments.command)
+    if arguments.command == "check":
+        return check(arguments)
+    if arguments.command == "report":
+        return report(arguments.runs, arguments.output)
+    return ls(arguments.root)
+
+
+def run(arguments: argparse.Namespace, until: str | None, only: str | None = None) -> int:
+    """Run an experiment's stages, or one of them."""
+    started = time.monotonic()
+    config, trial = _experiment(arguments)
+    plan = make_plan(config, until)
+    if only is not None:
+        _require_inputs(config, plan, only)
+    unknown = [stage for stage in arguments.force if stage not in {step.stage for step in plan}]
+    if unknown:
+        raise UserError(f"--force {unknown[0]}: this run has no such stage; it has {', '.join(s.stage for s in plan)}.")
+    console = _console()
+    console.print(f"[bold]{config.document['name']}[/bold] · {trial}")
+    outcomes = run_plan(
+        config,
+        plan,
+        trial,
+        arguments.overrides,
+        force=arguments.force,
+        in_process=arguments.smoke,
+        announce=lambda text: console.print(text, highlight=False),
+    )
+    _summary(console, config, trial, outcomes, time.monotonic() - started)
+    return 0
+
+
+def _experiment(arguments: argparse.Namespace) -> tuple[Config, str]:
+    config = load_config(arguments.experiment, arguments.overrides)
+    trial = arguments.trial or trial_name(arguments.overrides)
+    if arguments.smoke:
+        from domino_lightning.smoke import smoke_layer
+
+        folder = Path(config.document["root"]) / "smoke"
+        config = load_config(arguments.experiment, arguments.overrides, [smoke_layer(config, folder)])
+    return config, trial
+
+
+def _require_inputs(config: Config, plan: Sequence[Step], only: str) -> None:
+    store = Store(config.document["root"])
+    for step in plan:
+        if step.stage != only and not store.finished(step.stage, step.key.fingerprint):
+            raise UserError(
+                f"domino {only}: stage {step.stage} ({step.key.fingerprint}) of this configuration has not finished. "
+                f"Run it first with `domino {step.stage}`, or all with `domino run --until {only}`."
+            )
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Validate configuration and data without loading a model or writing anything."""
+    from domino_lightning.backbone import load_tokenizer
+    from domino_lightning.data.reference import encode_texts
+    from domino_lightning.data.source import overlap
+    from domino_lightning.stages.prepare import parse_prepare
+
+    config = load_config(arguments.experiment, arguments.overrides)
+    validate(config)
+    plan = make_plan(config)
+    splits = parse_prepare(config.document["prepare"]).splits(execute=False)
+    settings = config.document["tune"]["data"]
+    tokenizer = load_tokenizer(settings["tokenizer"])
+    for name in ("reference", "heldout"):
+        encode_texts(splits[name], tokenizer, settings["max_length"], settings["too_long"], f"split {name}")
+    console = _console()
+    counts = overlap(splits)
+    console.print(f"{arguments.experiment}: configuration and data are valid.")
+    console.print(
+        "  "
+        + ", ".join(f"{name}: {counts['rows'][name]} rows of {counts['groups'][name]} groups" for name in splits)
+    )
+    store = Store(config.document["root"])
+    for step in plan:
+        state = "finished" if store.finished(step.stage, step.key.fingerprint) else "to run"
+        console.print(f"  {step.stage:<11} {step.key.fingerprint}  {state}", highlight=False)
+    return 0
+
+
+def report(runs: Sequence[Path], output: Path) -> int:
+    """Write the report of the given runs."""
+    from domino_lightning.reporting import find_trials, write_report
+
+    html, table = write_report(find_trials(runs), output)
+    console = _console()
+    console.print(f"report   {html}", highlight=False, soft_wrap=True)
+    console.print(f"results  {table}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def ls(root: Path) -> int:
+    """A line per run: status, stages, pass@1."""
+    from rich.table import Table
+
+    from domino_lightning.reporting import find_trials
+    from domino_lightning.runs import open_run
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "status", "pass@1", "accepted", "stages"):
+        table.add_column(name, overflow="fold")
+    for folder in find_trials([root]):
+        opened = open_run(folder)
+        metrics = opened.metrics
+        score = metrics.get("evaluate/test/pass@1")
+        accepted = metrics.get("curate/accepted/rows")
+        table.add_row(
+            f"{opened.trial['experiment']}/{opened.trial['trial']}",
+            opened.trial["status"],
+            "" if score is None else f"{score:.1%}",
+            "" if accepted is None else f"{accepted:.0f}",
+            " ".join(f"{stage}:{digest[:6]}" for stage, digest in opened.trial["stages"].items()),
+        )
+    _console().print(table)
+    return 0
+
+
+def _summary(
+    console: Console, config: Config, trial: str, outcomes: Sequence[Outcome], seconds: float
+) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from domino_lightning.tracking import stage_metrics
+
+    ran = [outcome.step.stage for outcome in outcomes if outcome.ran]
+    table = Table(box=None, pad_edge=False)
+    for name in ("stage", "", "time", "result", "directory"):
+        table.add_column(name, overflow="fold")
+    for outcome in outcomes:
+        table.add_row(
+            outcome.step.stage,
+            "ran" if outcome.ran else "kept",
+            f"{outcome.wall_s:.0f} s" if outcome.ran else "",
+            escape(_headline(outcome.step.stage, stage_metrics(outcome.step.stage, outcome.directory))),
+            str(outcome.directory),
+        )
+    console.print(table)
+    what = f"ran {', '.join(ran)}" if ran else "nothing to do: every stage had finished before"
+    folder = Store(config.document["root"]).trial(config.document["name"], trial)
+    console.print(f"{what} · {seconds:.0f} s · {folder}", highlight=False, soft_wrap=True)
+
+
+def _headline(stage: str, metrics: dict[str, float]) -> str:
+    def number(key: str) -> str:
+        value = metrics.get(key)
+        return "?" if value is None else f"{value:.3f}" if value != int(value) else f"{value:.0f}"
+
+    if stage == "prepare":
+        return " / ".join(number(f"prepare/{split}/rows") for split in ("reference", "heldout", "test")) + " rows"
+    if stage == "tune":
+        return f"held-out NLL {number('tune/heldout/nll_best')} nats/token"
+    if stage == "synthesize":
+        return f"{number('synthesize/raw/screened_in')} of {number('synthesize/raw/candidates')} screened in"
+    if stage == "curate":
+        return f"{number('curate/accepted/rows')} accepted"
+    if stage == "answer":
+        return f"{number('answer/pairs/rows')} pairs"
+    if stage == "finetune":
+        return f"{number('finetune/train/steps')} steps on {number('finetune/train/pairs')} pairs"
+    name = "evaluate/test/pass@1"
+    score = metrics.get(name)
+    if score is None:
+        return "scored"
+    return f"pass@1 {score:.1%} [{metrics[name + '_low']:.1%}, {metrics[name + '_high']:.1%}]"
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)

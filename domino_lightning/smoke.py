@@ -1,0 +1,103 @@
+"""--smoke: any experiment in seconds, on a tiny random model, with every stage running for real."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from domino_lightning.config import Config, Layer, class_of
+from domino_lightning.errors import UserError
+from domino_lightning.resources import HUB_DATASET, PIP
+from domino_lightning.synthesis.generators import Generator, HeldoutReplay, Sampled
+
+
+class SmokeGenerator(Generator):
+    """Runs another generator, then puts held-out texts in place of every other row.
+
+    A random model writes nothing that parses; so the stages after synthesis would have nothing to do.
+
+    Args:
+        generator: the one to exercise.
+    """
+
+    def __init__(self, generator: Generator) -> None:
+        self.generator = generator
+        self.replay = HeldoutReplay()
+
+    @classmethod
+    def inputs(cls, init_args: Mapping[str, Any]) -> tuple[str, ...]:
+        """The inner generator's, and the held-out texts."""
+        inner = init_args["generator"]
+        inputs = class_of(inner["class_path"]).inputs(inner.get("init_args") or {})
+        return tuple(sorted({"prepare", *inputs}))
+
+    def open(self, inputs: Mapping[str, Path]) -> None:
+        """Open both."""
+        self.generator.open(inputs)
+        self.replay.open(inputs)
+
+    def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
+        """Odd rows from the inner generator, even rows from the held-out texts."""
+        sampled = self.generator.generate(rows, seed)
+        replayed = self.replay.generate([row // 2 for row in rows], seed)
+        return [own if row % 2 else text for row, own, text in zip(rows, sampled, replayed, strict=True)]
+
+
+def smoke_layer(config: Config, folder: Path) -> Layer:
+    """Overrides that make an experiment small; its classes, losses and filters stay as they are."""
+    from domino_lightning.testing import save_tiny_backbone
+
+    backbone = str(save_tiny_backbone(folder / "tiny-backbone").resolve())
+    document = config.document
+    trainer = {"max_steps": 2, "max_epochs": None, "val_check_interval": 1, "check_val_every_n_epoch": None}
+    trainer |= {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "32-true"}
+    runtime = {"checkpoint_every_n_steps": 1, "num_workers": 0}
+    tree: dict[str, Any] = {
+        "root": str(folder),
+        "backbone": backbone,
+        "tracking": {"wandb": "disabled"},
+        "prepare": {
+            "source": {"path": _small_source(document), "limit": 64},
+            "split": {"reference": 6, "heldout": 4, "test": 4},
+        },
+        "tune": {
+            "model": {"backbone": backbone},
+            "data": {"tokenizer": backbone, "batch_size": 2, "max_length": 512, "too_long": "truncate"},
+            "trainer": trainer,
+            "runtime": runtime,
+        },
+        "synthesize": {
+            "generator": _small_generator(document["synthesize"]["generator"], backbone),
+            "block_size": 4,
+            "stop": {"candidates": 8, "accepted": None},
+        },
+        "finetune": {
+            "model": {"backbone": backbone},
+            "data": {"tokenizer": backbone, "batch_size": 2, "max_length": 2048},
+            "trainer": trainer,
+            "runtime": runtime,
+        },
+        "evaluate": {"limit": 4, "max_new_tokens": 4, "batch_size": 4},
+    }
+    return Layer("--smoke", tree)
+
+
+def _small_source(document: dict[str, Any]) -> str:
+    """The experiment's own data where it is at hand, or else the domain's embedded corpus."""
+    path = document["prepare"]["source"]["path"]
+    if path.startswith(PIP) or (not path.startswith(HUB_DATASET) and Path(path).is_file()):
+        return str(path)
+    corpus: str = class_of(document["domain"]["class_path"], "domain").corpus
+    return corpus
+
+
+def _small_generator(node: Any, backbone: str) -> dict[str, Any]:
+    if not isinstance(node, dict) or "class_path" not in node:
+        raise UserError(f"synthesize.generator: {node!r} names no class. Give generator.class_path.")
+    init_args = dict(node.get("init_args") or {})
+    for key, value in (("backbone", backbone), ("max_new_tokens", 8)):
+        if key in init_args:
+            init_args[key] = value
+    inner = {"class_path": node["class_path"], "init_args": init_args}
+    return {"class_path": "domino_lightning.smoke.SmokeGenerator", "init_args": {"generator": inner}}
