@@ -193,6 +193,8 @@ def _headline(stage: str, metrics: dict[str, float]) -> str:
     score = metrics.get(name)
     if score is None:
         return "scored"
+    if name + "_low" not in metrics:
+        return f"pass@1 {score:.1%}, one group: no interval"
     return f"pass@1 {score:.1%} [{metrics[name + '_low']:.1%}, {metrics[name + '_high']:.1%}]"
 
 

@@ -2,5 +2,6 @@
 
 from domino_lightning.domains.base import Answered, Domain, Message, Unparsable, Verdict
 from domino_lightning.domains.codeexec import CodeExec
+from domino_lightning.domains.codegen import CodeGen
 
-__all__ = ["Answered", "CodeExec", "Domain", "Message", "Unparsable", "Verdict"]
+__all__ = ["Answered", "CodeExec", "CodeGen", "Domain", "Message", "Unparsable", "Verdict"]

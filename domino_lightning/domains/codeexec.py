@@ -146,7 +146,8 @@ class CodeExec(Domain):
         from domino_lightning.evaluation.answers import grade_answer
 
         for record, texts in zip(records, completions, strict=True):
-            yield [Verdict(*grade_answer(text, record["output"])) for text in texts]
+            call = f"{record['entry_point']}({record['input']})"
+            yield [Verdict(*grade_answer(text, record["output"], call)) for text in texts]
 
 
 def _execute(records: Sequence[Record], workers: int) -> Iterator[Any]:

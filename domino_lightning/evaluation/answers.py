@@ -127,11 +127,11 @@ def _value(node: ast.expr) -> object:
     if isinstance(node, ast.Dict):
         items = zip(node.keys, node.values, strict=True)
         return {_value(key): _value(value) for key, value in items if key is not None}
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) + len(node.keywords) < 2:
-        constructor = _CONSTRUCTORS[node.func.id]  # _scan lets no other name through
-        if not node.args and not node.keywords:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) < 2:
+        constructor = _CONSTRUCTORS[node.func.id]  # _scan lets no other name and no keyword through
+        if not node.args:
             return constructor()
-        if node.args and isinstance(node.args[0], (ast.List, ast.Tuple, ast.Set)):
+        if isinstance(node.args[0], (ast.List, ast.Tuple, ast.Set)):
             return constructor(map(_value, node.args[0].elts))
     raise NotALiteral(f"not a literal: {type(node).__name__}")
 
@@ -226,7 +226,7 @@ def _answer_block(completion: str) -> str | None:
 
 
 def _assertions(text: str) -> Iterator[tuple[ast.expr, str]]:
-    """(call, source of X) of every `assert call == X`, wherever in a line it starts, over several lines too."""
+    """(call, source of X) of every `assert call == X`, also in mid-line and over several lines."""
     for match in list(_ASSERT.finditer(text))[-_MAX_ASSERTIONS:]:
         lines = text[match.start() : match.start() + MAX_CHARS].split("\n")[:_MAX_LINES]
         for count in range(1, len(lines) + 1):

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -53,7 +53,7 @@ class Limits:
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"{name}={getattr(self, name)!r}: a limit is a positive finite number.")
         if self.memory_mb < 64:
-            raise UserError(f"memory_mb={self.memory_mb}: the interpreter alone needs 64; give at least that.")
+            raise UserError(f"memory_mb={self.memory_mb}: the interpreter alone needs 64; give more.")
 
     @property
     def wall_s(self) -> float:
@@ -107,7 +107,9 @@ def run_program(code: str, stdin: str, limits: Limits = Limits()) -> Execution:
     return _run("program", {"code": code}, stdin.encode("utf-8", "surrogatepass"), limits, None)
 
 
-def run_calls(jobs: Iterable[Call], limits: Limits = Limits(), workers: int = 1) -> Iterator[Execution]:
+def run_calls(
+    jobs: Iterable[Call], limits: Limits = Limits(), workers: int = 1
+) -> Generator[Execution, None, None]:
     """Run many calls, `workers` at a time, and yield what became of them in the order of `jobs`.
 
     `jobs` is read as results are taken, a few ahead. Closing the iterator, or an exception such as
@@ -121,7 +123,7 @@ def run_calls(jobs: Iterable[Call], limits: Limits = Limits(), workers: int = 1)
     return _run_calls(jobs, limits, workers)
 
 
-def _run_calls(jobs: Iterable[Call], limits: Limits, workers: int) -> Iterator[Execution]:
+def _run_calls(jobs: Iterable[Call], limits: Limits, workers: int) -> Generator[Execution, None, None]:
     stop = threading.Event()
     pending: deque[Future[Execution]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="grade")

@@ -1,6 +1,6 @@
 """The script inside every grading subprocess: limit this process, run one job, report over a private pipe.
 
-Started by `execution.py` as `python -P -s -S -B harness.py RESULT_FD`; never imported by the package. Standard
+Started by `process.py` as `python -P -s -S -B harness.py RESULT_FD`; never imported by the package. Standard
 input starts with the job, `<16 hex digits: length><marshal bytes>`, and what follows is the program's own
 input. (Marshal is read here from the trusted parent only, and spares the 10 ms that importing json costs.)
 
@@ -12,8 +12,11 @@ nonce through frames or `gc`, lift soft limits, or start a session of its own.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False  # importing typing to learn that would take longer than most programs
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 MAX_DEPTH = 64
 _SCALARS = (type(None), bool, int, float)
@@ -74,13 +77,13 @@ def _sender(fd: int, nonce: str) -> Callable[[str, str], bool]:
     """The function that writes the report. Nonce and file descriptor live in its closure alone."""
     import os
 
-    write, getpid, owner = os.write, os.getpid, os.getpid()
+    write, getpid, size_of, owner = os.write, os.getpid, len, os.getpid()
 
     def send(status: str, payload: str) -> bool:
         if getpid() != owner:
             return False  # a forked copy of this process that came back here
         body = payload.encode("utf-8", "backslashreplace")
-        data = f"{nonce} {status} {len(body)}\n".encode("ascii") + body
+        data = f"{nonce} {status} {size_of(body)}\n".encode("ascii") + body
         try:
             while data:
                 data = data[write(fd, data) :]

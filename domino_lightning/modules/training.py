@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ class ResumableCheckpoint(Callback):
 
     A step that is followed by a validation is saved after it: Lightning leaves out, on resume, a validation that
     was still due when the checkpoint was written, and with it the best step would depend on when the run died.
+    Between two optimiser steps nothing is saved to continue from: accumulated gradients are in no checkpoint.
 
     Args:
         directory: where the files go.
@@ -69,30 +71,38 @@ class ResumableCheckpoint(Callback):
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
         """Save on cadence, unless a validation follows."""
         step = trainer.global_step
-        if step % self.every == 0 and step != self._saved and not self._validation_follows(trainer):
-            self._save(trainer, LAST)
+        if step % self.every or step == self._saved or self._accumulating(trainer) or self._validation_follows(trainer):
+            return
+        # Lightning logs a step after this hook; a kill in between would leave the saved step out of the metrics.
+        trainer._logger_connector.update_train_step_metrics()
+        self._save(trainer, LAST)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Keep the best step, then save."""
         if trainer.sanity_checking:
             return
         value = trainer.callback_metrics.get(self.monitor) if self.monitor else None
-        if value is not None and (self.best is None or value.item() < self.best):
+        if value is not None and value.item() < (math.inf if self.best is None else self.best):  # never NaN
             self.best, self.best_step = value.item(), trainer.global_step
             self._save(trainer, BEST)
-        self._save(trainer, LAST)
+        if not self._accumulating(trainer):
+            self._save(trainer, LAST)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Save the last step."""
         if trainer.global_step != self._saved:
             self._save(trainer, LAST)
 
+    def _accumulating(self, trainer: Trainer) -> bool:
+        return trainer.fit_loop._should_accumulate()
+
     def _validation_follows(self, trainer: Trainer) -> bool:
         loop = trainer.fit_loop.epoch_loop
         return loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
 
     def _save(self, trainer: Trainer, name: str) -> None:
-        self._saved = trainer.global_step
+        if name == LAST:
+            self._saved = trainer.global_step
         temporary = self.directory / f".{name}"
         trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:
@@ -126,3 +136,8 @@ class StepProgress(Callback):
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Close the bar."""
         self.bar.close()
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        """Close the bar, so that what went wrong stands on a line of its own."""
+        if hasattr(self, "bar"):
+            self.bar.close()

@@ -110,6 +110,7 @@ def _filter_warnings() -> None:
     """Silence advice that does not apply: validation follows steps, loaders are small, resuming is exact."""
     for message in (
         r".*does not have many workers.*",
+        r".*your dataloader is not resumable.*",
         r".*number of training batches.*smaller than the logging interval.*",
         r".*in eval mode at the start of training.*",
         r".*isn't a `LightningModule`.*",

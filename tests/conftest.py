@@ -1,0 +1,138 @@
+"""What every test can use: a tiny backbone, a cache of its own, small experiments, the shared data."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+import yaml
+
+# Read once, when huggingface_hub is imported: no test may reach for the hub.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+# Nine functions, so nine groups; two inputs each.
+BODIES = (
+    "return a + b",
+    "return [a] * b",
+    "return {a: b}",
+    "return str(a) + str(b)",
+    "return a - b if a > b else b - a",
+    "return (a, b, a)",
+    "return max(a, b) // 2",
+    "return list(range(a, a + b))",
+    "return a % (b + 1) == 0",
+)
+INPUTS = ("5, 2", "3, 4")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache that starts empty, no hub, and no W&B mode or key from the caller's shell."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOMINO_CACHE", str(tmp_path_factory.mktemp("domino-cache")))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_DIR", "WANDB_RUN_ID", "WANDB_PROJECT"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a two-layer random llama and a byte-level tokenizer; treat it as read-only."""
+    from domino_lightning.testing import save_tiny_backbone
+
+    return save_tiny_backbone(tmp_path_factory.mktemp("backbone") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The shared sample data beside the checkout, where there is any."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no sample data at {SHARED_DATA}")
+    return SHARED_DATA
+
+
+def codeexec_rows(functions: int = len(BODIES)) -> list[dict[str, Any]]:
+    """Raw codeexec rows: `functions` distinct functions, two inputs each, outputs by running them here."""
+    rows = []
+    for number, body in enumerate(BODIES[:functions]):
+        code = f"def f(a, b):\n    {body}"
+        namespace: dict[str, Any] = {}
+        exec(code, namespace)
+        for index, arguments in enumerate(INPUTS):
+            output = repr(eval(f"f({arguments})", namespace))
+            row = {"id": f"fn-{number}-{index}", "code": code, "entry_point": "f"}
+            rows.append({**row, "input": arguments, "output": output})
+    return rows
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """JSON Lines, written without the library under test."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` laid over `base`, mapping by mapping."""
+    both = dict(base)
+    for key, value in over.items():
+        old = both.get(key)
+        both[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return both
+
+
+class WriteExperiment(Protocol):
+    """`write_experiment(tree={...}, name="x.yaml")` writes an experiment and gives its path."""
+
+    def __call__(self, tree: dict[str, Any] | None = None, name: str = "experiment.yaml") -> Path: ...
+
+
+@pytest.fixture
+def write_experiment(tmp_path: Path, tiny_backbone: Path) -> WriteExperiment:
+    """Writes a small experiment of all seven stages on the tiny backbone; `tree` changes single keys.
+
+    The store is `tmp_path / "outputs"`, the data `tmp_path / "data.jsonl"`, W&B is disabled. Every other
+    candidate is a held-out text, so that the stages after synthesis have something to do.
+    """
+    data = write_rows(tmp_path / "data.jsonl", codeexec_rows())
+    trainer = {"max_steps": 2, "val_check_interval": 1, "accelerator": "cpu"}
+    sampled = {
+        "class_path": "domino_lightning.synthesis.SoftPromptGenerator",
+        "init_args": {"backbone": "${backbone}", "temperature": 0.8, "top_p": 1.0, "max_new_tokens": 4},
+    }
+    document: dict[str, Any] = {
+        "name": "small",
+        "root": str(tmp_path / "outputs"),
+        "backbone": str(tiny_backbone),
+        "tracking": {"wandb": "disabled"},
+        "prepare": {"source": {"path": str(data)}, "split": {"reference": 3, "heldout": 3, "test": None}},
+        "tune": {
+            "data": {"batch_size": 2},
+            "model": {"domain_prompt": {"init_args": {"num_tokens": 2}}, "num_sample_tokens": 1},
+            "trainer": trainer,
+            "runtime": {"checkpoint_every_n_steps": 1},
+        },
+        "synthesize": {
+            "generator": {
+                "class_path": "domino_lightning.smoke.SmokeGenerator",
+                "init_args": {"generator": sampled},
+            },
+            "block_size": 4,
+            "stop": {"candidates": 8},
+        },
+        "finetune": {"data": {"batch_size": 2, "max_length": 2048}, "trainer": trainer},
+        "evaluate": {"max_new_tokens": 2, "batch_size": 6},
+    }
+
+    def write(tree: dict[str, Any] | None = None, name: str = "experiment.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump(merged(document, tree or {}), sort_keys=False), encoding="utf-8")
+        return path
+
+    return write

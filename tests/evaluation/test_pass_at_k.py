@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import itertools
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from domino_lightning.errors import UserError
+from domino_lightning.evaluation.pass_at_k import PassAtK, estimate
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("total", range(1, 7))
+def test_estimate_equals_enumeration_of_every_subset(total: int) -> None:
+    for correct in range(total + 1):
+        samples = [True] * correct + [False] * (total - correct)
+        for k in range(1, total + 1):
+            subsets = list(itertools.combinations(samples, k))
+            assert estimate(total, correct, k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
+
+
+def test_estimate_is_stable_for_many_samples() -> None:
+    exact = 1 - math.comb(9997, 100) / math.comb(10_000, 100)
+    assert estimate(10_000, 3, 100) == pytest.approx(exact, rel=1e-10)
+    assert estimate(200, 200, 1) == 1.0
+    assert estimate(200, 0, 200) == 0.0
+
+
+def test_values_are_means_over_problems_with_counts() -> None:
+    metric = PassAtK(k=(1, 2))
+    metric.update([1, 0], [2, 4], ["a", "b"])
+    metric.update([4], [4], ["a"])
+    result = metric.compute()
+    assert result["pass@1"].item() == pytest.approx((0.5 + 0 + 1) / 3)
+    assert result["pass@2"].item() == pytest.approx((1 + 0 + 1) / 3)
+    assert [result[name].item() for name in ("problems", "groups", "samples")] == [3, 2, 10]
+
+
+def test_interval_of_two_groups_by_hand() -> None:
+    """A group of three failures and one of one success: means 0, 1/4, 1 with chances 1/4, 1/2, 1/4."""
+    wide, narrow = PassAtK(confidence=0.95), PassAtK(confidence=0.4)
+    for metric in (wide, narrow):
+        metric.update([0, 1, 0, 0], [1, 1, 1, 1], ["a", "b", "a", "a"])
+    assert [wide.compute()[f"pass@1{end}"].item() for end in ("_low", "_high")] == [0, 1]
+    assert [narrow.compute()[f"pass@1{end}"].item() for end in ("_low", "_high")] == [0.25, 0.25]
+
+
+def test_one_group_has_no_interval() -> None:
+    metric = PassAtK()
+    metric.update([1, 0], [1, 1], ["a", "a"])
+    result = metric.compute()
+    assert result["pass@1"].item() == 0.5
+    assert math.isnan(result["pass@1_low"].item())
+    assert math.isnan(result["pass@1_high"].item())
+
+
+def test_correlated_problems_widen_the_interval() -> None:
+    correct = [i % 2 for i in range(20) for _ in range(5)]
+    names = [str(i) for i in range(20) for _ in range(5)]
+    widths = []
+    for groups in (names, None):
+        metric = PassAtK()
+        metric.update(correct, [1] * 100, groups)
+        result = metric.compute()
+        widths.append((result["pass@1_high"] - result["pass@1_low"]).item())
+    assert widths[0] / widths[1] == pytest.approx(math.sqrt(5), rel=0.15)
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    generator = torch.Generator().manual_seed(1)
+    covered = 0
+    for _ in range(100):
+        rates = torch.rand(40, generator=generator).repeat_interleave(3)  # three problems a group, truth 1/2
+        correct = torch.bernoulli(rates, generator=generator).int().tolist()
+        metric = PassAtK(confidence=0.9, resamples=300)
+        metric.update(correct, [1] * 120, [str(i // 3) for i in range(120)])
+        result = metric.compute()
+        covered += bool(result["pass@1_low"] <= 0.5 <= result["pass@1_high"])
+    assert 0.81 <= covered / 100 <= 0.99  # 0.9, three standard errors either way
+
+
+def test_result_depends_on_the_seed_alone() -> None:
+    correct, total, groups = [1, 0, 2, 0, 1, 2], [2] * 6, ["a", "a", "b", "c", "c", "d"]
+    first, second, other = PassAtK(), PassAtK(), PassAtK(seed=1, resamples=50)
+    state = torch.get_rng_state()
+    first.update(correct, total, groups)
+    for i in (5, 2, 0, 4, 1, 3):
+        second.update(correct[i : i + 1], total[i : i + 1], groups[i : i + 1])
+    other.update(correct, total, groups)
+    assert first.compute() == second.compute()
+    assert other.compute()["pass@1"] == first.compute()["pass@1"]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_draws_in_several_chunks_keep_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    correct = [i % 3 == 0 for i in range(50)]
+    results = []
+    for chunk in (1 << 22, 7 * 50):
+        monkeypatch.setattr("domino_lightning.evaluation.pass_at_k._CHUNK", chunk)
+        metric = PassAtK(resamples=1000)
+        metric.update(correct, [1] * 50)
+        results.append(metric.compute())
+    assert results[0] == results[1]
+
+
+def test_reset_forgets() -> None:
+    metric = PassAtK()
+    metric.update([1], [1])
+    metric.reset()
+    metric.update([0, 0], [1, 1])
+    assert metric.compute()["problems"].item() == 2
+    assert metric.compute()["pass@1"].item() == 0
+
+
+def test_more_than_the_samples_is_an_error_that_names_both() -> None:
+    metric = PassAtK(k=(1, 10))
+    with pytest.raises(UserError, match=r"pass@10.* 5 samples"):
+        metric.update([1], [5])
+    with pytest.raises(UserError, match=r"pass@3.* 2 samples"):
+        estimate(2, 1, 3)
+
+
+def test_wrong_counts_are_errors() -> None:
+    metric = PassAtK()
+    with pytest.raises(ValueError, match=r"\[1, 2\]"):
+        metric.update([1], [1, 1])
+    with pytest.raises(ValueError, match=r"\[1, 1, 2\]"):
+        metric.update([1], [1], ["a", "b"])
+    with pytest.raises(ValueError, match="3 correct samples out of 2"):
+        metric.update([3], [2])
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
+def test_no_problems_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no problems"):
+        PassAtK().compute()
+
+
+@pytest.mark.parametrize(
+    "options", [{"k": ()}, {"k": (0,)}, {"k": (1, 1)}, {"confidence": 95}, {"resamples": 0}]
+)
+def test_bad_settings_are_errors_that_name_them(options: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=next(iter(options))):
+        PassAtK(**options)  # type: ignore[arg-type]
+
+
+OTHER_RANK = """
+import sys, torch
+from domino_lightning.evaluation.pass_at_k import PassAtK
+torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=1, world_size=2)
+print({name: value.item() for name, value in PassAtK(k=(1, 2)).compute().items()})
+"""
+
+
+@pytest.mark.ddp
+def test_a_rank_without_problems_agrees_with_one_process(tmp_path: Path) -> None:
+    """This process is rank 0: importing torch in one more is slow enough."""
+    rendezvous = str(tmp_path / "rendezvous")
+    other = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", OTHER_RANK, rendezvous],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    alone, together = PassAtK(k=(1, 2)), PassAtK(k=(1, 2))
+    together.update([1, 0], [2, 4], ["a", "b"])
+    together.update([2], [3])
+    alone.update([2], [3])
+    alone.update([0, 1], [4, 2], ["b", "a"])
+    expected = {name: value.item() for name, value in alone.compute().items()}
+    torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=0, world_size=2)
+    try:
+        found = {name: value.item() for name, value in together.compute().items()}
+    finally:
+        torch.distributed.destroy_process_group()
+    assert found == expected
+    assert other.communicate(timeout=60)[0].strip() == str(expected)
