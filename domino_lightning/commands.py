@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from domino_lightning.config import Config, load_config
 from domino_lightning.errors import UserError
-from domino_lightning.pipeline import Outcome, Step, make_plan, run_plan, validate
+from domino_lightning.pipeline import Outcome, Step, construct, make_plan, run_plan, validate
 from domino_lightning.stages import STAGES
 from domino_lightning.store import Store, trial_name
 
@@ -45,7 +45,8 @@ def run(arguments: argparse.Namespace, until: str | None, only: str | None = Non
     if unknown:
         raise UserError(f"--force {unknown[0]}: this run has no such stage; it has {', '.join(s.stage for s in plan)}.")
     console = _console()
-    console.print(f"[bold]{config.document['name']}[/bold] · {trial}")
+    console.print(config.document["name"], style="bold", end="")
+    console.print(f" · {trial}", highlight=False, soft_wrap=True)
     outcomes = run_plan(
         config,
         plan,
@@ -65,6 +66,7 @@ def _experiment(arguments: argparse.Namespace) -> tuple[Config, str]:
     if arguments.smoke:
         from domino_lightning.smoke import smoke_layer
 
+        validate(config)  # as it stands, before it is made small
         folder = Path(config.document["root"]) / "smoke"
         config = load_config(arguments.experiment, arguments.overrides, [smoke_layer(config, folder)])
     return config, trial
@@ -85,12 +87,12 @@ def check(arguments: argparse.Namespace) -> int:
     from domino_lightning.backbone import load_tokenizer
     from domino_lightning.data.reference import encode_texts
     from domino_lightning.data.source import overlap
-    from domino_lightning.stages.prepare import parse_prepare
 
     config = load_config(arguments.experiment, arguments.overrides)
     validate(config)
     plan = make_plan(config)
-    splits = parse_prepare(config.document["prepare"]).splits(execute=False)
+    prepare: Any = construct("prepare", config)
+    splits = prepare.splits(execute=False)
     settings = config.document["tune"]["data"]
     tokenizer = load_tokenizer(settings["tokenizer"])
     for name in ("reference", "heldout"):
@@ -149,7 +151,6 @@ def ls(root: Path) -> int:
 def _summary(
     console: Console, config: Config, trial: str, outcomes: Sequence[Outcome], seconds: float
 ) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from domino_lightning.tracking import stage_metrics
@@ -163,7 +164,7 @@ def _summary(
             outcome.step.stage,
             "ran" if outcome.ran else "kept",
             f"{outcome.wall_s:.0f} s" if outcome.ran else "",
-            escape(_headline(outcome.step.stage, stage_metrics(outcome.step.stage, outcome.directory))),
+            _headline(outcome.step.stage, stage_metrics(outcome.step.stage, outcome.directory)),
             str(outcome.directory),
         )
     console.print(table)
@@ -201,4 +202,6 @@ def _headline(stage: str, metrics: dict[str, float]) -> str:
 def _console() -> Any:
     from rich.console import Console
 
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
+    # No markup: names of trials and directories may hold brackets and colons.
+    width = None if sys.stdout.isatty() else 160
+    return Console(file=sys.stdout, width=width, markup=False, emoji=False)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -14,6 +14,7 @@ from typing import Any
 from domino_lightning.errors import UserError
 
 Document = dict[str, Any]
+WANDB_MODES = ("online", "offline", "disabled")
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,25 @@ class Config:
     layers: tuple[Layer, ...]
 
     def where(self, key: str) -> str:
-        """The last layer that set the dotted key, or else the nearest parent of it that was set."""
+        """The last layer that set the dotted key, or what it is interpolated from, or its nearest parent."""
+        tail, hops = "", 0
         while key:
-            for layer in reversed(self.layers):
-                if _lookup(layer.tree, key) is not _ABSENT:
-                    return layer.where(key)
-            key = key.rpartition(".")[0]
+            setting = (layer for layer in reversed(self.layers) if lookup(layer.tree, key) is not ABSENT)
+            layer = next(setting, None)
+            value = lookup(layer.tree, key) if layer else None
+            link = re.fullmatch(r"\$\{([\w.]+)\}", value) if isinstance(value, str) else None
+            if layer and (link is None or hops > len(self.layers) + 8):  # `seed: ${seed}` points to itself
+                return layer.where(key)
+            if link:
+                key, tail, hops = link[1] + tail, "", hops + 1
+                continue
+            key, _, last = key.rpartition(".")
+            tail = f".{last}{tail}"
         return self.layers[-1].origin if self.layers else "the configuration"
 
 
-_ABSENT = object()
+ABSENT = object()
+_MISSING = "\0???"  # what `???` becomes: OmegaConf's own marker does not replace an earlier layer's value
 
 
 def defaults_path() -> Path:
@@ -61,11 +71,14 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), extra: Sequence
     Interpolations resolve last, so they see overrides.
 
     Raises:
-        UserError: a missing or broken file, an unknown key, a malformed override, a bad interpolation.
+        UserError: a missing or broken file, an unknown key, a malformed override, a bad interpolation,
+            a value of the wrong type outside the sections.
     """
     layers = [read_layer(defaults_path(), "the package defaults"), read_layer(path, str(path))]
     layers += [_override_layer(text) for text in overrides]
-    return compose([*layers, *extra])
+    config = compose([*layers, *extra])
+    _check_top_level(config)
+    return config
 
 
 def read_layer(path: str | Path, origin: str) -> Layer:
@@ -83,11 +96,13 @@ def read_layer(path: str | Path, origin: str) -> Layer:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         tree = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file. Name an experiment YAML, for example one of experiments/.") from None
+        raise UserError(
+            f"{path}: no such file. Name an experiment YAML, such as one in experiments/."
+        ) from None
     except IsADirectoryError:
         raise UserError(f"{path}: is a directory; name an experiment YAML in it.") from None
     except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
-        raise UserError(f"{path}: not valid YAML: {_one_line(error)}.") from None
+        raise UserError(f"{path}: not valid YAML: {one_line(error)}.") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path}: holds a {type(tree).__name__}, where a mapping of sections is expected.")
     return Layer(origin, {str(key): value for key, value in tree.items()}, dict(_line_numbers(node)))
@@ -99,14 +114,15 @@ def _override_layer(text: str) -> Layer:
 
     key, equals, _ = text.partition("=")
     if not equals or not key.strip() or key.startswith("-"):
-        raise UserError(f"override '{text}': expected dotted.key=value, for example tune.trainer.max_steps=200.")
+        raise UserError(f"override '{text}': expected dotted.key=value, such as tune.trainer.max_steps=200.")
     try:
         tree = OmegaConf.to_container(OmegaConf.from_dotlist([text]), resolve=False)
     except (OmegaConfBaseException, ValueError) as error:
-        raise UserError(f"override '{text}': {_one_line(error)}.") from None
+        raise UserError(f"override '{text}': {one_line(error)}.") from None
     except Exception as error:  # OmegaConf lets the YAML scanner's own errors through
-        raise UserError(f"override '{text}': the value is not valid YAML ({_one_line(error)}).") from None
-    return Layer(f"override '{text}'", tree if isinstance(tree, dict) else {})
+        raise UserError(f"override '{text}': the value is not valid YAML ({one_line(error)}).") from None
+    parts = tree.items() if isinstance(tree, dict) else ()
+    return Layer(f"override '{text}'", {str(key): value for key, value in parts})
 
 
 def compose(layers: Sequence[Layer]) -> Config:
@@ -114,27 +130,31 @@ def compose(layers: Sequence[Layer]) -> Config:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    merged = OmegaConf.create({})
+    merged: Any = OmegaConf.create({})
     for layer in layers:
         for key in layer.tree:
             if key not in layers[0].tree:
-                raise UserError(_unknown_key(layer.where(key), key, key, list(layers[0].tree)))
-        _drop_stale_init_args(merged, layer.tree)
+                raise UserError(unknown_key(layer.where(key), key, list(layers[0].tree)))
+        tree = _class_nodes(merged, _marked(layer.tree))
+        _drop_stale_init_args(merged, tree)
         try:
-            merged = OmegaConf.merge(merged, layer.tree)
+            merged = OmegaConf.merge(merged, tree)
         except OmegaConfBaseException as error:
-            raise UserError(f"{layer.origin}: {_one_line(error)}.") from None
+            raise UserError(f"{layer.origin}: {one_line(error)}.") from None
+        except (TypeError, ValueError) as error:
+            reason = f"{one_line(error)}. A list is replaced as a whole, so give all of it"
+            raise UserError(f"{layer.origin}: {reason}.") from None
     unresolved = Config({}, tuple(layers))
     try:
         document = OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or ""
-        raise UserError(f"{unresolved.where(key)}: key '{key}': {_one_line(error)}.") from None
+        raise UserError(f"{unresolved.where(key)}: key '{key}': {one_line(error)}.") from None
     if not isinstance(document, dict):
         raise UserError("the configuration is not a mapping of sections.")
     config = Config({str(key): value for key, value in document.items()}, tuple(layers))
     for key in _missing_keys(config.document):
-        raise UserError(f"{config.where(key)}: key '{key}' has no value (???). Give one, for example {key}=...")
+        raise UserError(f"{config.where(key)}: key '{key}' has no value (???). Give one with {key}=...")
     return config
 
 
@@ -156,10 +176,53 @@ def _drop_stale_init_args(base: Any, over: Any) -> None:
             _drop_stale_init_args(node, value)
 
 
+def _marked(tree: Any) -> Any:
+    """The tree with `???` replaced by a marker that takes part in a merge."""
+    if isinstance(tree, dict):
+        return {key: _marked(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_marked(value) for value in tree]
+    return _MISSING if tree == "???" else tree
+
+
+def _class_nodes(base: Any, over: Any) -> Any:
+    """`over` with plain class names spelled as `class_path`, where `base` has a class or a list of them."""
+    from omegaconf import DictConfig, ListConfig
+
+    if isinstance(base, DictConfig) and not base._is_interpolation() and not base._is_none():
+        if isinstance(over, dict):
+            return {key: _class_nodes(base._get_node(key), value) for key, value in over.items()}
+        if "class_path" in base and isinstance(over, str) and "${" not in over and over != _MISSING:
+            return {"class_path": over}
+    if isinstance(base, ListConfig) and isinstance(over, list) and not base._is_none() and len(base):
+        return [_class_nodes(base._get_node(0), value) for value in over]
+    return over
+
+
+def _check_top_level(config: Config) -> None:
+    """Keys outside the sections: the types of the defaults, and the keys of `tracking`."""
+    for key, default in config.layers[0].tree.items():
+        value = config.document[key]
+        if isinstance(default, (str, int)) and (type(value) is not type(default) or value == ""):
+            kind = "an integer" if isinstance(default, int) else "text"
+            raise UserError(f"{config.where(key)}: key '{key}': expected {kind}, got {value!r}.")
+    known, tracking = config.layers[0].tree["tracking"], config.document["tracking"]
+    if not isinstance(tracking, dict):
+        where = config.where("tracking")
+        raise UserError(f"{where}: key 'tracking': expected a mapping of keys, got {tracking!r}.")
+    for name, value in tracking.items():
+        key = f"tracking.{name}"
+        if name not in known:
+            raise UserError(unknown_key(config.where(key), key, list(known)))
+        if not isinstance(value, str) or (name == "wandb" and value not in WANDB_MODES):
+            kind = f"one of {', '.join(WANDB_MODES)}" if name == "wandb" else "text"
+            raise UserError(f"{config.where(key)}: key '{key}': expected {kind}, got {value!r}.")
+
+
 def _missing_keys(tree: Any, prefix: str = "") -> Iterator[str]:
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, value in items:
-        if value == "???":
+        if value == _MISSING:
             yield f"{prefix}{key}"
         else:
             yield from _missing_keys(value, f"{prefix}{key}.")
@@ -174,22 +237,26 @@ def _line_numbers(node: Any, prefix: str = "") -> Iterator[tuple[str, int]]:
             yield from _line_numbers(value, f"{prefix}{key.value}.")
 
 
-def _lookup(tree: Any, key: str) -> Any:
+def lookup(tree: Any, key: str) -> Any:
+    """The value under a dotted key of nested mappings, or `ABSENT`."""
     for part in key.split("."):
         if not isinstance(tree, dict) or part not in tree:
-            return _ABSENT
+            return ABSENT
         tree = tree[part]
     return tree
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """The first two lines of an error's message as one, without a full stop."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return "; ".join(lines[:2]).rstrip(".")
 
 
-def _unknown_key(where: str, key: str, option: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(option, known, n=1, cutoff=0.5)
-    hint = f"Did you mean '{near[0]}'?" if near else f"Known here: {', '.join(sorted(known))}."
+def unknown_key(where: str, key: str, known: Sequence[str]) -> str:
+    """The error line about a key that is not among the `known` ones beside it."""
+    near = difflib.get_close_matches(key.rpartition(".")[2], known, n=1, cutoff=0.5)
+    listed = f"Known here: {', '.join(sorted(known))}." if known else "No keys are known here."
+    hint = f"Did you mean '{near[0]}'?" if near else listed
     return f"{where}: unknown key '{key}'. {hint}"
 
 
@@ -201,67 +268,14 @@ def class_of(path: str, where: str = "class_path") -> Any:
     """
     import importlib
 
-    module, _, name = path.rpartition(".")
+    module_name, _, name = path.rpartition(".")
+    hint = "A module beside your experiment is found with `python -m domino_lightning`."
     try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"{where}: class_path '{path}' cannot be imported ({_one_line(error)}). "
-            "A module beside your experiment is found with `python -m domino_lightning`."
-        ) from None
-
-
-def parse_section(parser: Any, section: str, config: Config) -> Any:
-    """The section as the typed, defaulted namespace of `parser`, a jsonargparse parser that raises.
-
-    Raises:
-        UserError: one line that names the key, the layer it came from and the near match or the type expected.
-    """
-    from argparse import ArgumentError
-
-    try:
-        return parser.parse_object(copy.deepcopy(config.document[section]))  # it would write into the lists
-    except (ArgumentError, TypeError, ValueError, KeyError) as error:
-        raise UserError(explain_parse_error(str(error), parser, section, config)) from None
-
-
-def explain_parse_error(text: str, parser: Any, section: str, config: Config) -> str:
-    """Turn jsonargparse's indented message into one line with origin, key and near match."""
-    path, scope = [section], parser
-    for line in (part.strip() for part in text.splitlines()):
-        if found := re.match(r'Parser key "(.+)":$', line):
-            path.append(found[1])
-        elif found := re.match(r"Problem with given class_path '(.+)':$", line):
-            path.append("init_args")
-            scope = _class_parser(found[1])
-        elif found := re.match(r"Option '(.+)' is not accepted", line):
-            option = found[1]
-            key = ".".join([*path, option])
-            return _unknown_key(config.where(key), key, option, _options(scope, option))
-        elif found := re.search(r"arguments? (?:is|are) required: (.+)", line):
-            key = ".".join([*path, found[1]])
-            return f"{config.where('.'.join(path))}: key '{key}' is required and has no value."
-    reason = text.strip().splitlines()[-1].strip().rstrip(".") if text.strip() else "not accepted"
-    key = ".".join(path[:-1] if path[-1] == "init_args" else path)
-    return f"{config.where(key)}: key '{key}': {reason}."
-
-
-def _class_parser(class_path: str) -> Any:
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(class_of(class_path), None, fail_untyped=False)
-    return parser
-
-
-def _options(parser: Any, option: str) -> list[str]:
-    """The keys that stand beside `option` in a parser, as dotted paths of the same depth."""
-    prefix = option.rpartition(".")[0]
-    names = set()
-    for action in parser._actions:
-        dest = action.dest
-        if dest in {"help", "config"} or (prefix and not dest.startswith(prefix + ".")):
-            continue
-        rest = dest[len(prefix) + 1 :] if prefix else dest
-        names.add(f"{prefix}.{rest.split('.')[0]}" if prefix else rest.split(".")[0])
-    return sorted(names)
+        module = importlib.import_module(module_name)
+        return getattr(module, name)
+    except AttributeError as error:
+        near = difflib.get_close_matches(name, dir(sys.modules.get(module_name)), n=1)
+        reason, hint = one_line(error), f"Did you mean '{module_name}.{near[0]}'?" if near else hint
+    except (ImportError, ValueError) as error:
+        reason = one_line(error)
+    raise UserError(f"{where}: class_path '{path}' cannot be imported ({reason}). {hint}")

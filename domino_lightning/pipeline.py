@@ -13,11 +13,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.config import Config, parse_section
+from domino_lightning.config import Config, one_line
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.records import read_json, sha256_file, write_json
-from domino_lightning.stages import STAGES, Tracking, Work, stage_class
-from domino_lightning.store import Store, StageKey, fingerprint
+from domino_lightning.sections import parse_section
+from domino_lightning.stages import STAGES, Stage, Tracking, Work, stage_class
+from domino_lightning.store import StageKey, Store, fingerprint
 
 ERROR_FILE = "error.json"
 EXIT_BAD_INPUT = 2
@@ -101,13 +102,28 @@ def _class_paths(node: Any) -> Iterator[str]:
 
 
 def validate(config: Config, stages: Sequence[str] = STAGES) -> None:
-    """Check the sections of the given stages against their typed classes.
+    """Check the sections of the given stages against their typed classes, loading no model.
 
     Raises:
         UserError: the first bad key or value, in one line.
     """
     for name in stages:
-        parse_section(stage_class(name).parser(), name, config)
+        construct(name, config)
+
+
+def construct(name: str, config: Config) -> Stage:
+    """A stage as its section describes it.
+
+    Raises:
+        UserError: a bad key, or a value that one of the section's classes refuses, in one line.
+    """
+    cls = stage_class(name)
+    parser = cls.parser()
+    parsed = parse_section(parser, name, config)
+    try:
+        return cls(**vars(parser.instantiate(parsed)))
+    except ValueError as error:
+        raise UserError(f"{config.where(name)}: section '{name}': {one_line(error)}.") from None
 
 
 @dataclass(frozen=True)
@@ -146,8 +162,8 @@ def run_plan(
     """
     store = Store(config.document["root"])
     document = config.document
-    missing = [step.stage for step in plan if step.stage in force or not store.finished(*_id(step))]
-    validate(config, missing)
+    if any(step.stage in force or not store.finished(*_id(step)) for step in plan):
+        validate(config)
     folder = store.trial(document["name"], trial)
     experiment = str(document["name"])
     record: dict[str, Any] = {
@@ -212,14 +228,19 @@ def _run_step(
             return Outcome(step, directory, ran=False, wall_s=0.0)
         resumed = directory.is_dir() and any(directory.iterdir())
         announce(f"{stage:<11} {digest}  {'continuing' if resumed else 'running'}")
+        inputs = {name: store.verified(name, value) for name, value in step.key.inputs.items()}
         directory.mkdir(parents=True, exist_ok=True)
         (directory / ERROR_FILE).unlink(missing_ok=True)
-        inputs = {name: store.verified(name, value) for name, value in step.key.inputs.items()}
         work = Work(directory, inputs, digest, step.section, tracking)
-        if stage_class(stage).own_process and not in_process:
-            _run_in_process_of_its_own(stage, config, work)
-        else:
-            execute(stage, config, work)
+        try:
+            if stage_class(stage).own_process and not in_process:
+                _run_in_process_of_its_own(stage, config, work)
+            else:
+                execute(stage, config, work)
+        except UserError:
+            if not resumed:  # bad input leaves nothing behind
+                store.discard(stage, digest)
+            raise
         wall_s = time.monotonic() - started
         store.finish(step.key, stage_class(stage).version, step.section, wall_s)
     return Outcome(step, directory, ran=True, wall_s=wall_s)
@@ -229,12 +250,14 @@ def execute(stage: str, config: Config, work: Work) -> None:
     """Parse the section, construct the stage and run it in this process."""
     from domino_lightning.tracking import log_outputs, stage_run
 
-    cls = stage_class(stage)
-    parser = cls.parser()
-    settings = parser.instantiate(parse_section(parser, stage, config))
-    instance = cls(**vars(settings))
+    instance = construct(stage, config)
     work = replace(work, run=stage_run(work, stage))
-    instance.run(work)
+    try:
+        instance.run(work)
+    except BaseException:
+        if work.run is not None:  # or the next stage's run would find this one open
+            work.run.finish(exit_code=1)
+        raise
     log_outputs(work, stage)
 
 

@@ -99,7 +99,7 @@ def backbone_hash(spec: str, key: str) -> str:
     if spec.startswith(PIP):
         return file_hash(packaged_file(spec, key))
     folder = Path(spec)
-    if folder.is_dir():
+    if spec and folder.is_dir():
         parts = {
             path.name: file_hash(path)
             for path in sorted(folder.iterdir())

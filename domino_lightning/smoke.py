@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from domino_lightning.config import Config, Layer, class_of
+from domino_lightning.data.source import Source
 from domino_lightning.errors import UserError
+from domino_lightning.pipeline import construct
 from domino_lightning.resources import HUB_DATASET, PIP
 from domino_lightning.synthesis.generators import Generator, HeldoutReplay, Sampled
+
+ROWS = 64  # raw rows that a smoke run looks at
 
 
 class SmokeGenerator(Generator):
@@ -32,6 +36,13 @@ class SmokeGenerator(Generator):
         inputs = class_of(inner["class_path"]).inputs(inner.get("init_args") or {})
         return tuple(sorted({"prepare", *inputs}))
 
+    @classmethod
+    def contents(cls, init_args: Mapping[str, Any]) -> dict[str, str]:
+        """The inner generator's."""
+        inner = init_args["generator"]
+        found = class_of(inner["class_path"]).contents(inner.get("init_args") or {})
+        return {f"generator.init_args.{key}": digest for key, digest in found.items()}
+
     def open(self, inputs: Mapping[str, Path]) -> None:
         """Open both."""
         self.generator.open(inputs)
@@ -49,8 +60,9 @@ def smoke_layer(config: Config, folder: Path) -> Layer:
     from domino_lightning.testing import save_tiny_backbone
 
     backbone = str(save_tiny_backbone(folder / "tiny-backbone").resolve())
-    document = config.document
-    trainer = {"max_steps": 2, "max_epochs": None, "val_check_interval": 1, "check_val_every_n_epoch": None}
+    document, path = config.document, _small_source(config.document)
+    trainer: dict[str, Any] = {"max_steps": 2, "max_epochs": None, "val_check_interval": 1}
+    trainer |= {"check_val_every_n_epoch": None}
     trainer |= {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "32-true"}
     runtime = {"checkpoint_every_n_steps": 1, "num_workers": 0}
     tree: dict[str, Any] = {
@@ -58,8 +70,8 @@ def smoke_layer(config: Config, folder: Path) -> Layer:
         "backbone": backbone,
         "tracking": {"wandb": "disabled"},
         "prepare": {
-            "source": {"path": _small_source(document), "limit": 64},
-            "split": {"reference": 6, "heldout": 4, "test": 4},
+            "source": {"path": path, "limit": ROWS},
+            "split": _small_split(config, path),
         },
         "tune": {
             "model": {"backbone": backbone},
@@ -90,6 +102,19 @@ def _small_source(document: dict[str, Any]) -> str:
         return str(path)
     corpus: str = class_of(document["domain"]["class_path"], "domain").corpus
     return corpus
+
+
+def _small_split(config: Config, path: str) -> dict[str, int]:
+    """6, 4 and 4 groups, or fewer where the first rows hold fewer."""
+    prepare: Any = construct("prepare", config)
+    groups = set()
+    for where, row in Source(path, prepare.source.split, ROWS).rows(skip_bad_lines=True):
+        try:
+            groups.add(prepare.domain.read(row, where)["group"])
+        except UserError:  # the stage itself says what is wrong with the row
+            continue
+    others = max(1, min(4, len(groups) // 4))
+    return {"reference": max(1, min(6, len(groups) - 2 * others)), "heldout": others, "test": others}
 
 
 def _small_generator(node: Any, backbone: str) -> dict[str, Any]:

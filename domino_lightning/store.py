@@ -175,7 +175,9 @@ def _is_private(path: Path) -> bool:
 def _safe_name(name: str) -> str:
     """A file name: separators and control characters become '_', and over-long names end in a hash."""
     safe = re.sub(r"[^\w.,=+:@-]+", "_", name).strip("._") or "_"
-    return safe if len(safe) <= 120 else f"{safe[:100]}-{sha256_text(name)[:12]}"
+    if len(safe.encode()) <= 120:
+        return safe
+    return f"{safe.encode()[:100].decode(errors='ignore')}-{sha256_text(name)[:12]}"
 
 
 def trial_name(overrides: list[str]) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 import yaml
@@ -87,29 +87,21 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return both
 
 
-class WriteExperiment(Protocol):
-    """`write_experiment(tree={...}, name="x.yaml")` writes an experiment and gives its path."""
+def small_document(folder: Path, backbone: Path) -> dict[str, Any]:
+    """A small experiment of all seven stages; its store, `outputs`, and its `data.jsonl` lie in `folder`.
 
-    def __call__(self, tree: dict[str, Any] | None = None, name: str = "experiment.yaml") -> Path: ...
-
-
-@pytest.fixture
-def write_experiment(tmp_path: Path, tiny_backbone: Path) -> WriteExperiment:
-    """Writes a small experiment of all seven stages on the tiny backbone; `tree` changes single keys.
-
-    The store is `tmp_path / "outputs"`, the data `tmp_path / "data.jsonl"`, W&B is disabled. Every other
-    candidate is a held-out text, so that the stages after synthesis have something to do.
+    Every other candidate is a held-out text, so that the stages after synthesis have something to do.
     """
-    data = write_rows(tmp_path / "data.jsonl", codeexec_rows())
+    data = write_rows(folder / "data.jsonl", codeexec_rows())
     trainer = {"max_steps": 2, "val_check_interval": 1, "accelerator": "cpu"}
     sampled = {
         "class_path": "domino_lightning.synthesis.SoftPromptGenerator",
         "init_args": {"backbone": "${backbone}", "temperature": 0.8, "top_p": 1.0, "max_new_tokens": 4},
     }
-    document: dict[str, Any] = {
+    return {
         "name": "small",
-        "root": str(tmp_path / "outputs"),
-        "backbone": str(tiny_backbone),
+        "root": str(folder / "outputs"),
+        "backbone": str(backbone),
         "tracking": {"wandb": "disabled"},
         "prepare": {"source": {"path": str(data)}, "split": {"reference": 3, "heldout": 3, "test": None}},
         "tune": {
@@ -130,9 +122,33 @@ def write_experiment(tmp_path: Path, tiny_backbone: Path) -> WriteExperiment:
         "evaluate": {"max_new_tokens": 2, "batch_size": 6},
     }
 
+
+@pytest.fixture
+def write_experiment(tmp_path: Path, tiny_backbone: Path) -> Callable[..., Path]:
+    """`write_experiment(tree, name="x.yaml")` writes `small_document` with `tree` laid over it."""
+    document = small_document(tmp_path, tiny_backbone)
+
     def write(tree: dict[str, Any] | None = None, name: str = "experiment.yaml") -> Path:
         path = tmp_path / name
         path.write_text(yaml.safe_dump(merged(document, tree or {}), sort_keys=False), encoding="utf-8")
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def smoke_experiment(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: Path) -> Path:
+    """An experiment that `domino run --smoke` has run, once for all tests; read its store, leave it alone."""
+    from domino_lightning.cli import main
+
+    folder = tmp_path_factory.mktemp("smoke")
+    path = folder / "experiment.yaml"
+    path.write_text(yaml.safe_dump(small_document(folder, tiny_backbone), sort_keys=False), encoding="utf-8")
+    assert main(["run", str(path), "--smoke", "--trial", "first"]) == 0
+    return path
+
+
+@pytest.fixture(scope="session")
+def smoke_root(smoke_experiment: Path) -> Path:
+    """The store of `smoke_experiment`."""
+    return smoke_experiment.parent / "outputs" / "smoke"

@@ -62,4 +62,7 @@ def _first_rejection(candidate: Candidate, filters: Sequence[Filter]) -> tuple[i
         _ = candidate.record  # without a parse filter, a row that is no record still cannot be accepted
     except Unparsable as error:
         return len(filters), "parse", f"{error.reason}: {error}"
+    except Exception as error:
+        log.warning("%s crashed on row %s: %r", type(candidate.domain).__name__, candidate.row["id"], error)
+        return len(filters), "parse", f"parser crashed: {type(error).__name__}: {error}"
     return -1, None, ""

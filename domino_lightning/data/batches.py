@@ -62,6 +62,8 @@ class SeededBatches(Sampler[list[int]]):
         return self.num_batches
 
     def __iter__(self) -> Iterator[list[int]]:
+        if not self.num_batches:
+            return
         epoch, first = divmod(self.position(), self.num_batches)
         order = sorted(self.rows, key=lambda row: derived_seed("order", self.seed, epoch, row))
         rows = order if self.shuffle else self.rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,14 +59,21 @@ def _parquet_rows(path: Path) -> list[Record]:
     import pyarrow.parquet
 
     try:
-        rows: list[Record] = pyarrow.parquet.read_table(path).to_pylist()
+        rows = [_plain(row) for row in pyarrow.parquet.read_table(path).to_pylist()]
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path}: not a readable Parquet file ({error}).") from None
     return rows
 
 
+def _plain(row: Mapping[str, Any]) -> Record:
+    """The row with dates and other values that JSON does not know as text."""
+    plain: Record = json.loads(json.dumps(dict(row), default=str))
+    return plain
+
+
 def _gzip_rows(path: Path) -> list[Record]:
     rows: list[Record] = []
+    number = 0
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
@@ -74,8 +82,8 @@ def _gzip_rows(path: Path) -> list[Record]:
                     if not isinstance(row, dict):
                         raise UserError(f"{path}, line {number}: a {type(row).__name__}, not an object.")
                     rows.append(row)
-    except (OSError, EOFError, ValueError) as error:
-        raise UserError(f"{path}, line {len(rows) + 1}: not gzipped JSON Lines ({error}).") from None
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise UserError(f"{path}, line {number}: not gzipped JSON Lines ({error}).") from None
     return rows
 
 
@@ -84,7 +92,7 @@ def _hub_rows(name: str, split: str) -> list[Record]:
 
     dataset, _, config = name.partition(":")
     try:
-        return [dict(row) for row in load_dataset(dataset, config or None, split=split)]
+        return [_plain(row) for row in load_dataset(dataset, config or None, split=split)]
     except Exception as error:  # datasets raises whatever its transports raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(

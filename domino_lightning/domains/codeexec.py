@@ -7,11 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from domino_lightning.domains.base import Answered, Domain, Message, Unparsable, Verdict
-from domino_lightning.domains.python_source import parse_python, same_layout, same_names
+from domino_lightning.domains.python_source import (
+    missing_imports,
+    parse_python,
+    same_layout,
+    same_names,
+    source_lines,
+    unparse,
+)
 from domino_lightning.errors import UserError
 from domino_lightning.records import Record, sha256_text
 
-QUESTION = "What does this call return? Give the literal value between [ANSWER] and [/ANSWER]."
+QUESTION = "Complete the assertion with the literal value that the call returns."
 EXAMPLE = {
     "code": "def f(text, n):\n    parts = text.split('-')\n    return [p * n for p in parts]",
     "entry_point": "f",
@@ -30,6 +37,8 @@ class CodeExec(Domain):
         """CRUXEval's format, LiveCodeBench's execution format, or the project's own.
 
         Rows with the same function up to layout and names share a `group`, so that splits keep them together.
+        LiveCodeBench's code uses `List`, `gcd` and others without importing them, as LeetCode lets it; the
+        imports are added, so that a record's program is whole.
 
         Raises:
             UserError: a missing or ill-typed field, or code that is no Python.
@@ -39,6 +48,8 @@ class CodeExec(Domain):
                 raise UserError(f"{where}: field '{field}' must be a string; it is {row.get(field)!r}.")
         code = row["code"].rstrip()
         try:
+            imports = missing_imports(code) if "function_name" in row else ""
+            code = f"{imports}\n\n{code}" if imports else code
             functions = [node.name for node in parse_python(code).body if isinstance(node, ast.FunctionDef)]
             group = sha256_text(same_names(code))[:12]
         except Unparsable as error:
@@ -76,7 +87,7 @@ class CodeExec(Domain):
 
     def render(self, record: Mapping[str, Any]) -> str:
         """The function, a blank line, and the call."""
-        return f"{record['code']}\n\n{record['entry_point']}({record['input']})"
+        return f"{record['code']}\n\n{_call(record)}"
 
     def parse(self, text: str) -> Record:
         """Read definitions followed by one call with literal arguments.
@@ -100,10 +111,10 @@ class CodeExec(Domain):
             try:
                 ast.literal_eval(argument)
             except (ValueError, TypeError, RecursionError, MemoryError):
-                raise Unparsable("arguments", f"argument {ast.unparse(argument)} is not a literal") from None
-        lines = text.splitlines()
+                raise Unparsable("arguments", f"argument {unparse(argument)} is not a literal") from None
+        lines = source_lines(text)
         code = "\n".join(lines[: last.lineno - 1]).rstrip()
-        arguments = ast.unparse(call)[len(call.func.id) + 1 : -1]
+        arguments = unparse(call)[len(call.func.id) + 1 : -1]
         record = {"kind": self.kind, "code": code, "entry_point": call.func.id, "input": arguments}
         if not code or len(parse_python(code).body) != len(body) - 1:
             raise Unparsable("statements", "the call shares its line with a definition")
@@ -122,14 +133,14 @@ class CodeExec(Domain):
         return [*self.pair(EXAMPLE), {"role": "user", "content": self._question(record)}]
 
     def pair(self, record: Mapping[str, Any]) -> list[Message]:
-        """The question, and the output between [ANSWER] tags."""
+        """The question, and the completed assertion."""
         return [
             {"role": "user", "content": self._question(record)},
-            {"role": "assistant", "content": f"[ANSWER]{record['output']}[/ANSWER]"},
+            {"role": "assistant", "content": f"assert {_call(record)} == {record['output']}"},
         ]
 
     def _question(self, record: Mapping[str, Any]) -> str:
-        return f"{QUESTION}\n\n{self.render(record)}"
+        return f"{QUESTION}\n\n{record['code']}\n\nassert {_call(record)} =="
 
     def answer(self, records: Sequence[Record], workers: int) -> Iterator[Answered]:
         """Execute each record; one that fails, hangs or returns no plain value has no answer."""
@@ -146,8 +157,11 @@ class CodeExec(Domain):
         from domino_lightning.evaluation.answers import grade_answer
 
         for record, texts in zip(records, completions, strict=True):
-            call = f"{record['entry_point']}({record['input']})"
-            yield [Verdict(*grade_answer(text, record["output"], call)) for text in texts]
+            yield [Verdict(*grade_answer(text, record["output"], _call(record))) for text in texts]
+
+
+def _call(record: Mapping[str, Any]) -> str:
+    return f"{record['entry_point']}({record['input']})"
 
 
 def _execute(records: Sequence[Record], workers: int) -> Iterator[Any]:

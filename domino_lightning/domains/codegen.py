@@ -10,7 +10,7 @@ from typing import Any
 
 from domino_lightning.domains.base import Answered, Domain, Message, Unparsable, Verdict
 from domino_lightning.domains.codegen_rows import called_name, read_problem, starter_entry_point
-from domino_lightning.domains.python_source import parse_python
+from domino_lightning.domains.python_source import parse_python, source_lines
 from domino_lightning.records import Record, sha256_text
 
 INSTRUCTION = "Solve this problem in Python. Give the whole program in one ```python block."
@@ -41,8 +41,8 @@ _SETUP = ast.Import | ast.ImportFrom | ast.Assign
 class CodeGen(Domain):
     """A problem statement, perhaps starter code, and tests.
 
-    As text a problem is its statement, the starter code in a ```python block, and under "Tests:" the tests that
-    are not hidden: assertions (functional tests become ones), or inputs and outputs of whole programs.
+    As text a problem is its statement, the starter code in a ```python block, and under "Tests:" the tests
+    that are not hidden: assertions (functional tests become ones), or inputs and outputs of whole programs.
 
     Completions run in subprocesses with resource limits. That keeps mistakes out of this process and is no
     security boundary: a program can read files, use the network and meddle with the process that runs its
@@ -162,14 +162,17 @@ def _as_text(test: Mapping[str, Any], record: Mapping[str, Any]) -> str:
         return str(test["code"])
     if test["type"] == "stdin":
         return f"Input:\n{test['input'].rstrip()}\nOutput:\n{test['output'].rstrip()}"
-    arguments = ", ".join(repr(json.loads(line)) for line in test["input"].splitlines() if line.strip())
+    arguments = ", ".join(repr(json.loads(line)) for line in test["input"].split("\n") if line.strip())
     in_class = re.search(r"^class Solution\b", record.get("starter_code") or "", re.MULTILINE)
     owner = "Solution()." if in_class else ""
     return f"assert {owner}{record['entry_point']}({arguments}) == {json.loads(test['output'])!r}"
 
 
 def _stdin_tests(body: str) -> list[Record]:
-    tests = [{"type": "stdin", "input": given, "output": wanted} for given, wanted in _EXAMPLE.findall(body.strip())]
+    tests = [
+        {"type": "stdin", "input": given, "output": wanted}
+        for given, wanted in _EXAMPLE.findall(body.strip())
+    ]
     if not tests:
         raise Unparsable("tests", "an input without an output")
     return tests
@@ -177,7 +180,7 @@ def _stdin_tests(body: str) -> list[Record]:
 
 def _assertions(body: str) -> list[Record]:
     """One test for each assertion, with the imports and assignments before it."""
-    lines, tests, start = body.splitlines(), [], 0
+    lines, tests, start = source_lines(body), [], 0
     statements = parse_python(body).body
     for node in statements:
         if isinstance(node, ast.Assert):

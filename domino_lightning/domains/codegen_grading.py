@@ -1,7 +1,7 @@
 """Running completions of code-generation problems on their tests, each test in a subprocess of its own.
 
-The subprocesses are those of `evaluation/execution.py`: they keep mistakes and ordinary misbehaviour out of this
-process, and are no security boundary. Code that means harm needs a sandbox, which comes later.
+The subprocesses are those of `evaluation/execution.py`: they keep mistakes and ordinary misbehaviour out of
+this process, and are no security boundary. Code that means harm needs a sandbox, which comes later.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any
 
 from domino_lightning.domains.base import Unparsable, Verdict
 from domino_lightning.domains.codegen_rows import starter_tree
-from domino_lightning.domains.python_source import parse_python
+from domino_lightning.domains.python_source import parse_python, source_lines
 from domino_lightning.evaluation.answers import NotALiteral, literal_equal, parse_literal
 from domino_lightning.evaluation.execution import TIER, Execution, run_call, run_program
 from domino_lightning.records import Record
 
 Run = tuple[str, str, float]  # status, detail, wall_s
 
-# What LeetCode gives a solution and its starter code's annotations use; builtins last, since math has a `pow`.
+# What LeetCode gives a solution, and its starter code's annotations use; builtins last: math has a `pow`.
 IMPORTS = "; ".join(
     f"from {name} import *"
     for name in ("typing", "collections", "heapq", "bisect", "itertools", "functools", "math", "builtins")
@@ -37,7 +37,7 @@ _STATEMENT = re.compile(r"(?:def|class|import|from|@|async def)\b|@")
 def grade_completions(
     records: Iterable[Record], completions: Iterable[Sequence[str]], workers: int
 ) -> Iterator[list[Verdict]]:
-    """Verdicts of every completion, record by record, `workers` programs at a time and a few records ahead."""
+    """Verdicts of every completion, record by record; `workers` programs at a time, a few records ahead."""
     stop = threading.Event()
     pending: deque[list[Future[Verdict]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="grade")
@@ -53,7 +53,9 @@ def grade_completions(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def grade_completion(record: Mapping[str, Any], completion: str, stop: threading.Event | None = None) -> Verdict:
+def grade_completion(
+    record: Mapping[str, Any], completion: str, stop: threading.Event | None = None
+) -> Verdict:
     """Run the program in a completion on all tests of its problem, up to the first that it does not pass."""
     tests = record.get("tests") or []
     if not tests:
@@ -93,21 +95,23 @@ def find_program(completion: str, starter_code: str, entry_point: str | None) ->
             if continued is not None:
                 return continued
         if whole is not None and text is not completion:
-            return _with_prelude(whole, starter_code, entry_point)  # graded as it is, to fail with its own error
-    lines = completion.splitlines()
+            return _with_prelude(
+                whole, starter_code, entry_point
+            )  # graded as it is, to fail with its own error
+    lines = source_lines(completion)
     start = next((number for number, line in enumerate(lines) if _STATEMENT.match(line)), None)
     found = None if start is None else _longest("\n".join(lines[start:]), at_least=1)
     return None if found is None else _with_prelude(found, starter_code, entry_point)
 
 
 def _longest(text: str, at_least: int) -> str | None:
-    """The longest leading part of the text, in whole lines, that is Python; None if shorter than `at_least` lines."""
-    lines = text.splitlines()
+    """The longest leading part that is Python, in whole lines; None if it has fewer than `at_least` lines."""
+    lines = source_lines(text)
     at_least = min(at_least, len(lines))
     while lines and len(lines) >= at_least:
         try:
             parse_python("\n".join(lines))
-            return "\n".join(lines)
+            return "\n".join(lines).rstrip()
         except Unparsable as error:
             found = re.match(r"line (\d+):", str(error))
             lines = lines[: min(len(lines), int(found[1]) if found else len(lines)) - 1]
@@ -117,7 +121,10 @@ def _longest(text: str, at_least: int) -> str | None:
 def _defines(code: str, name: str) -> bool:
     """Whether the program binds the name at its top level, or has a class `Solution`."""
     for node in ast.walk(parse_python(code)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name in {name, "Solution"}:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name in {
+            name,
+            "Solution",
+        }:
             return True
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == name:
             return True
@@ -141,7 +148,7 @@ def insert_before(prelude: str, code: str) -> str:
     """The program with lines before it, but after its `from __future__` imports, which must come first."""
     imports = [node for node in parse_python(code).body if isinstance(node, ast.ImportFrom)]
     last = max((node.end_lineno or 0 for node in imports if node.module == "__future__"), default=0)
-    lines = code.splitlines()
+    lines = source_lines(code)
     return "\n".join([*lines[:last], prelude, *lines[last:]])
 
 
@@ -174,7 +181,7 @@ def _run_functional(program: str, entry_point: str, test: Mapping[str, Any]) -> 
 
 def functional_arguments(text: str) -> str:
     """Argument-list source of a functional test's input: one JSON value a line."""
-    return ", ".join(repr(json.loads(line)) for line in text.splitlines() if line.strip())
+    return ", ".join(repr(json.loads(line)) for line in text.split("\n") if line.strip())
 
 
 def _judged(done: Execution, same: bool, got: str, wanted: str) -> Run:

@@ -1,4 +1,4 @@
-"""Raw code-generation rows: the project's format, MBPP, HumanEval and LiveCodeBench, as fields of one record."""
+"""Raw code-generation rows (the project's format, MBPP, HumanEval, LiveCodeBench) as fields of one record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from domino_lightning.domains.base import Unparsable
-from domino_lightning.domains.python_source import parse_python
+from domino_lightning.domains.python_source import parse_python, source_lines
 from domino_lightning.errors import UserError
 from domino_lightning.records import Record
 
@@ -45,8 +45,9 @@ def read_problem(row: Mapping[str, Any], where: str) -> Record:
         fields |= {"prompt": _text(row, "prompt", where), "tests": row.get("tests", [])}
     else:
         raise UserError(
-            f"{where}: no problem in a known format; fields are {', '.join(map(repr, row)) or 'none'}. Known: 'prompt' "
-            "and 'tests', MBPP ('test_list'), HumanEval ('canonical_solution'), LiveCodeBench ('question_content')."
+            f"{where}: no problem in a known format; fields: {', '.join(map(repr, row)) or 'none'}. "
+            "Known are 'prompt' with 'tests', MBPP ('test_list'), HumanEval ('canonical_solution') and LiveCodeBench "
+            "('question_content')."
         )
     names = (row[name] for name in ("id", "task_id", "question_id") if row.get(name) is not None)
     record = {
@@ -119,9 +120,11 @@ def _called(tree: ast.Module, defined: set[str] | None) -> list[str]:
             owner = target.value.func
             if isinstance(owner, ast.Name) and owner.id == "Solution":
                 names.append(target.attr)
-        elif isinstance(target, ast.Name) and not hasattr(builtins, target.id) and target.id != "Solution":
+        elif isinstance(target, ast.Name) and target.id != "Solution":
             names.append(target.id)
-    return [name for name in names if defined is None or name in defined]
+    if defined is not None:
+        return [name for name in names if name in defined]
+    return [name for name in names if not hasattr(builtins, name)] or names
 
 
 def _entry_point(record: Mapping[str, Any], where: str) -> str | None:
@@ -137,7 +140,9 @@ def _entry_point(record: Mapping[str, Any], where: str) -> str | None:
             solution = record.get("solution")
             body = parse_python(solution).body if solution else []
             defined = {node.name for node in body if isinstance(node, ast.FunctionDef)} or None
-            found = called_name([test["code"] for test in record["tests"] if test["type"] == "assert"], defined)
+            found = called_name(
+                [test["code"] for test in record["tests"] if test["type"] == "assert"], defined
+            )
     except Unparsable as error:
         raise UserError(f"{where}: starter code or solution is not Python ({error}).") from None
     if found is None and any(test["type"] == "functional" for test in record["tests"]):
@@ -151,7 +156,9 @@ def _mbpp(row: Mapping[str, Any], where: str) -> Record:
         raise UserError(f"{where}: field 'test_list' must be a list of strings; it is {row['test_list']!r}.")
     return {
         "prompt": _text(row, "text" if "text" in row else "prompt", where),
-        "tests": [{"type": "assert", "code": "\n".join([*setup, str(code).strip()])} for code in row["test_list"]],
+        "tests": [
+            {"type": "assert", "code": "\n".join([*setup, str(code).strip()])} for code in row["test_list"]
+        ],
         "solution": _text(row, "code", where),
     }
 
@@ -163,7 +170,7 @@ def _humaneval(row: Mapping[str, Any], where: str) -> Record:
         body = parse_python(source).body
     except Unparsable as error:
         raise UserError(f"{where}: field 'prompt' is not Python ({error}).") from None
-    lines, statement = source.splitlines(), source
+    lines, statement = source_lines(source), source
     for node in (each for each in body if isinstance(each, ast.FunctionDef) and each.name == name):
         for inner in node.body:
             if isinstance(inner, ast.Expr) and isinstance(inner.value, ast.Constant):
@@ -175,7 +182,9 @@ def _humaneval(row: Mapping[str, Any], where: str) -> Record:
         "prompt": statement,
         "starter_code": "\n".join(lines),
         "entry_point": name,
-        "tests": [{"type": "assert", "code": f"{_text(row, 'test', where)}\n\ncheck({name})", "hidden": True}],
+        "tests": [
+            {"type": "assert", "code": f"{_text(row, 'test', where)}\n\ncheck({name})", "hidden": True}
+        ],
         "solution": source + _text(row, "canonical_solution", where),
     }
 
@@ -208,8 +217,10 @@ def _cases(text: str, where: str, field: str) -> list[Record]:
 
 
 def _unpacked(text: Any, where: str) -> str:
-    """JSON text as it stands, or from base64, zlib and a pickled string, whose opcodes are read, never run."""
-    problem = UserError(f"{where}: field 'private_test_cases' is neither JSON text nor a packed string of it.")
+    """JSON text as it stands, or from base64, zlib and a pickled string: its opcodes are read, never run."""
+    problem = UserError(
+        f"{where}: field 'private_test_cases' is neither JSON text nor a packed string of it."
+    )
     if not isinstance(text, str):
         raise problem
     if text.lstrip().startswith("["):
@@ -232,12 +243,14 @@ def _checked_tests(tests: Any, where: str) -> list[Record]:
         name = f"{where}: field 'tests[{number}]"
         kind = test.get("type") if isinstance(test, dict) else None
         if kind not in TEST_FIELDS:
-            raise UserError(f"{name}.type' must be one of {', '.join(TEST_FIELDS)}; the test is {str(test)[:80]!r}.")
+            raise UserError(
+                f"{name}.type' must be one of {', '.join(TEST_FIELDS)}; the test is {str(test)[:80]!r}."
+            )
         for field in TEST_FIELDS[kind]:
             if not isinstance(test.get(field), str):
                 raise UserError(f"{name}.{field}' must be a string; it is {test.get(field)!r}.")
         if kind == "functional":
-            for line in [*test["input"].splitlines(), test["output"]]:
+            for line in [*test["input"].split("\n"), test["output"]]:
                 _json(line or "null", f"{name}'")
         elif kind == "assert":
             try:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import ast
 import builtins
+import importlib
 import warnings
+from functools import cache
 
 from domino_lightning.domains.base import Unparsable
+from domino_lightning.evaluation.answers import WARNINGS_LOCK
 
 MAX_CHARACTERS = 20_000
+# `typing` comes last: it has a `Counter` and a `Deque` too.
+LEETCODE_MODULES = ("collections", "heapq", "bisect", "itertools", "functools", "math", "typing")
 
 
 def parse_python(text: str) -> ast.Module:
@@ -22,7 +27,7 @@ def parse_python(text: str) -> ast.Module:
     if len(text) > MAX_CHARACTERS:
         raise Unparsable("too_long", f"{len(text)} characters, more than {MAX_CHARACTERS}")
     try:
-        with warnings.catch_warnings():
+        with WARNINGS_LOCK, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a sample's "\d" is its own affair
             return ast.parse(text)
     except SyntaxError as error:
@@ -31,26 +36,76 @@ def parse_python(text: str) -> ast.Module:
         raise Unparsable("syntax", f"{type(error).__name__}: {error}") from None
 
 
+def source_lines(text: str) -> list[str]:
+    """The lines of a program as `ast` numbers them; `str.splitlines` breaks at form feeds and U+2028 too."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
 def same_layout(text: str) -> str:
     """The program without comments and layout, so that equal keys mean equal programs.
 
     Raises:
         Unparsable: it is no Python.
     """
-    return ast.unparse(parse_python(text))
+    return unparse(parse_python(text))
 
 
 def same_names(code: str) -> str:
     """The program without layout, docstrings, annotations and its own names (v0, v1, … in order of appearance).
 
-    Builtins, attributes and imported names stay, since they carry meaning.
+    Builtins that it does not redefine, attributes and imported names stay, since they carry meaning.
 
     Raises:
         Unparsable: it is no Python.
     """
     tree = parse_python(code)
-    renamed = _Renamer(_own_names(tree)).visit(tree)
-    return ast.unparse(ast.fix_missing_locations(renamed))
+    try:
+        renamed = ast.fix_missing_locations(_Renamer(_own_names(tree)).visit(tree))
+    except RecursionError:
+        raise Unparsable("syntax", "nested too deep") from None
+    return unparse(renamed)
+
+
+def unparse(tree: ast.AST) -> str:
+    """The source of a tree, in one layout.
+
+    Raises:
+        Unparsable: `syntax`, where it parses but nests too deep or holds a number too long to be written out.
+    """
+    try:
+        return ast.unparse(tree)
+    except (RecursionError, ValueError) as error:
+        raise Unparsable("syntax", f"{type(error).__name__}: {error}") from None
+
+
+def missing_imports(code: str) -> str:
+    """Import lines for the names that a program uses as LeetCode lets it: `List`, `Counter`, `gcd`, `math`, …
+
+    Raises:
+        Unparsable: it is no Python.
+    """
+    tree = parse_python(code)
+    names, owners, bound = set(), set(), _own_names(tree) | set(dir(builtins))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            owners.add(node.value.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            bound |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+    lines = [f"import {name}" for name in LEETCODE_MODULES if name in owners - bound]
+    for module, offered in _offered().items():
+        chosen = sorted((names & offered) - bound - owners)
+        bound |= offered
+        if chosen:
+            lines.append(f"from {module} import {', '.join(chosen)}")
+    return "\n".join(lines)
+
+
+@cache
+def _offered() -> dict[str, frozenset[str]]:
+    modules = [importlib.import_module(name) for name in LEETCODE_MODULES]
+    return {module.__name__: frozenset(getattr(module, "__all__", None) or dir(module)) for module in modules}
 
 
 def _own_names(tree: ast.AST) -> set[str]:
@@ -64,7 +119,7 @@ def _own_names(tree: ast.AST) -> set[str]:
             names.add(node.name)
         elif isinstance(node, ast.ExceptHandler) and node.name:
             names.add(node.name)
-    return names - set(dir(builtins))
+    return names
 
 
 class _Renamer(ast.NodeTransformer):
@@ -92,6 +147,11 @@ class _Renamer(ast.NodeTransformer):
     def visit_ExceptHandler(self, node: ast.ExceptHandler) -> ast.ExceptHandler:
         if node.name:
             node.name = self._name(node.name)
+        self.generic_visit(node)
+        return node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
+        node.name = self._name(node.name)
         self.generic_visit(node)
         return node
 

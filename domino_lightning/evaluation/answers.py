@@ -38,7 +38,7 @@ _ENDS_VALUE = frozenset(("string", "number", "constant", "close"))
 _SCALARS = frozenset((type(None), bool, int, float, str, bytes))
 _CONSTRUCTORS = {"set": set, "frozenset": frozenset}
 _PARSE_FAILURES = (SyntaxError, ValueError, MemoryError, RecursionError)
-_WARNINGS = threading.Lock()  # catch_warnings swaps a global, and answers are graded in threads
+WARNINGS_LOCK = threading.Lock()  # catch_warnings swaps a global, and answers are graded in threads
 
 _OPENING, _CLOSING = "[ANSWER]", "[/ANSWER]"
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*$", re.MULTILINE)
@@ -104,7 +104,7 @@ def _scan(text: str) -> None:
 
 
 def _parse(source: str, mode: str) -> Any:
-    with _WARNINGS, warnings.catch_warnings():
+    with WARNINGS_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "invalid escape sequence": in the model's text, not in the user's
         return ast.parse(source, mode=mode)
 

@@ -55,7 +55,7 @@ class CoderModule(LightningModule):
         self.backbone_spec = backbone
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
         self.lora, self.seed = lora, seed
-        self.heldout_nll = MeanMetric()
+        self.heldout_nll = MeanMetric(nan_strategy="disable")  # a NaN is shown, not left out
         self.strict_loading = False
 
     def setup(self, stage: str) -> None:

@@ -61,7 +61,7 @@ class PromptTuningModule(LightningModule):
         self.warmup_steps, self.seed = warmup_steps, seed
         self.sample_tokens: SampleTokens | None = None
         self.sample_optimizer: torch.optim.SparseAdam | None = None
-        self.heldout_nll = MeanMetric()
+        self.heldout_nll = MeanMetric(nan_strategy="disable")  # a NaN is shown, not left out
         self.strict_loading = False
 
     def setup(self, stage: str) -> None:
@@ -82,7 +82,9 @@ class PromptTuningModule(LightningModule):
     def attach(self, backbone: PreTrainedModel, num_samples: int) -> None:
         """Take a backbone, freeze it, and draw D and S from its vocabulary."""
         self.backbone = backbone.requires_grad_(False).eval()
-        vocabulary = backbone.get_input_embeddings().weight
+        embed: Any = backbone.get_input_embeddings()
+        with torch.no_grad():  # as the layers see them: Gemma scales the rows of its matrix when it looks them up
+            vocabulary = embed(torch.arange(len(embed.weight), device=embed.weight.device))
         self.domain_prompt.initialise(vocabulary, generator("domain", self.seed))
         if self.loss.pairs != "none":
             self.sample_tokens = SampleTokens(num_samples, self.num_sample_tokens, vocabulary.shape[1])
@@ -116,7 +118,9 @@ class PromptTuningModule(LightningModule):
         pairs = choose_pairs(batch.samples, batch.valid, self.loss.pairs, self.seed, step)
         if pairs is None or self.sample_tokens is None:
             return PromptNLL(under_domain, batch.lengths, batch.valid)
-        own = self.sample_tokens(batch.samples)  # (B, S, H)
+        own = domain.new_zeros(size, self.num_sample_tokens, domain.shape[1])  # (B, S, H)
+        # A padding row looks nothing up: even a zero gradient would move the row by its momentum.
+        own[batch.valid] = self.sample_tokens(batch.samples[batch.valid]).to(own.dtype)
         rows, per_text = pairs.prompt_row.flatten(), pairs.prompt_row.shape[1]
         prompts = torch.cat([domain.expand(len(rows), -1, -1), own[rows]], dim=1)
         repeated = TextBatch(*(part.repeat_interleave(per_text, dim=0) for part in batch))
@@ -142,7 +146,7 @@ class PromptTuningModule(LightningModule):
     def validation_step(self, batch: TextBatch, batch_idx: int) -> None:
         """NLL of held-out texts under D, without noise."""
         domain = self.domain_prompt.exported().expand(len(batch.ids), -1, -1)
-        self.heldout_nll.update(prompted_nll(self.backbone, domain, batch, self.bos), batch.valid.float())
+        self.heldout_nll.update(prompted_nll(self.backbone, domain, batch, self.bos)[batch.valid])
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean over held-out texts."""

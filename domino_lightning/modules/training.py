@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from domino_lightning.errors import StageFailed
+from domino_lightning.seeding import derived_seed
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 
@@ -107,6 +108,21 @@ class ResumableCheckpoint(Callback):
         trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:
             temporary.replace(self.directory / name)
+
+
+class SeededSteps(Callback):
+    """Makes what a step draws from global random state (dropout, a noisy prompt) a function of (seed, batch, rank).
+
+    A resumed run then draws what the interrupted one would have.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        """Seed the batch."""
+        number = trainer.fit_loop.epoch_loop.batch_progress.total.ready
+        torch.manual_seed(derived_seed("step", self.seed, number, trainer.global_rank))
 
 
 class StepProgress(Callback):

@@ -58,8 +58,11 @@ def _own_then_negatives(
 ) -> Tensor:
     """(B, 1 + negatives) rows: the own first, then others in an order keyed by (seed, step, sample)."""
     table = []
+    # Numbers are dealt out in order of sample, so that it does not matter where in the batch a row stands.
+    by_sample = torch.argsort(samples.masked_fill(~valid, torch.iinfo(samples.dtype).max).cpu(), stable=True)
     for row, sample in enumerate(samples.tolist()):
-        keys = torch.rand(len(samples), generator=generator("pairs", seed, step, sample))
+        keys = torch.empty(len(samples))
+        keys[by_sample] = torch.rand(len(samples), generator=generator("pairs", seed, step, sample))
         # Rows that cannot be negatives come last, so they are taken only when nothing else is left.
         keys[(same[row] | ~valid).cpu()] += 1.0
         keys[row] = 3.0

@@ -81,18 +81,23 @@ def chunked_nll(backbone: PreTrainedModel, hidden: Tensor, targets: Tensor, logi
     if head is None:
         raise TypeError(f"{type(backbone).__name__} has no LM head")
     rows = max(1, logits_bytes // (4 * int(head.weight.shape[0])))
-    cap = getattr(backbone.config.get_text_config(), "final_logit_softcapping", None)
+    config = backbone.config.get_text_config()
+    cap = getattr(config, "final_logit_softcapping", None)
+    scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
     if len(hidden) <= rows:
-        return _head_nll(head, cap, hidden, targets)
+        return _head_nll(head, scale, cap, hidden, targets)
     pieces = [
-        checkpoint(_head_nll, head, cap, hidden[i : i + rows], targets[i : i + rows], use_reentrant=False)
+        checkpoint(_head_nll, head, scale, cap, hidden[i : i + rows], targets[i : i + rows], use_reentrant=False)
         for i in range(0, len(hidden), rows)
     ]
     return torch.cat(pieces)
 
 
-def _head_nll(head: nn.Module, cap: float | None, hidden: Tensor, targets: Tensor) -> Tensor:
+def _head_nll(head: nn.Module, scale: float, cap: float | None, hidden: Tensor, targets: Tensor) -> Tensor:
     logits = head(hidden).float()
-    if cap is not None:  # Gemma caps its logits inside its own forward, which is bypassed here
+    # Cohere and Granite scale their logits, and Gemma caps them, inside a forward that is bypassed here.
+    if scale != 1:
+        logits = logits * scale
+    if cap is not None:
         logits = cap * torch.tanh(logits / cap)
     return F.cross_entropy(logits, targets, reduction="none")

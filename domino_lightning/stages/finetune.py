@@ -66,8 +66,8 @@ class Finetune(Stage):
     def inputs(cls, section: Section) -> tuple[str, ...]:
         """By source."""
         source = section.get("source", "synthetic")
-        if source not in INPUTS:
-            raise UserError(f"finetune.source: '{source}' is none of {', '.join(INPUTS)}.")
+        if not isinstance(source, str) or source not in INPUTS:
+            raise UserError(f"finetune.source: {source!r} is none of {', '.join(INPUTS)}.")
         return INPUTS[source]
 
     @classmethod

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from domino_lightning.data.source import KEY, Source, Split, overlap, split_records, without_repeats
 from domino_lightning.domains.base import Domain
@@ -108,10 +107,3 @@ class Prepare(Stage):
         for name, rows in splits.items():
             write_jsonl(work.directory / f"{name}.jsonl", rows)
         write_json(work.directory / "splits.json", overlap(splits))
-
-
-def parse_prepare(section: dict[str, Any]) -> Prepare:
-    """The stage object of a validated section."""
-    parser = Prepare.parser()
-    settings = parser.instantiate(parser.parse_object(section))
-    return Prepare(**{key: settings[key] for key in settings})

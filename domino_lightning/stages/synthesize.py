@@ -141,4 +141,5 @@ def _generator(section: Section) -> tuple[type[Generator], dict[str, Any]]:
     cls = class_of(path, "synthesize.generator")
     if not (isinstance(cls, type) and issubclass(cls, Generator)):
         raise UserError(f"synthesize.generator: '{path}' is not a domino_lightning.synthesis.Generator.")
-    return cls, (node.get("init_args") or {}) if isinstance(node, dict) else {}
+    init_args = node.get("init_args") if isinstance(node, dict) else None
+    return cls, init_args if isinstance(init_args, dict) else {}

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domino_lightning.errors import StageFailed
+from domino_lightning.config import one_line
+from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.stages.base import Work
 
 if TYPE_CHECKING:
@@ -67,40 +68,49 @@ def fit(
         The trainer, the last checkpoint and the best one (the last, if nothing was monitored).
 
     Raises:
+        UserError: a seed or a combination of trainer settings that Lightning refuses.
         StageFailed: the run was interrupted before its last step.
     """
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch import Trainer, seed_everything
 
-    from domino_lightning.modules.training import BEST, LAST, ResumableCheckpoint, StepProgress
+    from domino_lightning.modules.training import BEST, LAST, ResumableCheckpoint, SeededSteps, StepProgress
     from domino_lightning.tracking import lightning_loggers
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     _filter_warnings()
-    seed_everything(seed, workers=True, verbose=False)
     args = dict(trainer_args)
     user_callbacks = args.pop("callbacks", None) or []
     checkpoint = ResumableCheckpoint(work.scratch, runtime.checkpoint_every_n_steps, monitor)
-    trainer = Trainer(
-        **args,
-        callbacks=[
-            *(user_callbacks if isinstance(user_callbacks, list) else [user_callbacks]),
-            checkpoint,
-            StepProgress(stage),
-        ],
-        logger=lightning_loggers(work),
-        log_every_n_steps=runtime.log_every_n_steps,
-        default_root_dir=str(work.scratch),
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-    )
+    try:
+        seed_everything(seed, workers=True, verbose=False)
+        trainer = Trainer(
+            **args,
+            callbacks=[
+                *(user_callbacks if isinstance(user_callbacks, list) else [user_callbacks]),
+                SeededSteps(seed),
+                checkpoint,
+                StepProgress(stage),
+            ],
+            logger=lightning_loggers(work),
+            log_every_n_steps=runtime.log_every_n_steps,
+            default_root_dir=str(work.scratch),
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise UserError(f"{stage}.trainer or {stage}.seed: Lightning refuses it: {one_line(error)}.") from None
     last, best = work.scratch / LAST, work.scratch / BEST
     # weights_only: a checkpoint of ours holds tensors and plain values; nothing is unpickled.
-    trainer.fit(model, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(model, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
     if not last.is_file():
         raise StageFailed(f"stage {stage} ended without a checkpoint in {work.scratch}.")
     return trainer, last, best if best.is_file() else last

@@ -127,6 +127,8 @@ def _prefill(model: PreTrainedModel, prefix: Tensor, prompts: Sequence[Sequence[
     positions = torch.full((count,), length, device=device)
     if longest == 0:
         return _State(cache, mask, positions, output.logits[:, -1].expand(count, -1))
+    if any(cache.is_sliding) and min(map(len, prompts)) < longest:
+        return _prefill_apart(model, prefix, prompts)
     # Left padding, so that every row's last token stands in the last column.
     ids = torch.zeros(count, longest, dtype=torch.long, device=device)
     here = torch.zeros_like(ids)
@@ -145,6 +147,33 @@ def _prefill(model: PreTrainedModel, prefix: Tensor, prompts: Sequence[Sequence[
         logits_to_keep=1,
     )
     return _State(cache, mask, length + here.sum(dim=1), output.logits[:, -1])
+
+
+def _prefill_apart(model: PreTrainedModel, prefix: Tensor, prompts: Sequence[Sequence[int]]) -> _State:
+    """Ragged prompts with the prefix encoded in every row, and all padding before it.
+
+    A sliding window is counted in cache slots, so padding after a shared prefix would take up room in it.
+    """
+    from transformers import DynamicCache
+
+    longest, device = max(map(len, prompts)), prefix.device
+    embed = model.get_input_embeddings()
+    inputs = prefix.new_zeros(len(prompts), longest + len(prefix), prefix.shape[1])
+    mask = torch.zeros(inputs.shape[:2], dtype=torch.long, device=device)
+    for row, prompt in enumerate(prompts):
+        own = embed(torch.tensor(prompt, dtype=torch.long, device=device)).to(prefix.dtype)
+        inputs[row, longest - len(prompt) :] = torch.cat([prefix, own])
+        mask[row, longest - len(prompt) :] = 1
+    cache = DynamicCache(config=model.config)
+    output = model(
+        inputs_embeds=inputs.to(model.dtype),
+        attention_mask=mask,
+        position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return _State(cache, mask, mask.sum(dim=1), output.logits[:, -1])
 
 
 def _draw(logits: Tensor, uniforms: Tensor | None, sampling: Sampling) -> Tensor:

@@ -71,6 +71,8 @@ class SoftPromptGenerator(Generator):
     @classmethod
     def contents(cls, init_args: Mapping[str, Any]) -> dict[str, str]:
         """The backbone."""
+        if not isinstance(init_args.get("backbone"), str):  # validation says what is wrong with it
+            return {}
         return {"backbone": backbone_hash(init_args["backbone"], "synthesize.generator.init_args.backbone")}
 
     def open(self, inputs: Mapping[str, Path]) -> None:

@@ -1,0 +1,89 @@
+"""Chat pairs as token batches: the answer is what the assistant says, and its one EOS."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domino_lightning.data.synthetic import SyntheticDataModule, collate_pairs, encode_pair, encode_prompt
+from domino_lightning.errors import UserError
+from domino_lightning.testing import byte_tokenizer
+
+EOS = 0
+
+
+def pair(question: str, answer: str) -> dict[str, Any]:
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return {"messages": messages, "source_id": question}
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_pair_is_the_prompt_as_generation_sees_it_then_the_answer_then_one_eos() -> None:
+    tokenizer = byte_tokenizer()
+    messages = pair("f(1)?", "42")["messages"]
+    ids, start = encode_pair(messages, tokenizer)
+    assert ids[:start] == encode_prompt(messages[:-1], tokenizer)
+    assert tokenizer.decode(ids[:start]) == "<|start|>user\nf(1)?<|end|>\n<|start|>assistant\n"
+    assert tokenizer.decode(ids[start:-1]) == "42"
+    assert ids[-1] == EOS
+
+
+@pytest.mark.parametrize("bos", [False, True])
+def test_the_template_alone_decides_about_special_tokens(bos: bool) -> None:
+    messages = pair("q", "a")["messages"]
+    assert encode_pair(messages, byte_tokenizer(bos)) == encode_pair(messages, byte_tokenizer())
+
+
+def test_a_tokenizer_without_chat_template_is_an_error_that_names_the_backbone() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = None
+    with pytest.raises(UserError, match="no chat template"):
+        encode_prompt(pair("q", "a")["messages"][:-1], tokenizer)
+
+
+def test_only_answers_of_valid_rows_are_in_the_mask_eos_included() -> None:
+    batch = collate_pairs([([5, 6, 7, EOS], 2), None, ([5, EOS], 1)])
+    assert batch.valid.tolist() == [True, False, True]
+    assert batch.answer_mask().tolist() == [
+        [False, False, True, True],
+        [False, False, False, False],
+        [False, True, False, False],
+    ]
+    assert batch.token_mask().sum(dim=1).tolist() == [4, 1, 2]
+
+
+def test_pairs_of_several_files_are_trained_on_together(tmp_path: Path, tiny_backbone: Path) -> None:
+    files = [write(tmp_path / f"{name}.jsonl", [pair(name * i, "1") for i in (1, 2)]) for name in "ab"]
+    data = SyntheticDataModule(files, write(tmp_path / "h.jsonl", [pair("h", "2")]), str(tiny_backbone), batch_size=3)
+    data.setup()
+    batches = list(data.train_dataloader())
+    assert [len(batch.ids) for batch in batches] == [3, 1]
+    assert len(data.encoded["train"]) == 4
+    assert [len(batch.ids) for batch in data.val_dataloader()] == [1]
+
+
+def test_no_pairs_at_all_is_an_error_that_says_where_to_look(tmp_path: Path, tiny_backbone: Path) -> None:
+    empty = write(tmp_path / "pairs.jsonl", [])
+    data = SyntheticDataModule([empty], write(tmp_path / "h.jsonl", [pair("h", "2")]), str(tiny_backbone))
+    with pytest.raises(UserError, match=r"pairs\.jsonl: no chat pairs to train on"):
+        data.setup()
+
+
+def test_a_pair_that_is_too_long_is_named(tmp_path: Path, tiny_backbone: Path) -> None:
+    long = write(tmp_path / "pairs.jsonl", [pair("ok", "1"), pair("x" * 80, "1")])
+    heldout = write(tmp_path / "h.jsonl", [pair("h", "2")])
+    data = SyntheticDataModule([long], heldout, str(tiny_backbone), max_length=60)
+    with pytest.raises(UserError, match=r"pairs\.jsonl: pair 'x{80}' has \d+ tokens.*max_length 60"):
+        data.setup()
+
+
+def test_a_batch_size_below_one_is_refused(tmp_path: Path, tiny_backbone: Path) -> None:
+    with pytest.raises(UserError, match=r"finetune\.data\.batch_size: 0"):
+        SyntheticDataModule([], tmp_path / "h.jsonl", str(tiny_backbone), batch_size=0)

@@ -1,0 +1,207 @@
+"""Code execution: rows read, texts read back, answers executed, completions graded."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domino_lightning.data.source import Source
+from domino_lightning.domains import CodeExec, Unparsable
+from domino_lightning.errors import UserError
+from domino_lightning.records import read_jsonl
+
+DOMAIN = CodeExec()
+CODE = "def f(a, b=0):\n    return a + b"
+
+
+def record(arguments: str = "1, 2", **fields: Any) -> dict[str, Any]:
+    return DOMAIN.read({"id": "r", "code": CODE, "input": arguments, **fields}, "rows.jsonl, row 7")
+
+
+def arguments_of(source: str) -> str:
+    return ast.dump(ast.parse(f"f({source})", mode="eval"))
+
+
+def test_every_corpus_row_reads_back_from_its_text() -> None:
+    rows = [DOMAIN.read(row, where) for where, row in Source(CodeExec.corpus).rows()]
+    assert len(rows) == 640
+    for row in rows:
+        parsed = DOMAIN.parse(row["text"])
+        assert (parsed["code"], parsed["entry_point"], parsed["group"]) == (
+            row["code"],
+            row["entry_point"],
+            row["group"],
+        )
+        assert arguments_of(parsed["input"]) == arguments_of(row["input"])
+        assert DOMAIN.canonical(parsed) == DOMAIN.canonical(row)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "empty"),
+        ("x" * 20_001, "too_long"),
+        ("def f(:\n\nf(1)", "syntax"),
+        (CODE, "no_call"),
+        (CODE + "\n\nf", "no_call"),
+        (CODE + "\n\ng(1)", "no_function"),
+        (CODE + "\n\nstr.upper('a')", "no_function"),
+        (CODE + "\n\nprint(1)\nf(1)", "statements"),
+        (CODE + "\nfor i in []: pass\nf(1)", "statements"),
+        ("def f(a): return a\nx = 1; f(1)", "statements"),
+        (CODE + "\n\nf(x)", "arguments"),
+        (CODE + "\n\nf(1 + 1)", "arguments"),
+        (CODE + "\n\nf(*[1])", "arguments"),
+        (CODE + "\n\nf(b=len('a'))", "arguments"),
+        (CODE + "\n\nf(" + " + ".join(["x"] * 3000) + ")", "syntax"),
+        (CODE + "\n\nf(0x" + "f" * 6000 + ")", "syntax"),
+    ],
+)
+def test_a_text_that_is_no_record_has_a_reason(text: str, reason: str) -> None:
+    with pytest.raises(Unparsable) as caught:
+        DOMAIN.parse(text)
+    assert caught.value.reason == reason
+
+
+def test_a_call_over_several_lines_with_keywords_reads_back() -> None:
+    parsed = DOMAIN.parse(f"import math\n{CODE}\n\nf(\n  [1,\n   2], b = {{'k': -1}}\n)  # call\n")
+    assert parsed["input"] == "[1, 2], b={'k': -1}"
+    assert parsed["code"] == f"import math\n{CODE}"
+    assert parsed["text"] == f"import math\n{CODE}\n\nf([1, 2], b={{'k': -1}})"
+
+
+def test_odd_line_separators_inside_strings_break_no_line() -> None:
+    code = "def f(a):\r\n    return a + '\u2028\x0c\x85'"
+    parsed = DOMAIN.parse(f"{code}\r\n\r\nf('x')")
+    assert parsed["code"] == code.replace("\r\n", "\n")
+    assert DOMAIN.parse(parsed["text"]) == parsed
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("1, 2", "1, 2"),
+        ("f(a = 1, b = 2)", "a = 1, b = 2"),
+        (" f(1) ", "1"),
+        ("f()", ""),
+        ("'f(1)'", "'f(1)'"),
+        ("g(1)", "g(1)"),
+        ("f(1), 2", "f(1), 2"),
+        ("a=1", "a=1"),
+    ],
+)
+def test_inputs_of_both_benchmarks_become_argument_lists(given: str, read: str) -> None:
+    assert record(given)["input"] == read
+
+
+def test_a_record_holds_what_the_format_promises() -> None:
+    made = record(output="3", difficulty="easy")
+    assert made["text"] == f"{CODE}\n\nf(1, 2)"
+    assert (made["kind"], made["entry_point"], made["output"], made["difficulty"]) == (
+        "codeexec",
+        "f",
+        "3",
+        "easy",
+    )
+    assert made["group"] == record("5", code=CODE.replace("b", "c"))["group"]
+    assert made["group"] != record(code=CODE.replace("+", "-"))["group"]
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"input": "1"}, "field 'code' must be a string"),
+        ({"code": "def f(", "input": "1"}, "field 'code' is not Python"),
+        ({"code": CODE, "input": 3}, "field 'input' must be a string; it is 3"),
+        ({"code": "x = 1", "input": "1"}, "defines no function"),
+    ],
+)
+def test_a_bad_row_is_named_with_its_field(row: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UserError, match="data.jsonl, row 4: ") as caught:
+        DOMAIN.read(row, "data.jsonl, row 4")
+    assert problem in str(caught.value)
+
+
+def test_a_row_without_id_is_called_by_its_number() -> None:
+    assert DOMAIN.read({"code": CODE, "input": "1"}, "data.jsonl, row 4")["id"] == "4"
+
+
+def test_livecodebench_rows_get_the_imports_they_rest_on() -> None:
+    code = "def f(a: List[int]) -> int:\n    return gcd(*a)"
+    row = {"code": code, "input": "f(a = [4, 6])", "output": "2", "function_name": "f"}
+    ((made, problem),) = DOMAIN.complete([DOMAIN.read(row, "lcb, row 1")], workers=1)
+    assert problem is None
+    assert made["code"] == f"from math import gcd\nfrom typing import List\n\n{code}"
+    assert DOMAIN.parse(made["text"])["code"] == made["code"]
+
+
+def test_completion_fills_and_checks_outputs_by_execution() -> None:
+    rows = [record(), record(output="3"), record(output="4"), record(output="f(1)"), record("1, 'x'")]
+    (first, none), (second, right), (_, wrong), (_, no_literal), (_, broken) = DOMAIN.complete(
+        rows, workers=2
+    )
+    assert (first["output"], second["output"], none, right) == ("3", "3", None, None)
+    assert wrong == "output says 4, execution says 3"
+    assert str(no_literal).startswith("output is no literal")
+    assert str(broken).startswith("does not run (error: TypeError")
+
+
+def test_the_answer_is_what_execution_gives_whatever_the_record_says() -> None:
+    (answered,) = DOMAIN.answer([record(output="99")], workers=1)
+    assert (answered.record["output"], answered.reason) == ("3", None)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [("return g", "error"), ("return a.b", "error"), ("exit()", "error"), ("return lambda: 0", "error")],
+)
+def test_a_record_that_yields_no_plain_value_has_no_answer(body: str, reason: str) -> None:
+    (answered,) = DOMAIN.answer([record("1", code=f"def f(a):\n    {body}")], workers=1)
+    assert answered.reason == reason
+    assert answered.detail
+
+
+def test_question_pair_and_prompt_show_the_call_and_one_example() -> None:
+    made = record(output="3")
+    question, answer = DOMAIN.pair(made)
+    assert (question["role"], answer["role"]) == ("user", "assistant")
+    assert CODE in question["content"]
+    assert "f(1, 2)" in question["content"]
+    assert "3" not in question["content"]
+    prompt = DOMAIN.prompt(made)
+    assert [message["role"] for message in prompt] == ["user", "assistant", "user"]
+    assert prompt[-1] == question
+
+
+def test_the_answer_that_a_coder_is_trained_on_is_graded_as_right() -> None:
+    for each in (record(output="3"), record("'a == b', 'c'", output="'a == bc'"), record("[1], []", output="[1]")):
+        completion = DOMAIN.pair(each)[-1]["content"]
+        assert next(DOMAIN.grade([each], [[completion]], workers=1))[0].passed
+
+
+def test_the_worked_example_is_true() -> None:
+    from domino_lightning.domains.codeexec import EXAMPLE
+
+    ((_, problem),) = DOMAIN.complete([DOMAIN.read(EXAMPLE, "example")], workers=1)
+    assert problem is None
+
+
+def test_completions_are_graded_as_literals() -> None:
+    verdicts = list(
+        DOMAIN.grade([record(output="3")], [["[ANSWER]3[/ANSWER]", "3.0", "", "a + b"]], workers=1)
+    )
+    assert [verdict.passed for verdict in verdicts[0]] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("name", ["cruxeval_dev.jsonl", "lcb_execution_dev.jsonl"])
+def test_real_rows_are_read_executed_and_read_back(shared_data: Path, name: str) -> None:
+    rows = read_jsonl(shared_data / name)[:50]
+    records = [DOMAIN.read(row, f"{name}, row {number}") for number, row in enumerate(rows, start=1)]
+    assert [problem for _, problem in DOMAIN.complete(records, workers=2) if problem] == []
+    for each in records:
+        parsed = DOMAIN.parse(each["text"])
+        assert (parsed["code"], parsed["entry_point"]) == (each["code"], each["entry_point"])
+        assert arguments_of(parsed["input"]) == arguments_of(each["input"])

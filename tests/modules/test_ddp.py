@@ -1,0 +1,204 @@
+"""Two ranks over gloo, launched as users launch them, by the command `domino STAGE experiment`."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from domino_lightning.backbone import load_backbone, load_tokenizer
+from domino_lightning.cli import main
+from domino_lightning.data.reference import collate_texts, encode_texts
+from domino_lightning.data.synthetic import collate_pairs, encode_pair
+from domino_lightning.domains import CodeExec
+from domino_lightning.modules import CoderModule
+from domino_lightning.nn import prompted_nll
+from domino_lightning.records import read_jsonl
+
+pytestmark = pytest.mark.ddp
+
+# A user's callback, found in the working directory. It records what every rank saw and ended with.
+PROBE = '''
+import os, shutil, signal
+from pathlib import Path
+import torch
+from lightning.pytorch import Callback
+
+
+class Record(Callback):
+    def __init__(self, kill_at: int = 5) -> None:
+        self.kill_at = kill_at
+        self.samples, self.start = [], {}
+
+    def trained(self, module):
+        return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+    def on_train_start(self, trainer, module):
+        self.start = self.trained(module)
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if hasattr(batch, "samples"):
+            self.samples.append(batch.samples[batch.valid].tolist())
+        if "KILL" in os.environ and trainer.global_rank == 0 and trainer.global_step + 1 == self.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def on_train_end(self, trainer, module):
+        folder = Path(os.environ["RECORD"])
+        record = {
+            "start": self.start,
+            "end": self.trained(module),
+            "samples": self.samples,
+            "ignored": sorted(trainer.model.parameters_to_ignore),
+            "reduced": sorted(n for n, p in module.named_parameters() if p.requires_grad),
+            "heldout": {name: value.item() for name, value in trainer.callback_metrics.items() if "heldout" in name},
+        }
+        torch.save(record, folder / f"rank{trainer.global_rank}.pt")
+        if trainer.is_global_zero:
+            shutil.copy(Path(trainer.default_root_dir) / "last.ckpt", folder / "last.ckpt")
+'''
+
+
+@dataclass
+class TwoRanks:
+    """What a run on two ranks left."""
+
+    ranks: list[dict[str, Any]]
+    checkpoint: dict[str, Any]
+    stage: Path
+    prepared: Path
+
+    def metrics(self, key: str) -> list[float]:
+        with open(self.stage / "metrics.csv", newline="") as file:
+            return [float(row["value"]) for row in csv.DictReader(file) if row["key"] == key]
+
+
+Launch = Callable[..., TwoRanks]
+
+
+@pytest.fixture
+def launch(
+    tmp_path: Path, write_experiment: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Launch:
+    """Prepares in this process, then runs one training stage on two ranks, killing rank 0 first if asked."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (tmp_path / "probe.py").write_text(PROBE)
+    trainer = {
+        "max_steps": 6,
+        "val_check_interval": 3,
+        "accelerator": "cpu",
+        "devices": 2,
+        "strategy": "ddp",
+        "callbacks": [{"class_path": "probe.Record"}],
+    }
+    # Released: unlike InfoNCE it moves S_i of a batch without negatives too.
+    loss = {"class_path": "domino_lightning.losses.ReleasedObjective", "init_args": {"weight": 0.5, "pairs": "all"}}
+    tree = {
+        "tune": {"trainer": trainer, "model": {"loss": loss, "warmup_steps": 0}, "export": "last"},
+        "finetune": {"trainer": trainer, "source": "reference", "runtime": {"checkpoint_every_n_steps": 1}},
+    }
+    experiment = write_experiment(tree)
+
+    def run(stage: str, name: str, kill: bool = False) -> TwoRanks:
+        root, folder = tmp_path / name / "outputs", tmp_path / name
+        folder.mkdir()
+        # The callback's module is found from the working directory, as in a fork.
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        assert main(["run", str(experiment), f"root={root}", "--until", "prepare"]) == 0
+        arguments = [stage, str(experiment), f"root={root}"]
+        # What a user's own process imports is in this one already; the stage starts processes of its own.
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+        monkeypatch.setenv("RECORD", str(folder))
+        if kill:
+            with monkeypatch.context() as patch:
+                patch.setenv("KILL", "1")
+                assert main(arguments) == 1
+            assert "ended with signal 9" in capfd.readouterr().err
+            assert not (folder / "rank0.pt").exists()
+        assert main(arguments) == 0
+        assert ("continuing" in capfd.readouterr().out) is kill
+        (directory,) = [path for path in (root / "stages" / stage).iterdir() if path.is_dir()]
+        (prepared,) = [path for path in (root / "stages" / "prepare").iterdir() if path.is_dir()]
+        ranks = [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+        return TwoRanks(ranks, torch.load(folder / "last.ckpt", weights_only=True), directory, prepared)
+
+    return run
+
+
+TABLE, DOMAIN = "sample_tokens.table.weight", "domain_prompt.weight"
+
+
+@pytest.mark.slow
+def test_tuning_on_two_ranks_shares_d_and_keeps_every_row_of_s_with_its_owner(
+    launch: Launch, tiny_backbone: Path
+) -> None:
+    run = launch("tune", "whole")
+    first, second = (rank["end"] for rank in run.ranks)
+    assert torch.equal(first[DOMAIN], second[DOMAIN])
+    assert not torch.equal(first[DOMAIN], run.ranks[0]["start"][DOMAIN])
+    assert torch.equal(run.ranks[0]["start"][TABLE], run.ranks[1]["start"][TABLE])
+    exported = load_file(str(run.stage / "soft_prompt.safetensors"))["domain"]
+    assert torch.equal(exported, first[DOMAIN])
+
+    # Three samples: 0 and 2 are rank 0's, 1 is rank 1's, which has fewer rows and pads every other batch.
+    for rank, owned in ((0, {0, 2}), (1, {1})):
+        record = run.ranks[rank]
+        assert len(record["samples"]) == 6
+        assert {sample for batch in record["samples"] for sample in batch} == owned
+        changed = (record["start"][TABLE] != record["end"][TABLE]).any(dim=1).nonzero().flatten().tolist()
+        assert set(changed) == owned
+        assert record["reduced"] == [DOMAIN, TABLE]
+        assert DOMAIN not in record["ignored"]
+        assert TABLE in record["ignored"]
+        assert sum(name.startswith("backbone.") for name in record["ignored"]) > 10
+    assert [] in run.ranks[1]["samples"]
+
+    rows = run.checkpoint["sample_rows"]
+    assert torch.equal(rows["weight"][[0, 2]], first[TABLE][[0, 2]])
+    assert torch.equal(rows["weight"][1], second[TABLE][1])
+    assert (rows["exp_avg_sq"].sum(dim=1) > 0).all()
+    assert not any(name.startswith("backbone.") for name in run.checkpoint["state_dict"])
+
+    tokenizer, backbone = load_tokenizer(str(tiny_backbone)), load_backbone(str(tiny_backbone))
+    texts = encode_texts(read_jsonl(run.prepared / "heldout.jsonl"), tokenizer, 256, "error", "heldout")
+    with torch.no_grad():
+        values = [prompted_nll(backbone, exported[None], collate_texts([(ids, 0)]), []).item() for ids in texts]
+    expected = pytest.approx(sum(values) / len(values), abs=1e-5)
+    assert run.metrics("tune/heldout/nll")[-1] == expected
+    assert [rank["heldout"]["tune/heldout/nll"] for rank in run.ranks] == [expected, expected]
+
+    resumed = launch("tune", "killed", kill=True)
+    for mine, other in zip(run.ranks, resumed.ranks, strict=True):
+        assert torch.equal(mine["end"][DOMAIN], other["end"][DOMAIN])
+    for name, value in run.checkpoint["sample_rows"].items():
+        assert torch.equal(value, resumed.checkpoint["sample_rows"][name]), name
+    assert (run.stage / "metrics.csv").read_text() == (resumed.stage / "metrics.csv").read_text()
+
+
+@pytest.mark.slow
+def test_a_coder_on_two_ranks_ends_with_one_adapter_and_one_heldout_nll(launch: Launch, tiny_backbone: Path) -> None:
+    run = launch("finetune", "coder")
+    first, second = (rank["end"] for rank in run.ranks)
+    assert first.keys() == second.keys()
+    assert all("lora_" in name for name in first)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert all(torch.equal(value, run.checkpoint["state_dict"][name]) for name, value in first.items())
+    assert all("lora_" not in name for name in run.ranks[0]["ignored"])
+
+    from peft import PeftModel
+
+    module, adapter = CoderModule("none"), str(run.stage / "model")
+    module.attach(PeftModel.from_pretrained(load_backbone(str(tiny_backbone)), adapter).merge_and_unload())
+    tokenizer = load_tokenizer(str(tiny_backbone))
+    pairs = [CodeExec().pair(record) for record in read_jsonl(run.prepared / "heldout.jsonl")]
+    with torch.no_grad():
+        tokens = [module.answer_nll(collate_pairs([encode_pair(messages, tokenizer)])) for messages in pairs]
+    expected = pytest.approx(torch.cat(tokens).mean().item(), abs=1e-5)
+    assert run.metrics("finetune/heldout/nll")[-1] == expected
+    assert [rank["heldout"]["finetune/heldout/nll"] for rank in run.ranks] == [expected, expected]

@@ -1,0 +1,277 @@
+"""A run killed anywhere and started again ends, bit for bit, as if it had not been interrupted."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from safetensors.torch import load_file
+from torch import Tensor
+
+from domino_lightning.domains import CodeExec
+from domino_lightning.losses import InfoNCE
+from domino_lightning.modules import Lora
+from domino_lightning.modules.training import LAST, ResumableCheckpoint
+from domino_lightning.nn import DomainPrompt
+from domino_lightning.records import read_json
+from domino_lightning.stages.base import Work
+from domino_lightning.stages.finetune import Finetune
+from domino_lightning.stages.training import MetricsFile, TrainingRuntime
+from domino_lightning.stages.tune import Tune
+
+# Seven references in batches of two: an epoch has four batches, the last with one text.
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "steps": {"max_steps": 12, "val_check_interval": 3, "check_val_every_n_epoch": None},
+    "epochs": {"max_epochs": 3, "val_check_interval": 3, "check_val_every_n_epoch": None},
+    "epoch ends": {"max_epochs": 3},
+    "accumulated": {
+        "max_steps": 6, "accumulate_grad_batches": 2, "val_check_interval": 3, "check_val_every_n_epoch": None,
+    },
+}  # fmt: skip
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours handles it."""
+
+
+class Kill(Callback):
+    """Ends the run at the n-th call of a hook. User callbacks run first: the hook's checkpoint is not written."""
+
+    def __init__(self, hook: str, number: int) -> None:
+        self.calls = 0
+
+        def hooked(*_: Any) -> None:
+            self.calls += 1
+            if self.calls == number:
+                raise Killed
+
+        setattr(self, hook, hooked)
+
+
+class Noisy(DomainPrompt):
+    """Draws from global random state in every step."""
+
+    def forward(self) -> Tensor:
+        return self.weight + 0.01 * torch.randn_like(self.weight)
+
+
+@dataclass
+class Result:
+    """All that a training run leaves."""
+
+    tensors: dict[str, Tensor]
+    metrics: str
+    checkpoint: dict[str, Any]
+
+    def assert_same(self, other: Result) -> None:
+        assert self.metrics == other.metrics
+        assert self.tensors.keys() == other.tensors.keys()
+        assert [name for name in self.tensors if not torch.equal(self.tensors[name], other.tensors[name])] == []
+        for name in ("state_dict", "optimizer_states", "lr_schedulers", "sample_optimizer", "callbacks"):
+            assert flat(self.checkpoint.get(name)) == flat(other.checkpoint.get(name)), name
+        assert self.checkpoint["global_step"] == other.checkpoint["global_step"]
+
+
+def flat(node: Any) -> Any:
+    """Tensors as lists, so that trees can be compared."""
+    if isinstance(node, Tensor):
+        return node.tolist()
+    if isinstance(node, dict):
+        return {str(key): flat(value) for key, value in node.items()}
+    return [flat(value) for value in node] if isinstance(node, list | tuple) else node
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def tune(tmp_path: Path, splits: Path, tiny_backbone: Path) -> Run:
+    """Runs the tune stage in this process in a directory of a given name."""
+
+    def run(name: str, schedule: dict[str, Any], kill: Callback | None = None, every: int = 2, **model: Any) -> Result:
+        directory = tmp_path / name
+        directory.mkdir(exist_ok=True)
+        settings = {
+            "backbone": str(tiny_backbone),
+            "domain_prompt": Noisy(3),
+            "loss": InfoNCE(pairs=1),
+            "num_sample_tokens": 2,
+            "learning_rate": 0.05,
+            "sample_learning_rate": 0.05,
+            "warmup_steps": 2,
+            **model,
+        }
+        trainer = {"accelerator": "cpu", "gradient_clip_val": 1.0, "callbacks": [kill] if kill else [], **schedule}
+        data = {"tokenizer": str(tiny_backbone), "batch_size": 2, "max_length": 64}
+        stage = Tune(settings, data, trainer, TrainingRuntime(every), seed=3)
+        stage.run(Work(directory, {"prepare": splits}, "0" * 16, {}))
+        return Result(
+            load_file(str(directory / "soft_prompt.safetensors")),
+            (directory / "metrics.csv").read_text() + str(read_json(directory / "soft_prompt.json")),
+            torch.load(directory / "scratch" / LAST, weights_only=True),
+        )
+
+    return run
+
+
+@pytest.fixture
+def finetune(tmp_path: Path, splits: Path, tiny_backbone: Path) -> Run:
+    """Runs the finetune stage on the references in this process."""
+
+    def run(name: str, schedule: dict[str, Any], kill: Callback | None = None) -> Result:
+        directory = tmp_path / name
+        directory.mkdir(exist_ok=True)
+        model = {"backbone": str(tiny_backbone), "learning_rate": 0.02, "lora": Lora(rank=2, dropout=0.2)}
+        trainer = {"accelerator": "cpu", "callbacks": [kill] if kill else [], **schedule}
+        data = {"tokenizer": str(tiny_backbone), "batch_size": 2, "max_length": 2048}
+        stage = Finetune(model, data, trainer, CodeExec(), TrainingRuntime(2), "reference", seed=3)
+        stage.run(Work(directory, {"prepare": splits}, "0" * 16, {}))
+        return Result(
+            load_file(str(directory / "model" / "adapter_model.safetensors")),
+            (directory / "metrics.csv").read_text() + str(read_json(directory / "coder.json")),
+            torch.load(directory / "scratch" / LAST, weights_only=True),
+        )
+
+    return run
+
+
+def assert_resumes(run: Run, schedule: dict[str, Any], kills: list[tuple[str, int]]) -> None:
+    whole = run("whole", schedule)
+    for hook, number in kills:
+        name = f"{hook}-{number}"
+        with pytest.raises(Killed):
+            run(name, schedule, Kill(hook, number))
+        run(name, schedule).assert_same(whole)
+
+
+BATCH_START, BATCH_END = "on_train_batch_start", "on_train_batch_end"
+VALIDATION_START, VALIDATION_END = "on_validation_start", "on_validation_end"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_killed_tune_continues_as_if_it_had_not_been_killed(schedule: str, tune: Run) -> None:
+    # Validations after batches 3, 6, 9 (or at the ends of epochs 4, 8, 12), checkpoints every second step.
+    kills = [(BATCH_END, number) for number in (1, 3, 4, 5, 8)]
+    kills += [(BATCH_START, 7), (VALIDATION_START, 2), (VALIDATION_END, 1)]
+    assert_resumes(tune, SCHEDULES[schedule], kills)
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_still_ends_the_same(tune: Run) -> None:
+    schedule = SCHEDULES["steps"]
+    whole = tune("whole", schedule)
+    # Each attempt dies in its fourth batch, one after its last checkpoint, and is one validation further.
+    for _ in range(3):
+        with pytest.raises(Killed):
+            tune("often", schedule, Kill(BATCH_END, 4))
+    tune("often", schedule).assert_same(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("saves", [1, 2, 4])
+def test_a_kill_right_after_a_checkpoint_loses_no_row_of_the_metrics(
+    saves: int, tune: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = SCHEDULES["steps"]
+    whole = tune("whole", schedule)
+    with monkeypatch.context() as patch:
+        save, calls = ResumableCheckpoint._save, []
+
+        def save_then_die(self: ResumableCheckpoint, *args: Any) -> None:
+            save(self, *args)
+            calls.append(args)
+            if len(calls) == saves:
+                raise Killed
+
+        patch.setattr(ResumableCheckpoint, "_save", save_then_die)
+        with pytest.raises(Killed):
+            tune("killed", schedule)
+    tune("killed", schedule).assert_same(whole)
+
+
+@pytest.mark.slow
+def test_the_cadence_of_checkpoints_changes_no_result(tune: Run) -> None:
+    results = [tune(f"every-{every}", SCHEDULES["steps"], every=every) for every in (1, 5, 100)]
+    for other in results[1:]:
+        other.assert_same(results[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", ["steps", "epoch ends"])
+def test_a_killed_coder_continues_as_if_it_had_not_been_killed(schedule: str, finetune: Run) -> None:
+    kills = [(BATCH_END, 3), (BATCH_END, 8), (VALIDATION_START, 2), (VALIDATION_END, 1)]
+    assert_resumes(finetune, SCHEDULES[schedule], kills)
+
+
+def test_a_finished_fit_that_lost_only_its_export_does_not_train_again(tune: Run, tmp_path: Path) -> None:
+    schedule = {"max_steps": 2, "val_check_interval": 1, "check_val_every_n_epoch": None}
+    whole = tune("run", schedule)
+    (tmp_path / "run" / "soft_prompt.safetensors").unlink()
+    started = Kill(BATCH_START, 1)
+    tune("run", schedule, started).assert_same(whole)
+    assert started.calls == 0
+
+
+def test_the_exported_step_is_the_one_with_the_lowest_heldout_nll(tune: Run, tmp_path: Path) -> None:
+    # A rate this high makes later steps worse than some earlier one.
+    schedule = {"max_steps": 8, "val_check_interval": 2, "check_val_every_n_epoch": None}
+    tune("run", schedule, learning_rate=1.0, warmup_steps=0)
+    with open(tmp_path / "run" / "metrics.csv", newline="") as file:
+        values = {int(r["step"]): float(r["value"]) for r in csv.DictReader(file) if r["key"] == "tune/heldout/nll"}
+    assert len(values) == 4
+    best = sorted(values, key=values.__getitem__)[0]
+    position = sorted(values).index(best)
+    assert read_json(tmp_path / "run" / "soft_prompt.json")["step"] == 2 * (position + 1)
+
+
+def test_a_validation_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
+    class Trainer:
+        sanity_checking, is_global_zero, global_step = False, True, 1
+        callback_metrics: dict[str, Tensor] = {}
+        fit_loop = type("Loop", (), {"_should_accumulate": staticmethod(lambda: False)})
+
+        def save_checkpoint(self, path: Path) -> None:
+            path.write_text("saved")
+
+    checkpoint, trainer = ResumableCheckpoint(tmp_path, 1, "nll"), Trainer()
+    for value, best in ((math.nan, None), (2.0, 2.0), (math.nan, 2.0), (3.0, 2.0), (1.0, 1.0)):
+        trainer.callback_metrics = {"nll": torch.tensor(value)}
+        checkpoint.on_validation_end(trainer, None)  # type: ignore[arg-type]
+        assert checkpoint.best == best
+
+
+def test_ctrl_c_during_a_fit_is_a_keyboard_interrupt_and_leaves_the_run_to_be_continued(tune: Run) -> None:
+    import signal
+
+    class Interrupt(Callback):
+        def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
+            if trainer.global_step == 3:
+                raise KeyboardInterrupt
+
+    schedule = {"max_steps": 4, "limit_val_batches": 0}
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            tune("run", schedule, Interrupt())
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    tune("run", schedule).assert_same(tune("whole", schedule))
+
+
+def test_tidy_keeps_the_last_value_of_a_step_done_twice_and_drops_a_torn_row(tmp_path: Path) -> None:
+    metrics = MetricsFile(tmp_path / "metrics.csv")
+    metrics.append(10, {"b": 1.0, "a": 2.0})
+    metrics.append(9, {"a": 0.1})
+    metrics.append(10, {"a": 3.0})
+    with open(metrics.path, "a") as file:
+        file.write("11,a")
+    MetricsFile(metrics.path).tidy()
+    assert metrics.path.read_text().split() == ["step,key,value", "9,a,0.1", "10,a,3.0", "10,b,1.0"]

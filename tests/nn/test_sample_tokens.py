@@ -1,0 +1,60 @@
+"""Sample tokens: one row a sample, gradients and updates for the batch's rows alone."""
+
+from __future__ import annotations
+
+import torch
+
+from domino_lightning.nn import SampleTokens
+
+
+def table(samples: int = 6, tokens: int = 2, size: int = 4) -> tuple[SampleTokens, torch.Tensor]:
+    vocabulary = torch.randn(20, size, generator=torch.Generator().manual_seed(1))
+    module = SampleTokens(samples, tokens, size)
+    module.initialise(vocabulary, torch.Generator().manual_seed(2))
+    return module, vocabulary
+
+
+def test_every_vector_of_every_sample_is_a_row_of_the_vocabulary() -> None:
+    module, vocabulary = table()
+    vectors = module(torch.arange(6))
+    assert vectors.shape == (6, 2, 4)
+    assert (vectors[:, :, None] == vocabulary).all(dim=-1).any(dim=-1).all()
+
+
+def test_samples_start_differently_and_seeded() -> None:
+    first, again = table()[0].table.weight, table()[0].table.weight
+    assert torch.equal(first, again)
+    assert len(first.unique(dim=0)) > 1
+
+
+def test_a_sample_is_looked_up_by_its_index_in_any_order() -> None:
+    module, _ = table()
+    assert torch.equal(module(torch.tensor([3, 0, 3]))[0], module(torch.tensor([3]))[0])
+    assert torch.equal(module(torch.tensor([3, 0, 3]))[0], module(torch.tensor([3, 0, 3]))[2])
+
+
+def test_only_the_rows_of_the_batch_get_a_gradient_and_change() -> None:
+    module, _ = table()
+    optimiser = torch.optim.SparseAdam(module.parameters(), lr=0.1)
+    before = module.table.weight.detach().clone()
+    for batch in ([1, 4], [4, 4]):
+        module(torch.tensor(batch)).square().sum().backward()
+        gradient = module.table.weight.grad
+        assert gradient is not None
+        assert gradient.is_sparse
+        assert set(gradient.coalesce().indices().flatten().tolist()) == set(batch)
+        optimiser.step()
+        optimiser.zero_grad()
+    changed = (module.table.weight != before).any(dim=1)
+    assert changed.tolist() == [False, True, False, False, True, False]
+
+
+def test_looking_up_nothing_moves_nothing_even_with_momentum() -> None:
+    module, _ = table()
+    optimiser = torch.optim.SparseAdam(module.parameters(), lr=0.1)
+    for batch in ([0], []):
+        before = module.table.weight.detach().clone()
+        module(torch.tensor(batch, dtype=torch.long)).sum().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    assert torch.equal(module.table.weight, before)

@@ -1,0 +1,99 @@
+"""Generators: the soft prompt sampled row by row, and held-out texts replayed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from domino_lightning.backbone import load_tokenizer
+from domino_lightning.errors import UserError
+from domino_lightning.soft_prompt import SoftPrompt, save_soft_prompt
+from domino_lightning.synthesis import HeldoutReplay, SoftPromptGenerator
+from domino_lightning.testing import save_tiny_backbone
+
+
+@pytest.fixture(scope="module")
+def tuned(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tune")
+    domain = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
+    save_soft_prompt(folder, domain, str(tiny_backbone), load_tokenizer(str(tiny_backbone)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def generator(tiny_backbone: Path, tuned: Path) -> SoftPromptGenerator:
+    made = SoftPromptGenerator(str(tiny_backbone), temperature=1.0, max_new_tokens=12)
+    made.open({"tune": tuned})
+    return made
+
+
+def test_a_row_depends_on_its_number_and_the_seed_alone(generator: SoftPromptGenerator) -> None:
+    texts = generator.generate(range(8), seed=0)
+    assert generator.generate([5, 2], seed=0) == [texts[5], texts[2]]
+    assert generator.generate(range(8), seed=1) != texts
+    assert len({sampled.text for sampled in texts}) > 1
+
+
+def test_a_row_says_how_long_it_is_and_whether_it_ended(generator: SoftPromptGenerator) -> None:
+    for sampled in generator.generate(range(40), seed=2):
+        assert sampled.num_tokens <= 12
+        assert sampled.finished or sampled.num_tokens == 12
+
+
+def test_the_first_token_follows_bos_and_the_domain_tokens(tmp_path: Path) -> None:
+    spec = str(save_tiny_backbone(tmp_path / "bos", bos=True))
+    tokenizer = load_tokenizer(spec)
+    domain = torch.randn(3, 32, generator=torch.Generator().manual_seed(4))
+    save_soft_prompt(tmp_path, domain, spec, tokenizer)
+    made = SoftPromptGenerator(spec, temperature=0.0, max_new_tokens=1)
+    made.open({"tune": tmp_path})
+    model = SoftPrompt.load(tmp_path).model
+    bos = model.get_input_embeddings()(torch.tensor([tokenizer.bos_token_id]))
+    logits = model(inputs_embeds=torch.cat([bos, domain])[None]).logits[0, -1]
+    expected = tokenizer.decode([int(logits.argmax())], skip_special_tokens=True)
+    assert made.generate([0], seed=0)[0].text == expected
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": -0.1},
+        {"temperature": float("nan")},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+        {"max_new_tokens": 0},
+    ],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(UserError, match="synthesize.generator"):
+        SoftPromptGenerator("any", **settings)  # type: ignore[arg-type]
+
+
+def test_another_backbone_than_the_tuned_one_is_refused(tuned: Path, tmp_path: Path) -> None:
+    other = str(save_tiny_backbone(tmp_path / "other", seed=1))
+    with pytest.raises(UserError, match="learned on backbone"):
+        SoftPromptGenerator(other).open({"tune": tuned})
+
+
+def test_the_soft_prompt_is_read_from_tune_and_hashed_by_backbone_content(
+    tiny_backbone: Path, tmp_path: Path
+) -> None:
+    copy = save_tiny_backbone(tmp_path / "copy")
+    assert SoftPromptGenerator.inputs({}) == ("tune",)
+    hashes = [SoftPromptGenerator.contents({"backbone": str(path)}) for path in (tiny_backbone, copy)]
+    assert hashes[0] == hashes[1]
+    assert list(hashes[0]) == ["backbone"]
+
+
+def test_replay_gives_the_heldout_texts_in_turn(tmp_path: Path) -> None:
+    rows = [{"text": "a b"}, {"text": "c"}]
+    (tmp_path / "heldout.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    replay = HeldoutReplay()
+    replay.open({"prepare": tmp_path})
+    sampled = replay.generate([0, 3, 4], seed=9)
+    assert [each.text for each in sampled] == ["a b", "c", "a b"]
+    assert all(each.finished for each in sampled)
+    assert HeldoutReplay.inputs({}) == ("prepare",)
