@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from domino_lightning.errors import UserError
 from domino_lightning.resources import PIP, cache_dir, file_hash, packaged_file
@@ -31,7 +31,7 @@ def load_backbone(spec: str, dtype: str = "float32") -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
     _quiet()
-    source = _local(spec)
+    source = _local(spec, "model")
     try:
         model = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype), trust_remote_code=False)
     except (OSError, ValueError) as error:
@@ -49,7 +49,7 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
 
     _quiet()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(_local(spec), trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(_local(spec, "tokenizer"), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(f"tokenizer of backbone '{spec}' cannot be loaded: {_first_line(error)}.") from None
     if tokenizer.eos_token_id is None:
@@ -64,36 +64,35 @@ def bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return [bos] if bos is not None and ids and ids[0] == bos else []
 
 
-def _local(spec: str) -> str:
-    return str(_converted(spec)) if spec.startswith(PIP) else spec
+def _local(spec: str, part: Literal["model", "tokenizer"]) -> str:
+    return str(_converted(spec, part)) if spec.startswith(PIP) else spec
 
 
-def _converted(spec: str) -> Path:
-    """A GGUF file of an installed package as a safetensors directory, made once and kept in the cache."""
+def _converted(spec: str, part: Literal["model", "tokenizer"]) -> Path:
+    """Model or tokenizer of a GGUF file in an installed package, saved once as safetensors or JSON in the cache."""
     from filelock import FileLock
 
     gguf = packaged_file(spec, "backbone")
-    target = cache_dir() / "backbones" / f"{gguf.stem}-{file_hash(gguf)[:12]}"
+    target = cache_dir() / "backbones" / f"{gguf.stem}-{file_hash(gguf)[:12]}" / part
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name(f".{target.name}.lock")):
+    with FileLock(target.with_name(f".{part}.lock")):
         if target.is_dir():
             return target
-        log.warning("Reading %s once and keeping it as safetensors in %s.", gguf.name, target.parent)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        log.warning("Reading the %s of %s once and keeping it in %s.", part, gguf.name, target.parent)
+        temporary = target.with_name(f".{part}.{os.getpid()}")
         shutil.rmtree(temporary, ignore_errors=True)
-        _convert(gguf, temporary)
+        (_save_model if part == "model" else _save_tokenizer)(gguf, temporary)
         os.replace(temporary, target)
     return target
 
 
-def _convert(gguf: Path, target: Path) -> None:
+def _save_model(gguf: Path, target: Path) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    where: dict[str, Any] = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    loaded = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    loaded = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
     # save_pretrained refuses a model that remembers its GGUF quantisation, so build a plain one around the weights.
     config = loaded.config
     if hasattr(config, "quantization_config"):
@@ -101,7 +100,12 @@ def _convert(gguf: Path, target: Path) -> None:
     plain = type(loaded)(config)
     plain.load_state_dict(loaded.state_dict())
     plain.save_pretrained(str(target))
-    AutoTokenizer.from_pretrained(**where).save_pretrained(str(target))
+
+
+def _save_tokenizer(gguf: Path, target: Path) -> None:
+    from transformers import AutoTokenizer
+
+    AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(str(target))
 
 
 def _quiet() -> None:

@@ -54,7 +54,8 @@ def make_plan(config: Config, until: str | None = None) -> list[Step]:
     """
     for name in STAGES:
         if not isinstance(config.document[name], dict):
-            raise UserError(f"{config.where(name)}: section '{name}' must be a mapping of keys.")
+            got = config.document[name]
+            raise UserError(f"{config.where(name)}: key '{name}': expected a mapping of keys, got {got!r}.")
     steps: dict[str, Step] = {}
     for name in needed_stages(config, until):
         cls, section = stage_class(name), config.document[name]
@@ -248,8 +249,10 @@ def _run_step(
 
 def execute(stage: str, config: Config, work: Work) -> None:
     """Parse the section, construct the stage and run it in this process."""
+    from domino_lightning.progress import silence_advice
     from domino_lightning.tracking import log_outputs, stage_run
 
+    silence_advice()
     instance = construct(stage, config)
     work = replace(work, run=stage_run(work, stage))
     try:

@@ -71,7 +71,7 @@ def _parse_line(path: str | Path, number: int, line: bytes, required: Sequence[s
 
 def write_jsonl(path: str | Path, rows: Iterable[Record]) -> None:
     """Write rows as JSON Lines, atomically: the file is either the old one or complete."""
-    with _atomic(path) as file:
+    with _Atomic(path) as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
@@ -92,11 +92,11 @@ def read_json(path: str | Path) -> Any:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write an indented JSON file, atomically."""
-    with _atomic(path) as file:
+    with _Atomic(path) as file:
         file.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
-class _atomic:
+class _Atomic:
     """A text file under a temporary name, moved over the target after fsync when the block succeeds."""
 
     def __init__(self, path: str | Path) -> None:

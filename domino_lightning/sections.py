@@ -46,8 +46,11 @@ def explain_parse_error(text: str, parser: Any, section: str, config: Config) ->
             path.append("init_args")
             scope = _class_parser(found[1], f"{config.where(key)}: key '{key}'")
         elif found := re.match(r"(?:Group '(.+)' does not accept option|Option) '(.+?)'", line):
-            key = ".".join([key, *filter(None, found.groups())])
-            return unknown_key(config.where(key), key, _options(scope, found[1] or ""))
+            known, option = _options(scope, found[1] or ""), found[2]
+            if option.partition(".")[0] not in known:
+                option = option.partition(".")[0]
+            key = ".".join(filter(None, [key, found[1], option]))
+            return unknown_key(config.where(key), key, known)
         elif found := re.search(r"arguments? (?:is|are) required: ([\w.]+)", line):
             key = f"{key}.{found[1]}"
             return f"{config.where(key)}: key '{key}' is required and has no value."

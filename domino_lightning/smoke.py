@@ -10,6 +10,7 @@ from domino_lightning.config import Config, Layer, class_of
 from domino_lightning.data.source import Source
 from domino_lightning.errors import UserError
 from domino_lightning.pipeline import construct
+from domino_lightning.stages.synthesize import generator_node
 from domino_lightning.resources import HUB_DATASET, PIP
 from domino_lightning.synthesis.generators import Generator, HeldoutReplay, Sampled
 
@@ -32,16 +33,14 @@ class SmokeGenerator(Generator):
     @classmethod
     def inputs(cls, init_args: Mapping[str, Any]) -> tuple[str, ...]:
         """The inner generator's, and the held-out texts."""
-        inner = init_args["generator"]
-        inputs = class_of(inner["class_path"]).inputs(inner.get("init_args") or {})
-        return tuple(sorted({"prepare", *inputs}))
+        inner, inner_args = generator_node(init_args)
+        return tuple(sorted({"prepare", *inner.inputs(inner_args)}))
 
     @classmethod
     def contents(cls, init_args: Mapping[str, Any]) -> dict[str, str]:
         """The inner generator's."""
-        inner = init_args["generator"]
-        found = class_of(inner["class_path"]).contents(inner.get("init_args") or {})
-        return {f"generator.init_args.{key}": digest for key, digest in found.items()}
+        inner, inner_args = generator_node(init_args)
+        return {f"generator.init_args.{key}": digest for key, digest in inner.contents(inner_args).items()}
 
     def open(self, inputs: Mapping[str, Path]) -> None:
         """Open both."""

@@ -86,8 +86,8 @@ class SoftPrompt:
         found = backbone_hash(spec, "backbone")
         if found != description["backbone_hash"]:
             raise UserError(
-                f"{folder / DESCRIPTION}: the soft prompt was learned on backbone '{description['backbone']}' with hash "
-                f"{description['backbone_hash'][:12]}; '{spec}' has hash {found[:12]}. Use that backbone, or tune again."
+                f"{folder / DESCRIPTION}: learned on backbone '{description['backbone']}' with hash "
+                f"{description['backbone_hash'][:12]}; '{spec}' has {found[:12]}. Use that backbone, or tune again."
             )
         soft_prompt = cls(load_file(str(folder / WEIGHTS))["domain"], description, spec)
         if tokenizer_hash(soft_prompt.tokenizer) != description["tokenizer_hash"]:
@@ -99,7 +99,7 @@ class SoftPrompt:
         noise = row_noise(rows, sampling.max_new_tokens, seed)
         decoded = decode(self.model, self.prefix, [[] for _ in rows], noise, sampling, self.eos_ids)
         return [
-            Sampled(self.tokenizer.decode(ids, skip_special_tokens=True), done, len(ids)) for ids, done in decoded
+            Sampled(str(self.tokenizer.decode(ids, skip_special_tokens=True)), done, len(ids)) for ids, done in decoded
         ]
 
     def generate(

@@ -70,8 +70,8 @@ def log_outputs(work: Work, stage: str) -> None:
     work.run.summary.update(stage_metrics(stage, work.directory))
     samples = _samples(stage, work.directory)
     if samples:
-        columns = list(samples[0])
-        table = wandb.Table(columns=columns, data=[[str(row.get(name, "")) for name in columns] for row in samples])
+        columns: list[str | int] = list(samples[0])
+        table = wandb.Table(columns=columns, data=[[str(row.get(str(name), "")) for name in columns] for row in samples])
         work.run.log({f"{stage}/samples": table})
     if stage in {"tune", "prepare", "answer"}:
         artifact = wandb.Artifact(f"{stage}-{work.fingerprint}", type={"tune": "soft_prompt"}.get(stage, "corpus"))

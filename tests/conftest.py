@@ -79,11 +79,12 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` laid over `base`, mapping by mapping."""
+    """`over` laid over `base`, mapping by mapping; a class node replaces the old one."""
     both = dict(base)
     for key, value in over.items():
         old = both.get(key)
-        both[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        nested = isinstance(old, dict) and isinstance(value, dict) and "class_path" not in value
+        both[key] = merged(old, value) if nested else value
     return both
 
 

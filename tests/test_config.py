@@ -231,9 +231,7 @@ def test_wrong_type_is_one_line_with_key_type_and_value(
 
 def test_wrong_class_is_refused(write_experiment: Write) -> None:
     message = refused(write_experiment(), "tune.model.loss.class_path=torch.nn.Linear")
-    assert message.startswith(
-        "override 'tune.model.loss.class_path=torch.nn.Linear': key 'tune.model.loss': "
-    )
+    assert message.startswith("override 'tune.model.loss.class_path=torch.nn.Linear': key 'tune.model.loss': ")
     assert "DisentanglementLoss" in message
 
 

@@ -26,9 +26,8 @@ Write = Callable[..., Path]
 ROOT = Path(__file__).resolve().parent.parent
 
 # Held-out texts instead of samples: prepare, synthesize, curate and answer run without a model.
-REPLAY = {
-    "synthesize": {"generator": {"class_path": "domino_lightning.synthesis.HeldoutReplay", "init_args": {}}}
-}
+REPLAYED = {"class_path": "domino_lightning.synthesis.HeldoutReplay"}
+REPLAY = {"synthesize": {"generator": REPLAYED}}
 
 FORK = """
 import os, time
@@ -116,9 +115,7 @@ def test_fingerprints_ignore(write_experiment: Write, override: str) -> None:
         ("evaluate.max_new_tokens=3", {"evaluate"}),
     ],
 )
-def test_a_change_reaches_its_stage_and_what_reads_it(
-    write_experiment: Write, override: str, stages: set[str]
-) -> None:
+def test_a_change_reaches_its_stage_and_what_reads_it(write_experiment: Write, override: str, stages: set[str]) -> None:
     path = write_experiment()
     assert changed(fingerprints(path), fingerprints(path, override)) == stages
 
@@ -201,9 +198,7 @@ def test_a_stage_without_manifest_runs_again(write_experiment: Write) -> None:
 
 
 def test_trial_record_says_what_ran_and_links_resolve(write_experiment: Write, tmp_path: Path) -> None:
-    outcomes = run(
-        write_experiment(REPLAY), "curate.filters=[domino_lightning.curation.Parses]", until="curate"
-    )
+    outcomes = run(write_experiment(REPLAY), "curate.filters=[domino_lightning.curation.Parses]", until="curate")
     folder = tmp_path / "outputs/runs/small/trial"
     record = json.loads((folder / "trial.json").read_text())
     assert record["status"] == "finished"

@@ -47,9 +47,7 @@ def test_missing_package_tells_how_to_install_it() -> None:
     assert str(caught.value).startswith("backbone: 'pip:no_such_weights/model.gguf'")
 
 
-@pytest.mark.parametrize(
-    "spec", ["pip:stored_weights/other.bin", "pip:stored_weights/", "pip:stored_weights"]
-)
+@pytest.mark.parametrize("spec", ["pip:stored_weights/other.bin", "pip:stored_weights/", "pip:stored_weights"])
 def test_missing_file_of_a_package_is_named(package: Path, spec: str) -> None:
     with pytest.raises(UserError, match="has no file"):
         packaged_file(spec, KEY)
@@ -83,9 +81,7 @@ def test_hub_dataset_stands_for_itself() -> None:
     assert data_hash("hf:owner/name:config", KEY) == "hf:owner/name:config"
 
 
-def test_large_file_is_hashed_once_and_again_when_it_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_file_is_hashed_once_and_again_when_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOMINO_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "large.bin"
     path.write_bytes(b"a" * (1 << 20))
@@ -98,9 +94,7 @@ def test_large_file_is_hashed_once_and_again_when_it_changes(
     assert file_hash(path) == hashlib.sha256(b"b" * (1 << 20)).hexdigest()
 
 
-def test_cache_that_cannot_be_written_only_costs_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cache_that_cannot_be_written_only_costs_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cache").write_text("a file where the directory should be")
     monkeypatch.setenv("DOMINO_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "large.bin"

@@ -80,8 +80,7 @@ def test_manifest_accounts_for_every_output_and_no_scratch(tmp_path: Path) -> No
     folder = finished(Store(tmp_path), files)
     manifest = json.loads((folder / MANIFEST).read_text())
     assert manifest["outputs"] == {
-        name: {"sha256": sha256_file(folder / name), "bytes": len(files[name])}
-        for name in ("a.txt", "model/w.bin")
+        name: {"sha256": sha256_file(folder / name), "bytes": len(files[name])} for name in ("a.txt", "model/w.bin")
     }
     assert not (folder / SCRATCH).exists()
     assert set(manifest) == {

@@ -56,7 +56,7 @@ def encode_prompt(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBas
         raise UserError(
             f"backbone '{tokenizer.name_or_path}': its tokenizer has no chat template. Use an instruct model."
         )
-    text = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+    text = tokenizer.apply_chat_template([dict(each) for each in messages], add_generation_prompt=True, tokenize=False)
     return list(tokenizer(text, add_special_tokens=False).input_ids)
 
 

@@ -46,8 +46,8 @@ def read_problem(row: Mapping[str, Any], where: str) -> Record:
     else:
         raise UserError(
             f"{where}: no problem in a known format; fields: {', '.join(map(repr, row)) or 'none'}. "
-            "Known are 'prompt' with 'tests', MBPP ('test_list'), HumanEval ('canonical_solution') and LiveCodeBench "
-            "('question_content')."
+            "Known are 'prompt' with 'tests', MBPP ('test_list'), HumanEval ('canonical_solution') and "
+            "LiveCodeBench ('question_content')."
         )
     names = (row[name] for name in ("id", "task_id", "question_id") if row.get(name) is not None)
     record = {

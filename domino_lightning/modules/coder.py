@@ -129,7 +129,7 @@ class CoderModule(LightningModule):
             "lr_scheduler": {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, schedule), "interval": "step"},
         }
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Trainable weights only."""
         state = super().state_dict(*args, **kwargs)
         trainable = {name for name, p in self.named_parameters() if p.requires_grad}

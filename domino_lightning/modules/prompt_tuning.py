@@ -176,7 +176,7 @@ class PromptTuningModule(LightningModule):
             self.sample_optimizer.step()
             self.sample_optimizer.zero_grad()
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Domain tokens, sample tokens and the loss's own parameters; never the backbone."""
         state = super().state_dict(*args, **kwargs)
         return {name: value for name, value in state.items() if name.startswith(DOMAIN_PREFIXES)}

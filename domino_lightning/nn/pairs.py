@@ -53,9 +53,7 @@ def choose_pairs(samples: Tensor, valid: Tensor, pairs: Pairs, seed: int, step: 
     return PairIndex(table, is_own & valid[:, None], counted)
 
 
-def _own_then_negatives(
-    samples: Tensor, valid: Tensor, same: Tensor, negatives: int, seed: int, step: int
-) -> Tensor:
+def _own_then_negatives(samples: Tensor, valid: Tensor, same: Tensor, negatives: int, seed: int, step: int) -> Tensor:
     """(B, 1 + negatives) rows: the own first, then others in an order keyed by (seed, step, sample)."""
     table = []
     # Numbers are dealt out in order of sample, so that it does not matter where in the batch a row stands.

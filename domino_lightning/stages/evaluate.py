@@ -191,4 +191,4 @@ class Coder:
         noise = None if temperature == 0 else row_noise(rows, max_new_tokens, seed)
         sampling = Sampling(temperature, 1.0, max_new_tokens)
         decoded = decode(self.model, prefix, [prompt[shared:] for prompt in prompts], noise, sampling, self.eos_ids)
-        return [self.tokenizer.decode(each.ids, skip_special_tokens=True) for each in decoded]
+        return [str(self.tokenizer.decode(each.ids, skip_special_tokens=True)) for each in decoded]

@@ -73,13 +73,13 @@ class Synthesize(Stage):
     @classmethod
     def inputs(cls, section: Section) -> tuple[str, ...]:
         """What the generator reads."""
-        generator, init_args = _generator(section)
+        generator, init_args = generator_node(section)
         return generator.inputs(init_args)
 
     @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
         """What the generator's arguments name."""
-        generator, init_args = _generator(section)
+        generator, init_args = generator_node(section)
         prefix = "generator.init_args."
         return {prefix + key: digest for key, digest in generator.contents(init_args).items()}
 
@@ -133,7 +133,12 @@ def _row(number: int, sampled: Sampled, screen: str) -> Record:
     }
 
 
-def _generator(section: Section) -> tuple[type[Generator], dict[str, Any]]:
+def generator_node(section: Section) -> tuple[type[Generator], dict[str, Any]]:
+    """Class and arguments of the `generator` in a section, or in another generator's arguments.
+
+    Raises:
+        UserError: it names no generator.
+    """
     node = section.get("generator")
     path = node.get("class_path") if isinstance(node, dict) else node
     if not isinstance(path, str):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,15 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
 # Given by the stage, not by the user.
-OWNED = {"logger", "enable_model_summary", "num_sanity_val_steps", "default_root_dir", "enable_checkpointing", "enable_progress_bar", "use_distributed_sampler"}
+OWNED = {
+    "logger",
+    "enable_model_summary",
+    "num_sanity_val_steps",
+    "default_root_dir",
+    "enable_checkpointing",
+    "enable_progress_bar",
+    "use_distributed_sampler",
+}
 
 
 @dataclass(frozen=True)
@@ -43,9 +50,7 @@ def training_parser(model: type, data: type, filled_by_stage: set[str]) -> Any:
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(model, "model", skip={"seed"}, instantiate=False)
-    parser.add_class_arguments(
-        data, "data", skip={*filled_by_stage, "seed", "num_workers"}, instantiate=False
-    )
+    parser.add_class_arguments(data, "data", skip={*filled_by_stage, "seed", "num_workers"}, instantiate=False)
     parser.add_class_arguments(Trainer, "trainer", skip=OWNED | {"log_every_n_steps"}, instantiate=False)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_class_arguments(TrainingRuntime, "runtime")
@@ -78,7 +83,6 @@ def fit(
     from domino_lightning.tracking import lightning_loggers
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    _filter_warnings()
     args = dict(trainer_args)
     user_callbacks = args.pop("callbacks", None) or []
     checkpoint = ResumableCheckpoint(work.scratch, runtime.checkpoint_every_n_steps, monitor)
@@ -114,22 +118,6 @@ def fit(
     if not last.is_file():
         raise StageFailed(f"stage {stage} ended without a checkpoint in {work.scratch}.")
     return trainer, last, best if best.is_file() else last
-
-
-def _filter_warnings() -> None:
-    """Silence advice that does not apply: validation follows steps, loaders are small, resuming is exact."""
-    for message in (
-        r".*does not have many workers.*",
-        r".*your dataloader is not resumable.*",
-        r".*number of training batches.*smaller than the logging interval.*",
-        r".*in eval mode at the start of training.*",
-        r".*isn't a `LightningModule`.*",
-        r".*Precision .* is not supported by the model summary.*",
-        r".*sync_dist.*",
-        r".*LeafSpec.*",
-        r".*is_gradient_checkpointing.*",
-    ):
-        warnings.filterwarnings("ignore", message=message)
 
 
 class MetricsFile:

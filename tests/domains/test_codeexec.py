@@ -177,7 +177,8 @@ def test_question_pair_and_prompt_show_the_call_and_one_example() -> None:
 
 
 def test_the_answer_that_a_coder_is_trained_on_is_graded_as_right() -> None:
-    for each in (record(output="3"), record("'a == b', 'c'", output="'a == bc'"), record("[1], []", output="[1]")):
+    cases = {"1, 2": "3", "'a == b', 'c'": "'a == bc'", "[1], []": "[1]"}
+    for each in (record(arguments, output=output) for arguments, output in cases.items()):
         completion = DOMAIN.pair(each)[-1]["content"]
         assert next(DOMAIN.grade([each], [[completion]], workers=1))[0].passed
 

@@ -92,8 +92,10 @@ def test_names_of_classes_lambdas_exceptions_and_keywords_are_recognised() -> No
         "class A:\n    pass\n\ndef g(k=0):\n    return k\n\ndef f(x):\n    try:\n        return g(k=x), A\n"
         "    except ValueError as e:\n        return (lambda y: y)(e)"
     )
-    renamed = "class Box:\n    pass\n\ndef h(m=0):\n    return m\n\ndef q(v):\n    try:\n        return h(m=v), Box\n"
-    renamed += "    except ValueError as err:\n        return (lambda z: z)(err)"
+    renamed = (
+        "class Box:\n    pass\n\ndef h(m=0):\n    return m\n\ndef q(v):\n    try:\n        return h(m=v), Box\n"
+        "    except ValueError as err:\n        return (lambda z: z)(err)"
+    )
     assert same_names(renamed) == same_names(code)
 
 

@@ -38,9 +38,7 @@ def test_masked_mean_ignores_nan_and_infinity_in_excluded_entries_and_their_grad
 def test_own_nll_picks_the_own_prompt_of_every_row_wherever_it_stands() -> None:
     paired = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     is_own = torch.tensor([[False, True, False], [True, False, False]])
-    nll = PromptNLL(
-        torch.zeros(2), torch.ones(2), torch.tensor([True, True]), paired, is_own, torch.ones(2, 3).bool()
-    )
+    nll = PromptNLL(torch.zeros(2), torch.ones(2), torch.tensor([True, True]), paired, is_own, torch.ones(2, 3).bool())
     assert own_nll(nll).tolist() == [2.0, 4.0]
 
 

@@ -234,15 +234,12 @@ def test_a_temperature_that_is_not_positive_is_refused(temperature: float) -> No
         InfoNCE(temperature=temperature)
 
 
-def _terms_and_gradients(
-    loss: DisentanglementLoss, nll: PromptNLL
-) -> tuple[dict[str, float], Tensor, Tensor]:
+def _terms_and_gradients(loss: DisentanglementLoss, nll: PromptNLL) -> tuple[dict[str, float], Tensor, Tensor]:
     assert nll.paired is not None
     domain, paired = nll.domain.clone().requires_grad_(), nll.paired.clone().requires_grad_()
     terms = loss(nll._replace(domain=domain, paired=paired))
     gradients = torch.autograd.grad(terms["loss"], [domain, paired], allow_unused=True)
     first, second = (
-        torch.zeros_like(part) if grad is None else grad
-        for part, grad in zip((domain, paired), gradients, strict=True)
+        torch.zeros_like(part) if grad is None else grad for part, grad in zip((domain, paired), gradients, strict=True)
     )
     return {name: value.item() for name, value in terms.items()}, first, second

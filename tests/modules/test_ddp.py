@@ -24,7 +24,7 @@ from domino_lightning.records import read_jsonl
 pytestmark = pytest.mark.ddp
 
 # A user's callback, found in the working directory. It records what every rank saw and ended with.
-PROBE = '''
+PROBE = """
 import os, shutil, signal
 from pathlib import Path
 import torch
@@ -61,7 +61,7 @@ class Record(Callback):
         torch.save(record, folder / f"rank{trainer.global_rank}.pt")
         if trainer.is_global_zero:
             shutil.copy(Path(trainer.default_root_dir) / "last.ckpt", folder / "last.ckpt")
-'''
+"""
 
 
 @dataclass

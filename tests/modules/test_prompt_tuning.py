@@ -281,9 +281,7 @@ def test_validation_is_the_mean_over_heldout_texts_under_the_domain_alone(
 ) -> None:
     data = data_for(splits, tiny_backbone)
     tuned = module(str(tiny_backbone))
-    trainer = quiet_trainer(
-        max_steps=3, limit_val_batches=1.0, val_check_interval=3, check_val_every_n_epoch=None
-    )
+    trainer = quiet_trainer(max_steps=3, limit_val_batches=1.0, val_check_interval=3, check_val_every_n_epoch=None)
     trainer.fit(tuned, datamodule=data)
     values = []
     with torch.no_grad():

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from domino_lightning.nn import PairIndex, choose_pairs
 
 
-def chosen(samples: list[int], pairs: object, valid: list[bool] | None = None, seed: int = 0, step: int = 0) -> PairIndex:
+def chosen(
+    samples: list[int], pairs: object, valid: list[bool] | None = None, seed: int = 0, step: int = 0
+) -> PairIndex:
     mask = torch.tensor(valid if valid is not None else [True] * len(samples))
     index = choose_pairs(torch.tensor(samples), mask, pairs, seed, step)  # type: ignore[arg-type]
     assert index is not None

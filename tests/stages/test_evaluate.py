@@ -1,0 +1,182 @@
+"""evaluate: completions, verdicts and pass@k of a coder; a kill costs one block."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domino_lightning.domains import CodeExec
+from domino_lightning.errors import UserError
+from domino_lightning.records import Record, read_json, read_jsonl, write_json, write_jsonl
+from domino_lightning.stages import Work
+from domino_lightning.stages import evaluate as module
+from domino_lightning.stages.evaluate import Evaluate
+
+DOMAIN = CodeExec()
+# Three functions; the second has three calls, the others one.
+CALLS = [(1, 0), (2, 0), (2, 1), (2, 2), (3, 0)]
+FILES = ("generations.jsonl", "verdicts.jsonl", "metrics.json")
+
+
+def problems() -> list[Record]:
+    rows = [{"id": f"{k}-{n}", "code": f"def f(a):\n    return a * {k}", "input": str(n)} for k, n in CALLS]
+    return [
+        {**DOMAIN.read(row, "row"), "output": str(k * n)} for row, (k, n) in zip(rows, CALLS, strict=True)
+    ]
+
+
+class ScriptedCoder:
+    """Answers 0 to every problem; counts what it is asked, and fails when told to."""
+
+    asked: list[list[int]] = []
+    fail_after: int | None = None
+
+    def __init__(self, directory: Path) -> None:
+        assert directory.name == "finetune"
+
+    def encode(self, messages: Sequence[dict[str, str]]) -> list[int]:
+        return [len(messages)]
+
+    def complete(
+        self,
+        prompts: Sequence[list[int]],
+        rows: Sequence[int],
+        seed: int,
+        temperature: float,
+        max_new_tokens: int,
+    ) -> list[str]:
+        if self.fail_after is not None and len(self.asked) >= self.fail_after:
+            raise KeyboardInterrupt
+        self.asked.append(list(rows))
+        return ["[ANSWER]0[/ANSWER]" if row % 2 == 0 else "who knows" for row in rows]
+
+
+@pytest.fixture
+def coder(monkeypatch: pytest.MonkeyPatch) -> type[ScriptedCoder]:
+    monkeypatch.setattr(module, "Coder", ScriptedCoder)
+    ScriptedCoder.asked, ScriptedCoder.fail_after = [], None
+    return ScriptedCoder
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    inputs = {"prepare": tmp_path / "prepare", "finetune": tmp_path / "finetune"}
+    for folder in (*inputs.values(), tmp_path / "out"):
+        folder.mkdir()
+    write_jsonl(inputs["prepare"] / "test.jsonl", problems())
+    return Work(tmp_path / "out", inputs, "fingerprint", {})
+
+
+def outputs(work: Work) -> dict[str, bytes]:
+    return {name: (work.directory / name).read_bytes() for name in FILES}
+
+
+def unbiased(total: int, correct: int, k: int) -> float:
+    """1 - C(n - c, k) / C(n, k), by counting subsets."""
+    from itertools import combinations
+
+    subsets = list(combinations(range(total), k))
+    return sum(any(i < correct for i in subset) for subset in subsets) / len(subsets)
+
+
+@pytest.mark.parametrize(("samples", "k"), [(1, [1]), (4, [1, 3])])
+def test_pass_at_k_is_what_the_verdicts_say(
+    coder: type[ScriptedCoder], work: Work, samples: int, k: list[int]
+) -> None:
+    Evaluate(DOMAIN, samples=samples, k=k, temperature=0.8, batch_size=3).run(work)
+    verdicts = read_jsonl(work.directory / "verdicts.jsonl")
+    metrics = read_json(work.directory / "metrics.json")
+    counts = [sum(each["passed"] for each in row["verdicts"]) for row in verdicts]
+    assert 0 < sum(counts) < 5 * samples
+    for each in k:
+        by_hand = sum(unbiased(samples, count, each) for count in counts) / 5
+        assert metrics[f"evaluate/test/pass@{each}"] == pytest.approx(by_hand, abs=1e-6)
+        low, high = (metrics[f"evaluate/test/pass@{each}_{end}"] for end in ("low", "high"))
+        assert low <= by_hand <= high
+    assert [metrics[f"evaluate/test/{name}"] for name in ("problems", "groups", "samples")] == [
+        5,
+        3,
+        5 * samples,
+    ]
+    statuses = [each["status"] for row in verdicts for each in row["verdicts"]]
+    for status in set(statuses):
+        assert metrics[f"evaluate/test/{status}"] == statuses.count(status)
+
+
+def test_files_tell_of_every_problem_in_one_order(coder: type[ScriptedCoder], work: Work) -> None:
+    Evaluate(DOMAIN, samples=2, temperature=1.0).run(work)
+    generations, verdicts = (read_jsonl(work.directory / name) for name in FILES[:2])
+    assert sorted(row["id"] for row in generations) == sorted(row["id"] for row in problems())
+    assert [row["id"] for row in generations] == [row["id"] for row in verdicts]
+    groups = {row["id"]: row["group"] for row in problems()}
+    for generated, judged in zip(generations, verdicts, strict=True):
+        assert generated["completions"] == ["[ANSWER]0[/ANSWER]", "who knows"]
+        assert judged["group"] == groups[judged["id"]]
+        assert [set(each) for each in judged["verdicts"]] == [
+            {"passed", "status", "detail", "wall_s", "tier", "trust"}
+        ] * 2
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 3])
+def test_an_interrupted_evaluation_continues_where_it_stopped(
+    coder: type[ScriptedCoder], work: Work, tmp_path: Path, blocks: int
+) -> None:
+    stage = Evaluate(DOMAIN, samples=2, temperature=1.0, batch_size=3)
+    stage.run(work)
+    complete, asked = outputs(work), coder.asked
+    again = Work(tmp_path / "again", work.inputs, "fingerprint", {})
+    again.directory.mkdir()
+    coder.asked, coder.fail_after = [], blocks
+    with pytest.raises(KeyboardInterrupt):
+        stage.run(again)
+    assert not (again.directory / "metrics.json").exists()
+    coder.fail_after = None
+    stage.run(again)
+    assert outputs(again) == complete
+    assert coder.asked == asked == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
+
+
+def test_a_limit_takes_problems_of_every_group_in_turn(coder: type[ScriptedCoder], work: Work) -> None:
+    Evaluate(DOMAIN, limit=3).run(work)
+    rows = read_jsonl(work.directory / "verdicts.jsonl")
+    assert len({row["group"] for row in rows}) == 3
+    assert read_json(work.directory / "metrics.json")["evaluate/test/problems"] == 3
+
+
+def test_metrics_are_json_even_for_a_single_group(coder: type[ScriptedCoder], work: Work) -> None:
+    Evaluate(DOMAIN, limit=1).run(work)
+
+    def refuse(constant: str) -> Any:
+        raise AssertionError(constant)
+
+    metrics = json.loads((work.directory / "metrics.json").read_text(), parse_constant=refuse)
+    assert metrics["evaluate/test/groups"] == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"samples": 2, "k": [3], "temperature": 1.0}, "needs samples of at least 3"),
+        ({"samples": 0}, "it is 0"),
+        ({"k": [0]}, r"k = \[0\]"),
+        ({"samples": 2}, "temperature 0 would all be equal"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Evaluate(DOMAIN, **settings)
+
+
+def test_an_untouched_backbone_answers_repeatably(work: Work, tiny_backbone: Path, tmp_path: Path) -> None:
+    write_json(work.inputs["finetune"] / "coder.json", {"base": str(tiny_backbone), "adapter": False})
+    results = []
+    for name, batch_size in (("one", 10), ("two", 10), ("small", 3)):
+        again = Work(tmp_path / name, work.inputs, "fingerprint", {})
+        again.directory.mkdir()
+        Evaluate(DOMAIN, samples=2, temperature=1.0, max_new_tokens=6, batch_size=batch_size).run(again)
+        results.append(outputs(again)["generations.jsonl"])
+    assert results[0] == results[1] == results[2]

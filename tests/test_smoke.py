@@ -1,0 +1,45 @@
+"""`domino run --smoke` runs every experiment that is shipped, from start to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from domino_lightning.cli import main
+from domino_lightning.records import read_json, read_jsonl
+
+EXPERIMENTS = sorted((Path(__file__).resolve().parents[1] / "experiments").rglob("*.yaml"))
+
+
+def smoke(path: Path, root: Path, *arguments: str) -> Path:
+    """Run an experiment; the directory of the trial."""
+    assert main(["run", str(path), f"root={root}", "--smoke", "--trial", "smoke", *arguments]) == 0
+    name = yaml.safe_load(path.read_text(encoding="utf-8")).get("name", "experiment")
+    return root / "smoke" / "runs" / str(name) / "smoke"
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_shipped_experiment_runs_and_is_scored(path: Path, tmp_path: Path) -> None:
+    trial = smoke(path, tmp_path)
+    assert read_json(trial / "trial.json")["status"] == "finished"
+    metrics = read_json(trial / "evaluate" / "metrics.json")
+    assert 0 <= metrics["evaluate/test/pass@1"] <= 1
+    for stage in read_json(trial / "trial.json")["stages"]:
+        assert (trial / stage / "manifest.json").is_file()
+
+
+def test_codegen_problems_go_through_synthesis_and_are_rejected_for_want_of_an_answerer(
+    tmp_path: Path,
+) -> None:
+    (path,) = [path for path in EXPERIMENTS if path.stem == "mbpp_smollm2"]
+    trial = smoke(path, tmp_path, "--until", "answer")
+    summary = read_json(trial / "answer" / "answers.json")
+    assert summary["accepted"] > 0
+    assert summary == {
+        "accepted": summary["accepted"],
+        "answered": 0,
+        "rejected": {"no_answerer": summary["accepted"]},
+    }
+    assert read_jsonl(trial / "answer" / "pairs.jsonl") == []

@@ -1,0 +1,200 @@
+"""W&B offline: one run per executed stage and one per trial, read back from the files that wandb wrote."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domino_lightning.config import load_config
+from domino_lightning.pipeline import make_plan, run_plan
+from domino_lightning.stages.base import Tracking
+from domino_lightning.tracking import stage_metrics, start_run
+
+BLOCK, FILE_HEADER, RECORD_HEADER = 1 << 15, 7, 7
+FULL, FIRST, LAST = 1, 2, 4
+
+
+def records(path: Path) -> Iterator[Any]:
+    """The protobuf records of a .wandb file: LevelDB's log format after a header of seven bytes."""
+    from wandb.proto import wandb_internal_pb2
+
+    data, position, parts = path.read_bytes(), FILE_HEADER, b""
+    while position + RECORD_HEADER <= len(data):
+        room = BLOCK - position % BLOCK
+        if room < RECORD_HEADER:  # the rest of a block is padding
+            position += room
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, position)
+        chunk = data[position + RECORD_HEADER : position + RECORD_HEADER + length]
+        position += RECORD_HEADER + length
+        parts = chunk if kind in (FULL, FIRST) else parts + chunk
+        if kind in (FULL, LAST):
+            yield wandb_internal_pb2.Record.FromString(parts)
+
+
+class Logged:
+    """What one W&B run holds."""
+
+    def __init__(self, path: Path) -> None:
+        self.config: dict[str, Any] = {}
+        self.summary: dict[str, Any] = {}
+        self.history: set[str] = set()
+        self.exit_code: int | None = None
+        for record in records(path):
+            if record.HasField("run"):
+                self.run = record.run
+                self._config(record.run.config)
+            if record.HasField("config"):
+                self._config(record.config)
+            if record.HasField("exit"):
+                self.exit_code = record.exit.exit_code
+            for item in record.summary.update:
+                self.summary[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
+            for item in record.history.item:
+                self.history.add(item.key or "/".join(item.nested_key))
+
+    def _config(self, config: Any) -> None:
+        for item in config.update:
+            self.config[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
+
+
+def logged(root: Path) -> dict[str, Logged]:
+    """Runs below a store, by job type."""
+    runs = [Logged(path) for path in (root / "wandb").rglob("*.wandb")]
+    assert len({each.run.job_type for each in runs}) == len(runs)
+    return {each.run.job_type: each for each in runs}
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: Path) -> tuple[Path, dict[str, str]]:
+    """The store of a run of prepare and tune with W&B offline, and its fingerprints."""
+    import yaml
+
+    folder = tmp_path_factory.mktemp("tracked")
+    rows = [
+        {
+            "id": str(n),
+            "code": f"def f(a):\n    return a + {'a + ' * n}1",
+            "input": "2",
+            "output": str(3 + 2 * n),
+        }
+        for n in range(6)
+    ]
+    (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tree = {
+        "name": "tracked",
+        "root": str(folder / "outputs"),
+        "backbone": str(tiny_backbone),
+        "tracking": {"wandb": "offline", "project": "tests"},
+        "prepare": {"source": {"path": str(folder / "data.jsonl")}, "split": {"reference": 2, "heldout": 2}},
+        "tune": {"trainer": {"max_steps": 2, "val_check_interval": 1, "accelerator": "cpu"}},
+    }
+    (folder / "x.yaml").write_text(yaml.safe_dump(tree))
+    overrides = ["seed=3", "tune.model.num_sample_tokens=2"]
+    config = load_config(folder / "x.yaml", overrides)
+    plan = make_plan(config, until="tune")
+    run_plan(config, plan, "trial", overrides, in_process=True)
+    return folder / "outputs", {step.stage: step.key.fingerprint for step in plan}
+
+
+def test_one_offline_run_per_executed_stage_and_one_for_the_trial(
+    tracked: tuple[Path, dict[str, str]],
+) -> None:
+    runs = logged(tracked[0])
+    assert set(runs) == {"prepare", "tune", "trial"}
+    for each in runs.values():
+        assert each.run.run_group == "tracked"
+        assert each.run.project == "tests"
+        assert each.exit_code == 0
+
+
+def test_a_stage_run_is_identified_by_its_fingerprint(tracked: tuple[Path, dict[str, str]]) -> None:
+    root, digests = tracked
+    runs = logged(root)
+    for stage, digest in digests.items():
+        assert runs[stage].run.run_id == digest
+    assert runs["tune"].config["inputs"] == {"prepare": digests["prepare"]}
+    assert runs["tune"].config["section"]["seed"] == 3
+    assert runs["prepare"].config["section"]["split"] == {"reference": 2, "heldout": 2, "test": None}
+
+
+def test_keys_are_stage_split_name(tracked: tuple[Path, dict[str, str]]) -> None:
+    runs = logged(tracked[0])
+    assert runs["prepare"].summary["prepare/reference/rows"] == 2
+    assert {"tune/heldout/nll", "tune/heldout/nll_best", "tune/train/loss"} <= set(runs["tune"].summary)
+    assert {"tune/train/loss", "tune/heldout/nll"} <= runs["tune"].history
+    for stage in ("prepare", "tune"):
+        # Lightning's logger adds trainer/global_step, the axis of its charts.
+        own = [key for key in runs[stage].summary if not key.startswith(("_", "trainer/")) and key != "epoch"]
+        assert own
+        assert all(key.startswith(f"{stage}/") and key.count("/") == 2 for key in own), own
+
+
+def test_the_trial_run_has_axes_stage_runs_and_final_numbers(tracked: tuple[Path, dict[str, str]]) -> None:
+    root, digests = tracked
+    trial = logged(root)["trial"]
+    assert trial.config["axes/seed"] == "3"
+    assert trial.config["axes/tune.model.num_sample_tokens"] == "2"
+    assert trial.config["stage_runs"] == digests
+    tune = stage_metrics("tune", root / "stages" / "tune" / digests["tune"])
+    assert trial.summary["tune/heldout/nll_best"] == pytest.approx(tune["tune/heldout/nll_best"])
+
+
+def test_a_stage_found_finished_gets_no_run(
+    tracked: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    root, _ = tracked
+    monkeypatch.setattr(wandb, "init", lambda **_: pytest.fail("a run was begun"))
+    config = load_config(root.parent / "x.yaml", ["seed=3", "tune.model.num_sample_tokens=2"])
+    outcomes = run_plan(config, make_plan(config, until="tune"), "again", [], in_process=True)
+    assert not any(outcome.ran for outcome in outcomes)
+
+
+def test_csv_is_written_besides(tracked: tuple[Path, dict[str, str]]) -> None:
+    root, digests = tracked
+    lines = (root / "stages/tune" / digests["tune"] / "metrics.csv").read_text().splitlines()
+    assert lines[0] == "step,key,value"
+    assert {line.split(",")[1] for line in lines[1:]} >= {"tune/train/loss", "tune/heldout/nll"}
+
+
+def test_disabled_leaves_no_directory(smoke_root: Path, tmp_path: Path) -> None:
+    assert start_run(Tracking("disabled", root=str(tmp_path)), "id", "name", "tune", {}) is None
+    assert list(tmp_path.iterdir()) == []
+    assert not (smoke_root / "wandb").exists()
+
+
+def test_other_ranks_log_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert start_run(Tracking("offline", root=str(tmp_path)), "id", "name", "tune", {}) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stage_that_fails_ends_its_run(
+    write_experiment: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the next stage of the same process would log into it."""
+    finished = []
+
+    class Fake:
+        def finish(self, exit_code: int = 0) -> None:
+            finished.append(exit_code)
+
+    monkeypatch.setattr("domino_lightning.tracking.start_run", lambda *_: Fake())
+    config = load_config(write_experiment(), ["tracking.wandb=offline", "prepare.split.reference=100"])
+    with pytest.raises(Exception, match="Every split needs"):
+        run_plan(config, make_plan(config, "prepare"), "trial", [], in_process=True)
+    assert finished == [1]
+
+
+def test_best_value_is_the_lowest_of_the_history(tmp_path: Path) -> None:
+    rows = [(1, "tune/heldout/nll", 3.0), (2, "tune/heldout/nll", 2.0), (3, "tune/heldout/nll", 2.5)]
+    text = "step,key,value\n" + "".join(f"{step},{key},{value}\n" for step, key, value in rows)
+    (tmp_path / "metrics.csv").write_text(text)
+    assert stage_metrics("tune", tmp_path) == {"tune/heldout/nll": 2.5, "tune/heldout/nll_best": 2.0}
