@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,7 +177,7 @@ def _summary(
 def _headline(stage: str, metrics: dict[str, float]) -> str:
     def number(key: str) -> str:
         value = metrics.get(key)
-        return "?" if value is None else f"{value:.3f}" if value != int(value) else f"{value:.0f}"
+        return "?" if value is None or not isfinite(value) else f"{value:.3f}" if value != int(value) else f"{value:.0f}"
 
     if stage == "prepare":
         return " / ".join(number(f"prepare/{split}/rows") for split in ("reference", "heldout", "test")) + " rows"

@@ -10,8 +10,8 @@ from domino_lightning.config import Config, Layer, class_of
 from domino_lightning.data.source import Source
 from domino_lightning.errors import UserError
 from domino_lightning.pipeline import construct
-from domino_lightning.stages.synthesize import generator_node
 from domino_lightning.resources import HUB_DATASET, PIP
+from domino_lightning.stages.synthesize import generator_node
 from domino_lightning.synthesis.generators import Generator, HeldoutReplay, Sampled
 
 ROWS = 64  # raw rows that a smoke run looks at

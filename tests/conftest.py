@@ -83,8 +83,10 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     both = dict(base)
     for key, value in over.items():
         old = both.get(key)
-        nested = isinstance(old, dict) and isinstance(value, dict) and "class_path" not in value
-        both[key] = merged(old, value) if nested else value
+        if isinstance(old, dict) and isinstance(value, dict) and "class_path" not in value:
+            both[key] = merged(old, value)
+        else:
+            both[key] = value
     return both
 
 

@@ -28,7 +28,10 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(s
 
 
 def test_rows_come_back_as_written_with_unknown_fields(tmp_path: Path) -> None:
-    rows = [{"id": "a", "text": "é\n\u2028 x", "extra": {"deep": [1, None]}}, {"id": "b", "text": ""}]
+    rows: list[dict[str, Any]] = [
+        {"id": "a", "text": "é\n\u2028 x", "extra": {"deep": [1, None]}},
+        {"id": "b", "text": ""},
+    ]
     write_jsonl(tmp_path / "rows.jsonl", rows)
     assert read_jsonl(tmp_path / "rows.jsonl", required=("id", "text")) == rows
     assert len((tmp_path / "rows.jsonl").read_bytes().splitlines()) == 2

@@ -20,10 +20,10 @@ from domino_lightning.records import Record, sha256_text
 
 QUESTION = "Complete the assertion with the literal value that the call returns."
 EXAMPLE = {
-    "code": "def f(text, n):\n    parts = text.split('-')\n    return [p * n for p in parts]",
+    "code": "def f(text, n):\n    return text.upper() * n",
     "entry_point": "f",
-    "input": "'a-bc', 2",
-    "output": "['aa', 'bcbc']",
+    "input": "'ab', 2",
+    "output": "'ABAB'",
 }
 
 
@@ -129,18 +129,16 @@ class CodeExec(Domain):
         return same_names(record["code"])
 
     def prompt(self, record: Mapping[str, Any]) -> list[Message]:
-        """One worked example as a first exchange, then the question."""
-        return [*self.pair(EXAMPLE), {"role": "user", "content": self._question(record)}]
-
-    def pair(self, record: Mapping[str, Any]) -> list[Message]:
-        """The question, and the completed assertion."""
+        """One worked example as a first exchange, then the assertion to complete."""
         return [
-            {"role": "user", "content": self._question(record)},
-            {"role": "assistant", "content": f"assert {_call(record)} == {record['output']}"},
+            {"role": "user", "content": f"{QUESTION}\n\n{_unfinished(EXAMPLE)}"},
+            {"role": "assistant", "content": _assertion(EXAMPLE)},
+            {"role": "user", "content": _unfinished(record)},
         ]
 
-    def _question(self, record: Mapping[str, Any]) -> str:
-        return f"{QUESTION}\n\n{record['code']}\n\nassert {_call(record)} =="
+    def pair(self, record: Mapping[str, Any]) -> list[Message]:
+        """The evaluation prompt and the completed assertion, so that training and evaluation ask alike."""
+        return [*self.prompt(record), {"role": "assistant", "content": _assertion(record)}]
 
     def answer(self, records: Sequence[Record], workers: int) -> Iterator[Answered]:
         """Execute each record; one that fails, hangs or returns no plain value has no answer."""
@@ -162,6 +160,14 @@ class CodeExec(Domain):
 
 def _call(record: Mapping[str, Any]) -> str:
     return f"{record['entry_point']}({record['input']})"
+
+
+def _unfinished(record: Mapping[str, Any]) -> str:
+    return f"{record['code']}\n\nassert {_call(record)} =="
+
+
+def _assertion(record: Mapping[str, Any]) -> str:
+    return f"assert {_call(record)} == {record['output']}"
 
 
 def _execute(records: Sequence[Record], workers: int) -> Iterator[Any]:

@@ -169,10 +169,7 @@ def _as_text(test: Mapping[str, Any], record: Mapping[str, Any]) -> str:
 
 
 def _stdin_tests(body: str) -> list[Record]:
-    tests = [
-        {"type": "stdin", "input": given, "output": wanted}
-        for given, wanted in _EXAMPLE.findall(body.strip())
-    ]
+    tests = [{"type": "stdin", "input": given, "output": wanted} for given, wanted in _EXAMPLE.findall(body.strip())]
     if not tests:
         raise Unparsable("tests", "an input without an output")
     return tests

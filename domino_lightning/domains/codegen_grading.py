@@ -53,9 +53,7 @@ def grade_completions(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def grade_completion(
-    record: Mapping[str, Any], completion: str, stop: threading.Event | None = None
-) -> Verdict:
+def grade_completion(record: Mapping[str, Any], completion: str, stop: threading.Event | None = None) -> Verdict:
     """Run the program in a completion on all tests of its problem, up to the first that it does not pass."""
     tests = record.get("tests") or []
     if not tests:
@@ -95,9 +93,7 @@ def find_program(completion: str, starter_code: str, entry_point: str | None) ->
             if continued is not None:
                 return continued
         if whole is not None and text is not completion:
-            return _with_prelude(
-                whole, starter_code, entry_point
-            )  # graded as it is, to fail with its own error
+            return _with_prelude(whole, starter_code, entry_point)  # graded as it is, to fail with its own error
     lines = source_lines(completion)
     start = next((number for number, line in enumerate(lines) if _STATEMENT.match(line)), None)
     found = None if start is None else _longest("\n".join(lines[start:]), at_least=1)

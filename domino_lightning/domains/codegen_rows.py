@@ -140,9 +140,7 @@ def _entry_point(record: Mapping[str, Any], where: str) -> str | None:
             solution = record.get("solution")
             body = parse_python(solution).body if solution else []
             defined = {node.name for node in body if isinstance(node, ast.FunctionDef)} or None
-            found = called_name(
-                [test["code"] for test in record["tests"] if test["type"] == "assert"], defined
-            )
+            found = called_name([test["code"] for test in record["tests"] if test["type"] == "assert"], defined)
     except Unparsable as error:
         raise UserError(f"{where}: starter code or solution is not Python ({error}).") from None
     if found is None and any(test["type"] == "functional" for test in record["tests"]):
@@ -156,9 +154,7 @@ def _mbpp(row: Mapping[str, Any], where: str) -> Record:
         raise UserError(f"{where}: field 'test_list' must be a list of strings; it is {row['test_list']!r}.")
     return {
         "prompt": _text(row, "text" if "text" in row else "prompt", where),
-        "tests": [
-            {"type": "assert", "code": "\n".join([*setup, str(code).strip()])} for code in row["test_list"]
-        ],
+        "tests": [{"type": "assert", "code": "\n".join([*setup, str(code).strip()])} for code in row["test_list"]],
         "solution": _text(row, "code", where),
     }
 
@@ -182,9 +178,7 @@ def _humaneval(row: Mapping[str, Any], where: str) -> Record:
         "prompt": statement,
         "starter_code": "\n".join(lines),
         "entry_point": name,
-        "tests": [
-            {"type": "assert", "code": f"{_text(row, 'test', where)}\n\ncheck({name})", "hidden": True}
-        ],
+        "tests": [{"type": "assert", "code": f"{_text(row, 'test', where)}\n\ncheck({name})", "hidden": True}],
         "solution": source + _text(row, "canonical_solution", where),
     }
 
@@ -218,9 +212,7 @@ def _cases(text: str, where: str, field: str) -> list[Record]:
 
 def _unpacked(text: Any, where: str) -> str:
     """JSON text as it stands, or from base64, zlib and a pickled string: its opcodes are read, never run."""
-    problem = UserError(
-        f"{where}: field 'private_test_cases' is neither JSON text nor a packed string of it."
-    )
+    problem = UserError(f"{where}: field 'private_test_cases' is neither JSON text nor a packed string of it.")
     if not isinstance(text, str):
         raise problem
     if text.lstrip().startswith("["):
@@ -243,9 +235,7 @@ def _checked_tests(tests: Any, where: str) -> list[Record]:
         name = f"{where}: field 'tests[{number}]"
         kind = test.get("type") if isinstance(test, dict) else None
         if kind not in TEST_FIELDS:
-            raise UserError(
-                f"{name}.type' must be one of {', '.join(TEST_FIELDS)}; the test is {str(test)[:80]!r}."
-            )
+            raise UserError(f"{name}.type' must be one of {', '.join(TEST_FIELDS)}; the test is {str(test)[:80]!r}.")
         for field in TEST_FIELDS[kind]:
             if not isinstance(test.get(field), str):
                 raise UserError(f"{name}.{field}' must be a string; it is {test.get(field)!r}.")

@@ -27,9 +27,7 @@ def candidate(text: str, row_id: str = "s-0", finished: bool = True) -> Candidat
 
 
 def opened(made: Filter, *references: str) -> Filter:
-    read = [
-        DOMAIN.read({"id": f"r-{n}", "code": code, "input": "1"}, "row") for n, code in enumerate(references)
-    ]
+    read = [DOMAIN.read({"id": f"r-{n}", "code": code, "input": "1"}, "row") for n, code in enumerate(references)]
     made.open(Context(DOMAIN, read))
     return made
 

@@ -37,10 +37,7 @@ class Scripted(Filter):
 
 
 def rows(texts: list[str]) -> list[dict[str, Any]]:
-    return [
-        {"id": str(k), "text": text, "finished": True, "num_tokens": 1, "extra": k}
-        for k, text in enumerate(texts)
-    ]
+    return [{"id": str(k), "text": text, "finished": True, "num_tokens": 1, "extra": k} for k, text in enumerate(texts)]
 
 
 outcomes = st.sampled_from(["pass", "pass", "pass", "too bad", "", "crash", "unparsable"])
@@ -50,9 +47,7 @@ outcomes = st.sampled_from(["pass", "pass", "pass", "too bad", "", "crash", "unp
 def test_every_row_is_accepted_or_rejected_once_and_the_steps_add_up(data: st.DataObject) -> None:
     count = data.draw(st.integers(0, 12), label="rows")
     texts = [data.draw(st.sampled_from([GOOD.format(k), "no python ("])) for k in range(count)]
-    tables = data.draw(
-        st.lists(st.lists(outcomes, min_size=count, max_size=count), max_size=4), label="tables"
-    )
+    tables = data.draw(st.lists(st.lists(outcomes, min_size=count, max_size=count), max_size=4), label="tables")
     filters = [Scripted(f"filter {number}", table) for number, table in enumerate(tables)]
     accepted, rejected, funnel = curate(rows(texts), filters, CONTEXT)
 
@@ -77,9 +72,7 @@ def test_every_row_is_accepted_or_rejected_once_and_the_steps_add_up(data: st.Da
 
 def test_a_crashing_filter_rejects_the_row_alone(caplog: pytest.LogCaptureFixture) -> None:
     table = ["pass", "crash", "pass"]
-    accepted, rejected, _ = curate(
-        rows([GOOD.format(k) for k in range(3)]), [Scripted("odd", table)], CONTEXT
-    )
+    accepted, rejected, _ = curate(rows([GOOD.format(k) for k in range(3)]), [Scripted("odd", table)], CONTEXT)
     assert [record["id"] for record in accepted] == ["0", "2"]
     assert (rejected[0]["reason"], rejected[0]["detail"]) == (
         "odd",

@@ -72,9 +72,7 @@ def test_values_that_json_does_not_know_become_text(tmp_path: Path) -> None:
         ("list.gz", gzip.compress(b"\n[1]\n"), "line 2: a list, not an object"),
     ],
 )
-def test_a_broken_source_is_named_with_its_line(
-    tmp_path: Path, name: str, content: bytes | None, message: str
-) -> None:
+def test_a_broken_source_is_named_with_its_line(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError) as caught:
@@ -113,9 +111,7 @@ def test_a_hub_dataset_is_asked_for_its_configuration_and_split(monkeypatch: pyt
     import datasets
 
     asked: list[Any] = []
-    monkeypatch.setattr(
-        datasets, "load_dataset", lambda *args, **kwargs: asked.append((args, kwargs)) or ROWS
-    )
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: asked.append((args, kwargs)) or ROWS)
     assert [row for _, row in Source("hf:a/b:c", split="x+y").rows()] == ROWS
     assert asked == [(("a/b", "c"), {"split": "x+y"})]
 
@@ -131,9 +127,7 @@ def test_the_hash_of_a_source_follows_its_bytes(tmp_path: Path) -> None:
 
 # Splits
 
-groups_of_rows = st.lists(st.integers(0, 30).map(str), min_size=12, max_size=80).filter(
-    lambda g: len(set(g)) >= 8
-)
+groups_of_rows = st.lists(st.integers(0, 30).map(str), min_size=12, max_size=80).filter(lambda g: len(set(g)) >= 8)
 
 
 def records(groups: list[str]) -> list[dict[str, Any]]:
@@ -146,9 +140,7 @@ def where(rows: list[dict[str, Any]], split: Split, seed: int = 0) -> dict[str, 
 
 
 @given(groups=groups_of_rows, seed=st.integers(0, 9))
-def test_a_split_keeps_groups_whole_has_the_sizes_asked_for_and_loses_no_row(
-    groups: list[str], seed: int
-) -> None:
+def test_a_split_keeps_groups_whole_has_the_sizes_asked_for_and_loses_no_row(groups: list[str], seed: int) -> None:
     rows = records(groups)
     parts = split_records(rows, Split(3, 2, None), seed)
     report = overlap(parts)
@@ -166,9 +158,7 @@ def test_a_split_does_not_depend_on_the_order_of_rows(groups: list[str], data: s
 
 
 @given(groups=groups_of_rows, more=st.lists(st.sampled_from("abcdefgh"), max_size=6))
-def test_new_rows_of_known_groups_move_nothing_and_new_groups_move_few(
-    groups: list[str], more: list[str]
-) -> None:
+def test_new_rows_of_known_groups_move_nothing_and_new_groups_move_few(groups: list[str], more: list[str]) -> None:
     rows, split = records(groups), Split(3, 2, None)
     before = where(rows, split)
     assert where([*rows, *records(groups[:5])], split) == before

@@ -140,9 +140,7 @@ def test_livecodebench_rows_get_the_imports_they_rest_on() -> None:
 
 def test_completion_fills_and_checks_outputs_by_execution() -> None:
     rows = [record(), record(output="3"), record(output="4"), record(output="f(1)"), record("1, 'x'")]
-    (first, none), (second, right), (_, wrong), (_, no_literal), (_, broken) = DOMAIN.complete(
-        rows, workers=2
-    )
+    (first, none), (second, right), (_, wrong), (_, no_literal), (_, broken) = DOMAIN.complete(rows, workers=2)
     assert (first["output"], second["output"], none, right) == ("3", "3", None, None)
     assert wrong == "output says 4, execution says 3"
     assert str(no_literal).startswith("output is no literal")
@@ -191,9 +189,7 @@ def test_the_worked_example_is_true() -> None:
 
 
 def test_completions_are_graded_as_literals() -> None:
-    verdicts = list(
-        DOMAIN.grade([record(output="3")], [["[ANSWER]3[/ANSWER]", "3.0", "", "a + b"]], workers=1)
-    )
+    verdicts = list(DOMAIN.grade([record(output="3")], [["[ANSWER]3[/ANSWER]", "3.0", "", "a + b"]], workers=1))
     assert [verdict.passed for verdict in verdicts[0]] == [True, False, False, False]
 
 

@@ -190,9 +190,7 @@ def test_a_problem_reads_back_from_its_text(record: dict[str, Any]) -> None:
 
 def test_functional_tests_read_back_as_assertions() -> None:
     record = problem(functional('[1, null]\n"a"', "true"), starter_code="def f(xs, s):")
-    assert DOMAIN.parse(record["text"])["tests"] == [
-        {"type": "assert", "code": "assert f([1, None], 'a') == True"}
-    ]
+    assert DOMAIN.parse(record["text"])["tests"] == [{"type": "assert", "code": "assert f([1, None], 'a') == True"}]
 
 
 @pytest.mark.parametrize(
@@ -360,9 +358,7 @@ def test_functional_input_is_one_json_value_a_line() -> None:
 
 
 def test_all_tests_must_pass_and_the_first_that_does_not_is_named() -> None:
-    found = verdict(
-        problem("assert f(1) == 1", "assert f(2) == 2", "assert f(3) == 3"), "def f(x):\n    return 1"
-    )
+    found = verdict(problem("assert f(1) == 1", "assert f(2) == 2", "assert f(3) == 3"), "def f(x):\n    return 1")
     assert (found.passed, found.status) == (False, "failed")
     assert found.detail.startswith("test 2 of 3: ")
 
@@ -394,9 +390,7 @@ def test_as_many_completions_as_records_are_needed() -> None:
 
 
 def test_mbpp_and_humaneval_solutions_pass(shared_data: Path) -> None:
-    mbpp = [
-        DOMAIN.read(row, where) for where, row in Source(str(shared_data / "mbpp_sanitized_dev.jsonl")).rows()
-    ]
+    mbpp = [DOMAIN.read(row, where) for where, row in Source(str(shared_data / "mbpp_sanitized_dev.jsonl")).rows()]
     with gzip.open(shared_data / "humaneval.jsonl.gz", "rt") as file:
         humaneval = [DOMAIN.read(json.loads(line), "humaneval") for line in file]
     assert (len(mbpp), len(humaneval)) == (214, 164)
@@ -417,9 +411,7 @@ def test_livecodebench_problems_are_read_and_settled_solutions_graded_as_known(s
     solutions = read_jsonl(shared_data / "lcb_model_solutions_dev.jsonl")
     settled = [row for row in solutions if row["gold"] in {"pass", "fail"} and row["question_id"] in problems]
     chosen = [*settled[:20], *[row for row in settled if row["gold"] == "fail"][:10]]
-    graded = DOMAIN.grade(
-        [problems[row["question_id"]] for row in chosen], [[row["code"]] for row in chosen], 2
-    )
+    graded = DOMAIN.grade([problems[row["question_id"]] for row in chosen], [[row["code"]] for row in chosen], 2)
     assert ["pass" if found[0].passed else "fail" for found in graded] == [row["gold"] for row in chosen]
 
 

@@ -39,9 +39,7 @@ def test_a_strange_escape_warns_nobody(recwarn: pytest.WarningsRecorder) -> None
     assert len(recwarn) == 0
 
 
-@pytest.mark.parametrize(
-    "text", [" + ".join(["x"] * 3000), "x = 0x" + "f" * 6000], ids=["deep", "long number"]
-)
+@pytest.mark.parametrize("text", [" + ".join(["x"] * 3000), "x = 0x" + "f" * 6000], ids=["deep", "long number"])
 def test_programs_that_parse_but_cannot_be_written_out_are_unparsable(text: str) -> None:
     for key in (same_layout, same_names):
         with pytest.raises(Unparsable) as caught:

@@ -63,9 +63,7 @@ def test_pairs_ask_the_domains_question_and_say_where_they_come_from(answered: P
     assert first["provenance"] == {"curate": "curate-fp", "answered_by": "codeexec"}
 
 
-def test_the_directory_loads_as_a_data_set(
-    answered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_directory_loads_as_a_data_set(answered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from datasets import load_dataset
 
     rows = load_dataset(str(answered), cache_dir=str(tmp_path), split="train")

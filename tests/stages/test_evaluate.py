@@ -24,9 +24,7 @@ FILES = ("generations.jsonl", "verdicts.jsonl", "metrics.json")
 
 def problems() -> list[Record]:
     rows = [{"id": f"{k}-{n}", "code": f"def f(a):\n    return a * {k}", "input": str(n)} for k, n in CALLS]
-    return [
-        {**DOMAIN.read(row, "row"), "output": str(k * n)} for row, (k, n) in zip(rows, CALLS, strict=True)
-    ]
+    return [{**DOMAIN.read(row, "row"), "output": str(k * n)} for row, (k, n) in zip(rows, CALLS, strict=True)]
 
 
 class ScriptedCoder:
@@ -84,9 +82,7 @@ def unbiased(total: int, correct: int, k: int) -> float:
 
 
 @pytest.mark.parametrize(("samples", "k"), [(1, [1]), (4, [1, 3])])
-def test_pass_at_k_is_what_the_verdicts_say(
-    coder: type[ScriptedCoder], work: Work, samples: int, k: list[int]
-) -> None:
+def test_pass_at_k_is_what_the_verdicts_say(coder: type[ScriptedCoder], work: Work, samples: int, k: list[int]) -> None:
     Evaluate(DOMAIN, samples=samples, k=k, temperature=0.8, batch_size=3).run(work)
     verdicts = read_jsonl(work.directory / "verdicts.jsonl")
     metrics = read_json(work.directory / "metrics.json")

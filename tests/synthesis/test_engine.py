@@ -44,9 +44,7 @@ def greedy(model: Any, prompts: Sequence[Sequence[int]], eos: frozenset[int] = f
 
 
 def test_greedy_equals_generate_for_ragged_prompts(model: Any) -> None:
-    assert [row.ids for row in greedy(model, PROMPTS)] == [
-        reference(model, soft_prefix(), p) for p in PROMPTS
-    ]
+    assert [row.ids for row in greedy(model, PROMPTS)] == [reference(model, soft_prefix(), p) for p in PROMPTS]
 
 
 def test_greedy_equals_generate_from_the_prefix_alone(model: Any) -> None:
@@ -55,9 +53,7 @@ def test_greedy_equals_generate_from_the_prefix_alone(model: Any) -> None:
 
 def test_greedy_equals_generate_for_prompts_of_one_length(model: Any) -> None:
     prompts = [[3, 4, 5, 6], [9, 8, 7, 6]]
-    assert [row.ids for row in greedy(model, prompts)] == [
-        reference(model, soft_prefix(), p) for p in prompts
-    ]
+    assert [row.ids for row in greedy(model, prompts)] == [reference(model, soft_prefix(), p) for p in prompts]
 
 
 def test_a_row_is_the_same_whatever_else_is_in_its_batch(model: Any) -> None:

@@ -78,9 +78,7 @@ def test_another_backbone_than_the_tuned_one_is_refused(tuned: Path, tmp_path: P
         SoftPromptGenerator(other).open({"tune": tuned})
 
 
-def test_the_soft_prompt_is_read_from_tune_and_hashed_by_backbone_content(
-    tiny_backbone: Path, tmp_path: Path
-) -> None:
+def test_the_soft_prompt_is_read_from_tune_and_hashed_by_backbone_content(tiny_backbone: Path, tmp_path: Path) -> None:
     copy = save_tiny_backbone(tmp_path / "copy")
     assert SoftPromptGenerator.inputs({}) == ("tune",)
     hashes = [SoftPromptGenerator.contents({"backbone": str(path)}) for path in (tiny_backbone, copy)]
