@@ -177,7 +177,9 @@ def _summary(
 def _headline(stage: str, metrics: dict[str, float]) -> str:
     def number(key: str) -> str:
         value = metrics.get(key)
-        return "?" if value is None or not isfinite(value) else f"{value:.3f}" if value != int(value) else f"{value:.0f}"
+        if value is None or not isfinite(value):
+            return "?"
+        return f"{value:.0f}" if value == int(value) else f"{value:.3f}"
 
     if stage == "prepare":
         return " / ".join(number(f"prepare/{split}/rows") for split in ("reference", "heldout", "test")) + " rows"

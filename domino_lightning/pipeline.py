@@ -239,12 +239,17 @@ def _run_step(
             else:
                 execute(stage, config, work)
         except UserError:
-            if not resumed:  # bad input leaves nothing behind
+            if not _worth_keeping(directory):  # bad input leaves nothing behind
                 store.discard(stage, digest)
             raise
         wall_s = time.monotonic() - started
         store.finish(step.key, stage_class(stage).version, step.section, wall_s)
     return Outcome(step, directory, ran=True, wall_s=wall_s)
+
+
+def _worth_keeping(directory: Path) -> bool:
+    """Whether an unfinished stage has a checkpoint or a committed block to continue from."""
+    return any(any(directory.rglob(pattern)) for pattern in ("*.ckpt", "*-[0-9][0-9][0-9][0-9][0-9].jsonl"))
 
 
 def execute(stage: str, config: Config, work: Work) -> None:

@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.errors import StageFailed
 from domino_lightning.records import canonical_json, read_json, sha256_file, sha256_text, write_json
 
 MANIFEST = "manifest.json"
@@ -204,15 +204,3 @@ def _git_sha() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None
-
-
-def find_root(path: Path) -> Path:
-    """The store's root above a trial directory.
-
-    Raises:
-        UserError: the path lies in no store.
-    """
-    for parent in path.resolve().parents:
-        if (parent / "stages").is_dir() and (parent / "runs").is_dir():
-            return parent
-    raise UserError(f"{path}: not a directory under <root>/runs/<experiment>/<trial>.")

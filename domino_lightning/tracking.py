@@ -71,7 +71,8 @@ def log_outputs(work: Work, stage: str) -> None:
     samples = _samples(stage, work.directory)
     if samples:
         columns: list[str | int] = list(samples[0])
-        table = wandb.Table(columns=columns, data=[[str(row.get(str(name), "")) for name in columns] for row in samples])
+        data = [[str(row.get(str(name), "")) for name in columns] for row in samples]
+        table = wandb.Table(columns=columns, data=data)
         work.run.log({f"{stage}/samples": table})
     if stage in {"tune", "prepare", "answer"}:
         artifact = wandb.Artifact(f"{stage}-{work.fingerprint}", type={"tune": "soft_prompt"}.get(stage, "corpus"))

@@ -13,6 +13,8 @@ import yaml
 
 # Read once, when huggingface_hub is imported: no test may reach for the hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Read once, when torch is imported: threads only slow tiny tensors down.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

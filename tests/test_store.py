@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.errors import StageFailed
 from domino_lightning.records import sha256_file
-from domino_lightning.store import MANIFEST, SCRATCH, StageKey, Store, find_root, fingerprint, trial_name
+from domino_lightning.store import MANIFEST, SCRATCH, StageKey, Store, fingerprint, trial_name
 
 BASE: dict[str, Any] = {
     "stage": "tune",
@@ -203,11 +203,3 @@ def test_trial_is_called_by_what_makes_it_differ() -> None:
     assert trial_name([]) == "default"
     assert trial_name(["root=elsewhere", "tracking.wandb=online", "name=n"]) == "default"
     assert trial_name(["root=r", "seed=1", "finetune.source=none"]) == "seed=1,finetune.source=none"
-
-
-def test_root_is_found_above_a_trial(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    finished(store, {"a.txt": "abc"})
-    assert find_root(store.trial("e", "t")) == tmp_path.resolve()
-    with pytest.raises(UserError, match="not a directory under"):
-        find_root(tmp_path.parent)
