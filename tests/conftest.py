@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import settings
 
 # Read once, when huggingface_hub is imported: no test may reach for the hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Read once, when torch is imported: threads only slow tiny tensors down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("untimed", deadline=None)  # no test judges by the clock
+settings.load_profile("untimed")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

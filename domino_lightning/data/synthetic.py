@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -17,6 +18,8 @@ from domino_lightning.records import Record, read_jsonl
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
 
 Message = Mapping[str, str]
 
@@ -86,7 +89,8 @@ class SyntheticDataModule(LightningDataModule):
         heldout: the same, for validation.
         tokenizer: backbone spec; its chat template is used.
         batch_size: pairs of a rank's batch.
-        max_length: tokens of a conversation; longer ones are an error.
+        max_length: tokens of a conversation.
+        too_long: leave longer ones out, with a warning, or stop.
         seed: of the batch order.
         num_workers: loader processes.
     """
@@ -98,6 +102,7 @@ class SyntheticDataModule(LightningDataModule):
         tokenizer: str,
         batch_size: int = 8,
         max_length: int = 512,
+        too_long: Literal["drop", "error"] = "drop",
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
@@ -106,7 +111,7 @@ class SyntheticDataModule(LightningDataModule):
             raise UserError(f"finetune.data.batch_size: {batch_size} must be 1 or more.")
         self.pair_paths, self.heldout_path = [Path(path) for path in pairs], Path(heldout)
         self.tokenizer_spec = tokenizer
-        self.batch_size, self.max_length = batch_size, max_length
+        self.batch_size, self.max_length, self.too_long = batch_size, max_length, too_long
         self.seed, self.num_workers = seed, num_workers
         self.encoded: dict[str, list[tuple[list[int], int]]] = {}
 
@@ -130,17 +135,19 @@ class SyntheticDataModule(LightningDataModule):
         self.encoded = {"train": train, "heldout": self._encode(self.heldout_path, tokenizer)}
 
     def _encode(self, path: Path, tokenizer: PreTrainedTokenizerBase) -> list[tuple[list[int], int]]:
-        encoded = []
         rows: list[Record] = read_jsonl(path, required=("messages",))
-        for row in rows:
-            ids, start = encode_pair(row["messages"], tokenizer)
-            if len(ids) > self.max_length:
-                raise UserError(
-                    f"{path}: pair '{row.get('source_id')}' has {len(ids)} tokens, more than "
-                    f"finetune.data.max_length {self.max_length}. Raise it, or leave the row out."
-                )
-            encoded.append((ids, start))
-        return encoded
+        encoded = [encode_pair(row["messages"], tokenizer) for row in rows]
+        long = [(row, len(ids)) for row, (ids, _) in zip(rows, encoded, strict=True) if len(ids) > self.max_length]
+        if long:
+            row, length = long[0]
+            what = (
+                f"{path}: pair '{row.get('source_id')}' has {length} tokens, more than "
+                f"finetune.data.max_length {self.max_length}"
+            )
+            if self.too_long == "error":
+                raise UserError(f"{what}. Raise it, or set finetune.data.too_long=drop.")
+            log.warning("%s; it and %d more are left out.", what, len(long) - 1)
+        return [pair for pair in encoded if len(pair[0]) <= self.max_length]
 
     def train_dataloader(self) -> Any:
         """Shuffled pairs of this rank."""

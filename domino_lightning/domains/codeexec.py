@@ -28,10 +28,17 @@ EXAMPLE = {
 
 
 class CodeExec(Domain):
-    """A function and one call of it. A synthetic record is answered by executing it, never by an LM."""
+    """A function and one call of it. A synthetic record is answered by executing it, never by an LM.
+
+    Args:
+        max_output: characters of a synthetic record's output; a longer one (`long_output`) is no fair question.
+    """
 
     kind = "codeexec"
     corpus = "pip:domino_lightning/corpus/functions.jsonl"
+
+    def __init__(self, max_output: int = 200) -> None:
+        self.max_output = max_output
 
     def read(self, row: Mapping[str, Any], where: str) -> Record:
         """CRUXEval's format, LiveCodeBench's execution format, or the project's own.
@@ -141,12 +148,14 @@ class CodeExec(Domain):
         return [*self.prompt(record), {"role": "assistant", "content": _assertion(record)}]
 
     def answer(self, records: Sequence[Record], workers: int) -> Iterator[Answered]:
-        """Execute each record; one that fails, hangs or returns no plain value has no answer."""
+        """Execute each record; one that fails, hangs or returns no plain value of modest length has no answer."""
         for record, done in zip(records, _execute(records, workers), strict=True):
-            if done.status == "ok" and done.value is not None:
-                yield Answered({**record, "output": done.value})
-            else:
+            if done.status != "ok" or done.value is None:
                 yield Answered(record, done.status, done.detail)
+            elif len(done.value) > self.max_output:
+                yield Answered(record, "long_output", f"{len(done.value)} characters, more than {self.max_output}")
+            else:
+                yield Answered({**record, "output": done.value})
 
     def grade(
         self, records: Iterable[Record], completions: Iterable[Sequence[str]], workers: int

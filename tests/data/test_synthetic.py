@@ -76,10 +76,21 @@ def test_no_pairs_at_all_is_an_error_that_says_where_to_look(tmp_path: Path, tin
         data.setup()
 
 
+def test_a_pair_that_is_too_long_is_left_out_with_a_warning(
+    tmp_path: Path, tiny_backbone: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = write(tmp_path / "pairs.jsonl", [pair("ok", "1"), pair("x" * 80, "1"), pair("y" * 90, "1")])
+    heldout = write(tmp_path / "h.jsonl", [pair("h", "2")])
+    data = SyntheticDataModule([long], heldout, str(tiny_backbone), max_length=60)
+    data.setup()
+    assert len(data.encoded["train"]) == 1
+    assert "pair 'x" in caplog.text and "1 more are left out" in caplog.text
+
+
 def test_a_pair_that_is_too_long_is_named(tmp_path: Path, tiny_backbone: Path) -> None:
     long = write(tmp_path / "pairs.jsonl", [pair("ok", "1"), pair("x" * 80, "1")])
     heldout = write(tmp_path / "h.jsonl", [pair("h", "2")])
-    data = SyntheticDataModule([long], heldout, str(tiny_backbone), max_length=60)
+    data = SyntheticDataModule([long], heldout, str(tiny_backbone), max_length=60, too_long="error")
     with pytest.raises(UserError, match=r"pairs\.jsonl: pair 'x{80}' has \d+ tokens.*max_length 60"):
         data.setup()
 

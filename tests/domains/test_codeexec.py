@@ -202,3 +202,11 @@ def test_real_rows_are_read_executed_and_read_back(shared_data: Path, name: str)
         parsed = DOMAIN.parse(each["text"])
         assert (parsed["code"], parsed["entry_point"]) == (each["code"], each["entry_point"])
         assert arguments_of(parsed["input"]) == arguments_of(each["input"])
+
+
+def test_an_output_too_long_to_ask_for_is_no_answer() -> None:
+    record = DOMAIN.parse("def f(n):\n    return 'a' * n\n\nf(199)")
+    (answered,) = DOMAIN.answer([{"id": "x", **record}], workers=1)
+    assert answered.reason == "long_output"  # 199 characters and two quotes
+    (answered,) = CodeExec(max_output=201).answer([{"id": "x", **record}], workers=1)
+    assert answered.reason is None
