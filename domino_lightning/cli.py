@@ -9,16 +9,8 @@ from pathlib import Path
 
 from domino_lightning import __version__
 from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.stages import STAGES, stage_class
 
-STAGES = {
-    "prepare": "read the reference data and split it into reference, held-out and test",
-    "tune": "learn the domain tokens from the references",
-    "synthesize": "sample new texts from the domain tokens",
-    "curate": "filter the candidates, with a reason for every row that is rejected",
-    "answer": "answer the accepted records and write chat pairs",
-    "finetune": "fine-tune the coder on synthetic pairs, references, both, or not at all",
-    "evaluate": "generate, grade and score the coder's answers on the test split",
-}
 EPILOG = """overrides are dotted keys of the document, e.g. tune.trainer.max_steps=200 seed=1
 exit codes: 0 done, 1 a stage failed, 2 bad input, 130 interrupted (the same command continues)"""
 
@@ -37,7 +29,8 @@ def build_parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run all stages of an experiment in order", epilog=EPILOG)
     _experiment_arguments(run)
     run.add_argument("--until", choices=STAGES, metavar="STAGE", help="stop after this stage")
-    for name, summary in STAGES.items():
+    for name in STAGES:
+        summary = stage_class(name).summary
         stage = commands.add_parser(
             name, help=summary, description=f"{name}: {summary}. Stages it reads must be finished.", epilog=EPILOG
         )

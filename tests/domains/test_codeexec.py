@@ -162,16 +162,14 @@ def test_a_record_that_yields_no_plain_value_has_no_answer(body: str, reason: st
     assert answered.detail
 
 
-def test_question_pair_and_prompt_show_the_call_and_one_example() -> None:
+def test_the_pair_is_the_prompt_with_its_one_example_and_the_completed_assertion() -> None:
     made = record(output="3")
-    question, answer = DOMAIN.pair(made)
-    assert (question["role"], answer["role"]) == ("user", "assistant")
-    assert CODE in question["content"]
-    assert "f(1, 2)" in question["content"]
-    assert "3" not in question["content"]
-    prompt = DOMAIN.prompt(made)
+    *prompt, answer = DOMAIN.pair(made)
+    assert prompt == DOMAIN.prompt(made)
     assert [message["role"] for message in prompt] == ["user", "assistant", "user"]
-    assert prompt[-1] == question
+    assert answer == {"role": "assistant", "content": "assert f(1, 2) == 3"}
+    assert prompt[-1]["content"] == f"{CODE}\n\nassert f(1, 2) =="
+    assert "3" not in prompt[-1]["content"]
 
 
 def test_the_answer_that_a_coder_is_trained_on_is_graded_as_right() -> None:
