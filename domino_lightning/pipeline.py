@@ -234,7 +234,7 @@ def _run_step(
         (directory / ERROR_FILE).unlink(missing_ok=True)
         work = Work(directory, inputs, digest, step.section, tracking)
         try:
-            if stage_class(stage).own_process and not in_process:
+            if stage_class(stage).own_process(step.section) and not in_process:
                 _run_in_process_of_its_own(stage, config, work)
             else:
                 execute(stage, config, work)

@@ -62,13 +62,11 @@ class Stage(ABC):
     Class attributes:
         name: section, subcommand and directory.
         version: part of the fingerprint; raised when a change of code changes results.
-        own_process: run in a process of its own (training: DDP children re-execute the command line).
         summary: one line for --help.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
-    own_process: ClassVar[bool] = False
     summary: ClassVar[str]
 
     @classmethod
@@ -79,6 +77,11 @@ class Stage(ABC):
         parser = ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(cls, None)
         return parser
+
+    @classmethod
+    def own_process(cls, section: Section) -> bool:
+        """Whether it runs in a process of its own: training does, since DDP children repeat the command line."""
+        return False
 
     @classmethod
     def inputs(cls, section: Section) -> tuple[str, ...]:

@@ -35,7 +35,6 @@ class Finetune(Stage):
     """
 
     name = "finetune"
-    own_process = True
     summary = "fine-tune the coder on synthetic pairs, references, both, or not at all"
 
     def __init__(
@@ -61,6 +60,11 @@ class Finetune(Stage):
         parser.add_subclass_arguments(Domain, "domain")
         parser.add_argument("--source", type=SourceName, default="synthetic")
         return parser
+
+    @classmethod
+    def own_process(cls, section: Section) -> bool:
+        """When there is something to train on."""
+        return section.get("source") != "none"
 
     @classmethod
     def inputs(cls, section: Section) -> tuple[str, ...]:

@@ -22,7 +22,6 @@ class Tune(Stage):
     """
 
     name = "tune"
-    own_process = True
     summary = "learn the domain tokens from the references"
 
     def __init__(
@@ -46,6 +45,11 @@ class Tune(Stage):
         parser = training_parser(PromptTuningModule, ReferenceDataModule, {"reference", "heldout"})
         parser.add_argument("--export", type=Literal["best", "last"], default="best")
         return parser
+
+    @classmethod
+    def own_process(cls, section: Section) -> bool:
+        """Always."""
+        return True
 
     @classmethod
     def inputs(cls, section: Section) -> tuple[str, ...]:
