@@ -22,11 +22,11 @@ def start_run(tracking: Tracking, run_id: str, name: str, job_type: str, config:
         return None
     import wandb
 
-    folder = Path(tracking.root) / "wandb"
+    folder = Path(tracking.root)  # W&B makes a directory wandb/ in it
     folder.mkdir(parents=True, exist_ok=True)
     mode: Any = tracking.wandb
     if mode == "online" and not (os.environ.get("WANDB_API_KEY") or wandb.api.api_key):
-        log.warning("W&B: no API key, so this run is kept offline in %s; upload it with `wandb sync`.", folder)
+        log.warning("W&B: no API key, so this run is kept offline in %s/wandb; upload it with `wandb sync`.", folder)
         mode = "offline"
     settings = wandb.Settings(silent=True, console="off", x_disable_stats=True, disable_git=True)
     return wandb.init(
