@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from domino_lightning.cli import STAGES as CLI_STAGES
 from domino_lightning.cli import main, parse_arguments
-from domino_lightning.stages import STAGES, stage_class
+from domino_lightning.stages import STAGES
 
 Write = Callable[..., Path]
 Capture = pytest.CaptureFixture[str]
@@ -84,10 +83,6 @@ def test_planning_imports_no_torch(write_experiment: Write, tmp_path: Path) -> N
         "print(sorted({'torch', 'lightning', 'transformers', 'pandas', 'wandb'} & set(sys.modules)))\n"
     )
     assert run_python(code, tmp_path).split("\n")[:2] == ["7", "[]"]
-
-
-def test_command_line_summaries_are_those_of_the_stages() -> None:
-    assert {name: stage_class(name).summary for name in STAGES} == CLI_STAGES
 
 
 @pytest.mark.parametrize(
