@@ -40,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     check.add_argument("experiment", type=Path, help="experiment YAML")
     check.add_argument("overrides", nargs="*", help="dotted.key=value")
+    _skip_bad_lines(check)
     report = commands.add_parser("report", help="write report.html and results.csv for any set of runs")
     report.add_argument("runs", nargs="+", type=Path, help="trial or experiment directories, or a store's root")
     report.add_argument("--output", type=Path, default=Path("report"), help="directory to write (default: report)")
@@ -55,8 +56,15 @@ def _experiment_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", choices=STAGES, action="append", default=[], metavar="STAGE", help="run this stage again"
     )
+    _skip_bad_lines(parser)
     parser.add_argument(
         "--smoke", action="store_true", help="a tiny random model and a few rows, in one process, in seconds"
+    )
+
+
+def _skip_bad_lines(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--skip-bad-lines", action="store_true", help="leave bad reference rows out, counted and reported"
     )
 
 

@@ -11,7 +11,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domino_lightning.config import Config, load_config
+from domino_lightning.config import Config, Layer, load_config
 from domino_lightning.errors import UserError
 from domino_lightning.pipeline import Outcome, Step, construct, make_plan, run_plan, validate
 from domino_lightning.stages import STAGES
@@ -62,15 +62,22 @@ def run(arguments: argparse.Namespace, until: str | None, only: str | None = Non
 
 
 def _experiment(arguments: argparse.Namespace) -> tuple[Config, str]:
-    config = load_config(arguments.experiment, arguments.overrides)
+    extra = _flag_layers(arguments)
+    config = load_config(arguments.experiment, arguments.overrides, extra)
     trial = arguments.trial or trial_name(arguments.overrides)
     if arguments.smoke:
         from domino_lightning.smoke import smoke_layer
 
         validate(config)  # as it stands, before it is made small
         folder = Path(config.document["root"]) / "smoke"
-        config = load_config(arguments.experiment, arguments.overrides, [smoke_layer(config, folder)])
+        config = load_config(arguments.experiment, arguments.overrides, [*extra, smoke_layer(config, folder)])
     return config, trial
+
+
+def _flag_layers(arguments: argparse.Namespace) -> list[Layer]:
+    """Flags that stand for keys of the document."""
+    lenient = {"prepare": {"runtime": {"skip_bad_lines": True}}}
+    return [Layer("--skip-bad-lines", lenient)] if arguments.skip_bad_lines else []
 
 
 def _require_inputs(config: Config, plan: Sequence[Step], only: str) -> None:
@@ -89,7 +96,7 @@ def check(arguments: argparse.Namespace) -> int:
     from domino_lightning.data.reference import encode_texts
     from domino_lightning.data.source import overlap
 
-    config = load_config(arguments.experiment, arguments.overrides)
+    config = load_config(arguments.experiment, arguments.overrides, _flag_layers(arguments))
     validate(config)
     plan = make_plan(config)
     prepare: Any = construct("prepare", config)

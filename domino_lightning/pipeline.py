@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -21,7 +20,6 @@ from domino_lightning.stages import STAGES, Stage, Tracking, Work, stage_class
 from domino_lightning.store import StageKey, Store, fingerprint
 
 ERROR_FILE = "error.json"
-EXIT_BAD_INPUT = 2
 
 
 @dataclass(frozen=True)
@@ -313,8 +311,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
         process.kill()
         process.wait()
-
-
-def job_text(path: Path) -> dict[str, Any]:
-    """The job file of a stage process."""
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import logging
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def read_jsonl(path: str | Path, required: Sequence[str] = (), skip_bad_lines: bool = False) -> list[Record]:
-    """All objects of a JSON Lines file (UTF-8, one object a line, blank lines ignored).
+    """All objects of a JSON Lines file (UTF-8, one object a line, blank lines ignored, gzip by the ending `.gz`).
 
     Args:
         path: the file.
@@ -28,14 +30,24 @@ def read_jsonl(path: str | Path, required: Sequence[str] = (), skip_bad_lines: b
     Raises:
         UserError: a missing file, or the first bad line, named by file, line and field.
     """
-    rows: list[Record] = []
+    return [row for _, row in read_numbered_jsonl(path, required, skip_bad_lines)]
+
+
+def read_numbered_jsonl(
+    path: str | Path,
+    required: Sequence[str] = (),
+    skip_bad_lines: bool = False,
+    remedy: str = "Fix or remove the line.",
+) -> list[tuple[int, Record]]:
+    """As `read_jsonl`, each object with the number of its line; `remedy` ends the error about a bad line."""
+    rows: list[tuple[int, Record]] = []
     skipped: list[str] = []
     for number, line in _lines(path):
         try:
-            rows.append(_parse_line(path, number, line, required))
+            rows.append((number, _parse_line(path, number, line, required)))
         except UserError as error:
             if not skip_bad_lines:
-                raise UserError(f"{error} Fix the line, or pass --skip-bad-lines to leave it out.") from None
+                raise UserError(f"{error} {remedy}") from None
             skipped.append(str(error))
     if skipped:
         log.warning("%s: left out %d bad lines; the first: %s", path, len(skipped), skipped[0])
@@ -43,8 +55,9 @@ def read_jsonl(path: str | Path, required: Sequence[str] = (), skip_bad_lines: b
 
 
 def _lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
+    number = 0
     try:
-        with open(path, "rb") as file:
+        with gzip.open(path) if str(path).endswith(".gz") else open(path, "rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, line
@@ -52,6 +65,8 @@ def _lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
         raise UserError(f"{path}: no such file.") from None
     except IsADirectoryError:
         raise UserError(f"{path}: is a directory, not a JSON Lines file.") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{path}, after line {number}: not a whole gzip file ({error}).") from None
 
 
 def _parse_line(path: str | Path, number: int, line: bytes, required: Sequence[str]) -> Record:

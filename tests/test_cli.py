@@ -327,8 +327,12 @@ def test_output_that_execution_does_not_confirm_is_told(
     wrong_output(tmp_path)
     message = refused(capsys, "prepare", path)
     assert "row 'fn-0-0' output says 'something else', execution says 7" in message
-    assert "prepare.runtime.skip_bad_lines=true" in message
-    assert main(["prepare", str(path), "prepare.runtime.skip_bad_lines=true"]) == 0
+    assert "--skip-bad-lines" in message
+    assert main(["check", str(path), "--skip-bad-lines"]) == 0
+    assert main(["prepare", str(path), "--skip-bad-lines"]) == 0
+    capsys.readouterr()
+    assert main(["prepare", str(path), "prepare.runtime.skip_bad_lines=true"]) == 0  # the same stage
+    assert "finished before" in capsys.readouterr().out
 
 
 def test_a_typo_in_a_section_that_the_run_does_not_need_is_told_too(write_experiment: Write, capsys: Capture) -> None:

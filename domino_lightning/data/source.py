@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from domino_lightning.errors import UserError
-from domino_lightning.records import Record, canonical_json, read_jsonl, sha256_text
+from domino_lightning.records import Record, canonical_json, read_numbered_jsonl, sha256_text
 from domino_lightning.resources import HUB_DATASET, data_file
 
 SPLITS = ("reference", "heldout", "test")
 KEY = "prepare.source.path"
+REMEDY = "Fix or remove it, or leave bad lines out, counted, with --skip-bad-lines."
 
 
 @dataclass(frozen=True)
@@ -33,25 +32,22 @@ class Source:
     limit: int | None = None
 
     def rows(self, skip_bad_lines: bool = False) -> list[tuple[str, Record]]:
-        """Raw rows, each with a name for error messages ("file, row 3").
+        """Raw rows, each with a name for error messages ("file, line 3"; "row 3" where there are no lines).
 
         Raises:
             UserError: the source is missing, broken or empty.
         """
+        unit = "row"
         if self.path.startswith(HUB_DATASET):
-            rows = _hub_rows(self.path.removeprefix(HUB_DATASET), self.split)
+            rows = list(enumerate(_hub_rows(self.path.removeprefix(HUB_DATASET), self.split), start=1))
+        elif (file := data_file(self.path, KEY)).suffix == ".parquet":
+            rows = list(enumerate(_parquet_rows(file), start=1))
         else:
-            file = data_file(self.path, KEY)
-            if file.suffix == ".parquet":
-                rows = _parquet_rows(file)
-            elif file.suffix == ".gz":
-                rows = _gzip_rows(file)
-            else:
-                rows = read_jsonl(file, skip_bad_lines=skip_bad_lines)
+            unit, rows = "line", read_numbered_jsonl(file, skip_bad_lines=skip_bad_lines, remedy=REMEDY)
         rows = rows[: self.limit]
         if not rows:
             raise UserError(f"{KEY}: '{self.path}' has no rows; the reference set would be empty.")
-        return [(f"{self.path}, row {number}", row) for number, row in enumerate(rows, start=1)]
+        return [(f"{self.path}, {unit} {number}", row) for number, row in rows]
 
 
 def _parquet_rows(path: Path) -> list[Record]:
@@ -69,22 +65,6 @@ def _plain(row: Mapping[str, Any]) -> Record:
     """The row with dates and other values that JSON does not know as text."""
     plain: Record = json.loads(json.dumps(dict(row), default=str))
     return plain
-
-
-def _gzip_rows(path: Path) -> list[Record]:
-    rows: list[Record] = []
-    number = 0
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    row = json.loads(line)
-                    if not isinstance(row, dict):
-                        raise UserError(f"{path}, line {number}: a {type(row).__name__}, not an object.")
-                    rows.append(row)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise UserError(f"{path}, line {number}: not gzipped JSON Lines ({error}).") from None
-    return rows
 
 
 def _hub_rows(name: str, split: str) -> list[Record]:

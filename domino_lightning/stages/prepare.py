@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from domino_lightning.data.source import KEY, Source, Split, overlap, split_records, without_repeats
+from domino_lightning.data.source import KEY, REMEDY, Source, Split, overlap, split_records, without_repeats
 from domino_lightning.domains.base import Domain
 from domino_lightning.errors import UserError
 from domino_lightning.progress import progress_bar
@@ -99,7 +99,7 @@ class Prepare(Stage):
 
     def _refuse(self, bad: list[str]) -> None:
         if not self.runtime.skip_bad_lines:
-            raise UserError(f"{bad[-1]} Fix the row, or leave bad rows out with prepare.runtime.skip_bad_lines=true.")
+            raise UserError(f"{bad[-1]} {REMEDY}")
 
     def run(self, work: Work) -> None:
         """Write the three splits and the overlap report."""

@@ -25,11 +25,11 @@ def main(job_file: str) -> int:
     """Run the stage that a job file describes; what went wrong is left in the stage's error.json."""
     from domino_lightning.config import Config
     from domino_lightning.errors import StageFailed, UserError
-    from domino_lightning.pipeline import ERROR_FILE, execute, job_text
-    from domino_lightning.records import write_json
+    from domino_lightning.pipeline import ERROR_FILE, execute
+    from domino_lightning.records import read_json, write_json
     from domino_lightning.stages import Tracking, Work
 
-    job = job_text(Path(job_file))
+    job = read_json(job_file)
     document = job["document"]
     work = Work(
         Path(job["directory"]),

@@ -42,7 +42,7 @@ def test_json_lines_gzip_and_parquet_give_the_same_rows(tmp_path: Path) -> None:
 
 def test_rows_are_named_by_file_and_number(tmp_path: Path) -> None:
     file = jsonl(tmp_path / "rows.jsonl", ROWS)
-    assert [where for where, _ in Source(str(file), limit=2).rows()] == [f"{file}, row 1", f"{file}, row 2"]
+    assert [where for where, _ in Source(str(file), limit=2).rows()] == [f"{file}, line 1", f"{file}, line 2"]
 
 
 def test_a_file_of_an_installed_package_is_found() -> None:
@@ -66,10 +66,10 @@ def test_values_that_json_does_not_know_become_text(tmp_path: Path) -> None:
         ("list.jsonl", b"[1]\n", "line 1: a list, where an object is expected"),
         ("latin.jsonl", b'{"a": "\xe9"}\n', "line 1: not UTF-8"),
         ("bad.parquet", b"PAR1", "not a readable Parquet file"),
-        ("plain.gz", b'{"a": 1}\n', "not gzipped JSON Lines"),
-        ("cut.gz", gzip.compress(b'{"a": 1}\n' * 50)[:-12], "not gzipped JSON Lines"),
-        ("bad.gz", gzip.compress(b'\n{"a": 1}\n\n{"a": \n'), "line 4: not gzipped JSON Lines"),
-        ("list.gz", gzip.compress(b"\n[1]\n"), "line 2: a list, not an object"),
+        ("plain.gz", b'{"a": 1}\n', "not a whole gzip file"),
+        ("cut.gz", gzip.compress(b'{"a": 1}\n' * 50)[:-12], "not a whole gzip file"),
+        ("bad.gz", gzip.compress(b'\n{"a": 1}\n\n{"a": \n'), "line 4: not JSON"),
+        ("list.gz", gzip.compress(b"\n[1]\n"), "line 2: a list, where an object is expected"),
     ],
 )
 def test_a_broken_source_is_named_with_its_line(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
@@ -204,3 +204,11 @@ def test_overlap_counts_groups_on_two_sides() -> None:
 def test_rows_equal_but_for_their_id_are_kept_once() -> None:
     rows = [{"id": "a", "x": 1, "y": 2}, {"id": "b", "y": 2, "x": 1}, {"id": "c", "x": 1, "y": 3}]
     assert [row["id"] for row in without_repeats(rows)] == ["a", "c"]
+
+
+def test_rows_are_named_by_their_line_and_gzip_can_skip_bad_ones(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl.gz"
+    file.write_bytes(gzip.compress(b'\n{"a": 1}\nbroken\n{"a": 2}\n'))
+    with pytest.raises(UserError, match=r"line 3: not JSON.*--skip-bad-lines"):
+        Source(str(file)).rows()
+    assert Source(str(file)).rows(skip_bad_lines=True) == [(f"{file}, line 2", {"a": 1}), (f"{file}, line 4", {"a": 2})]
