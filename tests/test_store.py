@@ -140,7 +140,7 @@ def hold_lock(tmp_path: Path, seconds: float) -> subprocess.Popen[bytes]:
 
 
 def test_a_second_process_waits_for_the_first(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    process = hold_lock(tmp_path, seconds=0.8)
+    process = hold_lock(tmp_path, seconds=3)
     with Store(tmp_path / "store").lock("tune", "aa"):
         assert (tmp_path / "released").exists()
     assert process.wait() == 0
