@@ -13,7 +13,8 @@ import pytest
 
 from domino_lightning.domains import CodeGen, Unparsable, Verdict
 from domino_lightning.domains.codegen import EXAMPLE
-from domino_lightning.domains.codegen_grading import find_program, functional_arguments, insert_before
+from domino_lightning.domains.codegen_grading import functional_arguments
+from domino_lightning.domains.extraction import find_program, insert_before
 from domino_lightning.errors import UserError
 
 DOMAIN = CodeGen()
