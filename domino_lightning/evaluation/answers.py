@@ -40,7 +40,7 @@ _CONSTRUCTORS = {"set": set, "frozenset": frozenset}
 _PARSE_FAILURES = (SyntaxError, ValueError, MemoryError, RecursionError)
 WARNINGS_LOCK = threading.Lock()  # catch_warnings swaps a global, and answers are graded in threads
 
-_OPENING, _CLOSING = "[ANSWER]", "[/ANSWER]"
+_OPENING, _CLOSING, _QUESTION = "[ANSWER]", "[/ANSWER]", "[PYTHON]"  # LiveCodeBench's and CRUXEval's marks
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*$", re.MULTILINE)
 _ASSERT = re.compile(r"\bassert\b")
 _MAX_ASSERTIONS = 64
@@ -192,7 +192,7 @@ def extract_answer(completion: str, call: str | None = None) -> str | None:
     It is looked for, in this order, in
     1. the last `[ANSWER]...[/ANSWER]` block. The closing tag may be missing (generation stopped on it); so
        may the opening one (the prompt ended with it), and then what precedes the first closing tag is the
-       block;
+       block. A `[PYTHON]` after a block begins a question of the model's own, and the rest is left out;
     2. the last `assert f(...) == X`, when there is no block; only an assertion of `call` if that is given;
     3. otherwise the whole text if it is one literal, else its first line that is not empty.
     Inside a block, an assertion gives its X (one of `call` before any other), and rule 3 holds without one.
@@ -215,6 +215,8 @@ def extract_answer(completion: str, call: str | None = None) -> str | None:
 
 def _answer_block(completion: str) -> str | None:
     first_open, first_close = completion.find(_OPENING), completion.find(_CLOSING)
+    if first_close >= 0:
+        completion = completion[:first_close] + completion[first_close:].partition(_QUESTION)[0]
     if first_close >= 0 and not 0 <= first_open < first_close:
         return completion[:first_close]
     if first_open < 0:

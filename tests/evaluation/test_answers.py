@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domino_lightning.data.source import Source
+from domino_lightning.domains import CodeExec
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.answers import (
     MAX_DEPTH,
@@ -181,6 +184,8 @@ CALL = "f('a==b', [1])"
         ("[ANSWER]assert g(0) == 3[/ANSWER]", "3"),  # in a block, another call is better than none
         ("[ANSWER]f('a==b', [1]) == 4[/ANSWER]", "4"),
         ("[ANSWER]\n```python\n[1,\n 2]\n```\n[/ANSWER]", "[1,\n 2]"),
+        ("[ANSWER]1[/ANSWER]\n[PYTHON]\ndef f(): ...\n[/PYTHON]\n[ANSWER]2[/ANSWER]", "1"),  # its own next question
+        ("[PYTHON]\nassert f('a==b', [1]) == ??\n[/PYTHON]\n[ANSWER]2[/ANSWER]", "2"),
         ("thinking [ANSWER] 7", "7"),  # the closing tag was the stop sequence
         ("7\n[/ANSWER]\n[PYTHON]...[ANSWER]8[/ANSWER]", "7"),  # the opening tag ended the prompt
         ("So assert f('a==b', [1]) == 'x == y'  # see", "'x == y'"),
@@ -205,6 +210,91 @@ def test_extraction_finds_the_answer(completion: str, answer: str | None) -> Non
 
 def test_without_a_call_the_last_assertion_counts() -> None:
     assert extract_answer("assert f(1) == 2\nassert f(2) == 3") == "3"
+
+
+WRAPPINGS = (
+    "{value}",
+    "[ANSWER]{value}[/ANSWER]",
+    "Let me see.\n[ANSWER]\n{value}\n[/ANSWER]\nDone == done.",
+    "[ANSWER]\nassert {call} == {value}\n[/ANSWER]",
+    "assert {call} == {value}",
+    "It is\n```python\nassert {call} == {value}  # so\n```\nbecause 1 == 1.",
+    "[ANSWER]```\n{value}\n```[/ANSWER]",
+    "{call} == {value}",
+)
+
+
+@given(VALUES, VALUES, st.sampled_from(WRAPPINGS))
+def test_a_right_answer_passes_and_another_fails_however_it_is_wrapped(
+    value: object, other: object, wrapping: str
+) -> None:
+    completion = wrapping.format(value=repr(value), call=CALL)
+    assert grade_answer(completion, repr(value), CALL) == (True, "passed", "")
+    assert grade_answer(completion, repr(other), CALL).passed == literal_equal(value, other)
+
+
+OPERATORS = ("{a} + {b}", "{a} or {b}", "{a} if {b} else {a}", "({a}) == ({a})", "[{a}][0]", "not {a}", "{call}")
+
+
+@given(VALUES, VALUES, st.sampled_from(OPERATORS), st.sampled_from(WRAPPINGS))
+def test_an_expression_never_passes_whatever_it_would_evaluate_to(
+    a: object, b: object, operator: str, wrapping: str
+) -> None:
+    expression = operator.format(a=repr(a), b=repr(b), call=CALL)
+    completion = wrapping.format(value=expression, call=CALL)
+    for expected in (a, b, True, False):
+        assert not grade_answer(completion, repr(expected), CALL).passed
+
+
+SOUP = st.lists(
+    st.sampled_from(
+        ["[", "]", "(", ")", "{", "}", ",", ":", "-", "+", "1", "2.5", "'a'", '"', "'", "\\", "b'x'", "set",
+         "frozenset", "()", "True", "None", "==", "assert ", "f(1)", "\n", "#",
+         "[ANSWER]", "[/ANSWER]", "```", "\x00", "\ud800"]
+    )
+    | st.text(max_size=3),
+    max_size=14,
+).map("".join)  # fmt: skip
+
+
+@settings(max_examples=400)
+@given(SOUP)
+def test_what_parses_means_what_python_says(text: str) -> None:
+    try:
+        value = parse_literal(text)
+    except NotALiteral:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert literal_equal(value, eval(text.strip(), {"__builtins__": {"set": set, "frozenset": frozenset}}))
+
+
+@settings(max_examples=400)
+@given(SOUP)
+def test_any_text_ends_in_a_verdict(text: str) -> None:
+    grade = grade_answer(text, "1", "f(1)")
+    assert grade.passed is (grade.status == "passed")
+    assert grade.status in {"passed", "failed", "error"}
+
+
+def test_every_completion_is_a_sample_whatever_it_holds() -> None:
+    record = CodeExec().read({"id": "a", "code": "def f(a):\n    return a", "input": "1", "output": "1"}, "row")
+    texts = ["1", "2", "", "  ", "I refuse", "[ANSWER]", "f(1)", "\ud800", "[ANSWER]1[/ANSWER]"]
+    (verdicts,) = CodeExec().grade([record], [texts], workers=1)
+    assert [verdict.passed for verdict in verdicts] == [True, *[False] * 7, True]
+    assert [bool(verdict.detail) for verdict in verdicts] == [not verdict.passed for verdict in verdicts]
+
+
+@pytest.mark.parametrize("name", ["cruxeval_dev.jsonl", "lcb_execution_dev.jsonl"])
+def test_true_outputs_of_real_rows_pass_in_every_wrapping(shared_data: Path, name: str) -> None:
+    rows = [CodeExec().read(row, where) for where, row in Source(str(shared_data / name)).rows()]
+    failed = []
+    for row in rows:
+        call = f"{row['entry_point']}({row['input']})"
+        texts = [wrapping.format(value=row["output"], call=call) for wrapping in WRAPPINGS]
+        failed += [(row["id"], text) for text in texts if not grade_answer(text, row["output"], call).passed]
+    assert len(rows) >= 400
+    assert failed == []
 
 
 @pytest.mark.parametrize(
