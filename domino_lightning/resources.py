@@ -90,6 +90,23 @@ def data_file(spec: str, key: str) -> Path:
     return path
 
 
+def soft_prompt_file(path: str | Path) -> Path:
+    """The safetensors file that a directory or a path names.
+
+    Raises:
+        UserError: there is none.
+    """
+    given = Path(path)
+    candidates = [given / name for name in ("soft_prompt.safetensors", "adapter_model.safetensors")]
+    for file in [given, *candidates]:
+        if file.is_file():
+            return file
+    raise UserError(
+        f"'{given}': no soft prompt there. Name a finished tune directory, a PEFT prompt-tuning adapter, or a "
+        ".safetensors file of either."
+    )
+
+
 def backbone_hash(spec: str, key: str) -> str:
     """Content hash of a backbone: GGUF bytes, the files of a local directory, or a hub snapshot's commit.
 

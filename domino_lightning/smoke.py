@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.config import Config, Layer, class_of
+from domino_lightning.config import Config, Layer, class_of, lookup
 from domino_lightning.data.source import Source
 from domino_lightning.errors import UserError
 from domino_lightning.pipeline import construct
@@ -73,7 +73,7 @@ def smoke_layer(config: Config, folder: Path) -> Layer:
             "split": _small_split(config, path),
         },
         "tune": {
-            "model": {"backbone": backbone},
+            "model": {"backbone": backbone, **_small_init(document)},
             "data": {"tokenizer": backbone, "batch_size": 2, "max_length": 512, "too_long": "truncate"},
             "trainer": trainer,
             "runtime": runtime,
@@ -114,6 +114,13 @@ def _small_split(config: Config, path: str) -> dict[str, int]:
             continue
     others = max(1, min(4, len(groups) // 4))
     return {"reference": max(1, min(6, len(groups) - 2 * others)), "heldout": others, "test": others}
+
+
+def _small_init(document: dict[str, Any]) -> dict[str, Any]:
+    """Domain tokens of a larger model do not fit the tiny one, so they start from its vocabulary instead."""
+    if lookup(document, "tune.model.domain_prompt.init_args.init") != "soft_prompt":
+        return {}
+    return {"domain_prompt": {"init_args": {"init": "vocabulary", "init_from": None}}}
 
 
 def _small_generator(node: Any, backbone: str) -> dict[str, Any]:

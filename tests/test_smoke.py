@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
 
 from domino_lightning.cli import main
 from domino_lightning.records import read_json, read_jsonl
@@ -43,3 +45,10 @@ def test_codegen_problems_go_through_synthesis_and_are_rejected_for_want_of_an_a
         "rejected": {"no_answerer": summary["accepted"]},
     }
     assert read_jsonl(trial / "answer" / "pairs.jsonl") == []
+
+
+def test_domain_tokens_that_start_from_a_larger_models_prompt_start_from_the_vocabulary_instead(tmp_path: Path) -> None:
+    (path,) = [path for path in EXPERIMENTS if path.stem == "quickstart"]
+    save_file({"domain": torch.zeros(2, 576)}, str(tmp_path / "soft_prompt.safetensors"))
+    init = "tune.model.domain_prompt.init_args"
+    smoke(path, tmp_path, f"{init}.init=soft_prompt", f"{init}.init_from={tmp_path}", "--until", "tune")

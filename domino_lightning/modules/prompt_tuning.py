@@ -17,7 +17,7 @@ from domino_lightning.nn import DomainPrompt, SampleTokens, TextBatch, choose_pa
 from domino_lightning.seeding import generator
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 DOMAIN_PREFIXES = ("domain_prompt.", "sample_tokens.", "loss.")  # what a checkpoint holds: never the backbone
 
@@ -75,17 +75,20 @@ class PromptTuningModule(LightningModule):
         from domino_lightning.backbone import bos_ids, load_backbone, load_tokenizer
 
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.bos = bos_ids(load_tokenizer(self.backbone_spec))
-        self.attach(load_backbone(self.backbone_spec), data.num_samples)
+        tokenizer = load_tokenizer(self.backbone_spec)
+        self.bos = bos_ids(tokenizer)
+        self.attach(load_backbone(self.backbone_spec), data.num_samples, tokenizer)
         self._check_context(max(len(ids) for split in data.encoded.values() for ids in split))
 
-    def attach(self, backbone: PreTrainedModel, num_samples: int) -> None:
-        """Take a backbone, freeze it, and draw D and S from its vocabulary."""
+    def attach(
+        self, backbone: PreTrainedModel, num_samples: int, tokenizer: PreTrainedTokenizerBase | None = None
+    ) -> None:
+        """Take a backbone, freeze it, and let D and S start from its vocabulary."""
         self.backbone = backbone.requires_grad_(False).eval()
         embed: Any = backbone.get_input_embeddings()
         with torch.no_grad():  # as the layers see them: Gemma scales the rows of its matrix when it looks them up
             vocabulary = embed(torch.arange(len(embed.weight), device=embed.weight.device))
-        self.domain_prompt.initialise(vocabulary, generator("domain", self.seed))
+        self.domain_prompt.initialise(vocabulary, generator("domain", self.seed), tokenizer)
         if self.loss.pairs != "none":
             self.sample_tokens = SampleTokens(num_samples, self.num_sample_tokens, vocabulary.shape[1])
             self.sample_tokens.initialise(vocabulary, generator("samples", self.seed))

@@ -1,6 +1,6 @@
 """Soft prompts and the likelihood of texts under them."""
 
-from domino_lightning.nn.domain_prompt import DomainPrompt
+from domino_lightning.nn.domain_prompt import DomainPrompt, VariationalDomainPrompt
 from domino_lightning.nn.pairs import PairIndex, choose_pairs
 from domino_lightning.nn.prompted_nll import TextBatch, chunked_nll, prompted_nll
 from domino_lightning.nn.sample_tokens import SampleTokens
@@ -10,6 +10,7 @@ __all__ = [
     "PairIndex",
     "SampleTokens",
     "TextBatch",
+    "VariationalDomainPrompt",
     "choose_pairs",
     "chunked_nll",
     "prompted_nll",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from domino_lightning.nn.domain_prompt import Init, draw_tokens
+from domino_lightning.nn.initialisation import Init, draw_tokens
 
 
 class SampleTokens(nn.Module):

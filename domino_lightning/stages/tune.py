@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from domino_lightning.resources import backbone_hash
+from domino_lightning.config import lookup
+from domino_lightning.resources import backbone_hash, file_hash, soft_prompt_file
 from domino_lightning.stages.base import Section, Stage, Work
 from domino_lightning.stages.training import MetricsFile, TrainingRuntime, fit, training_parser
 
@@ -22,6 +23,7 @@ class Tune(Stage):
     """
 
     name = "tune"
+    version = 2
     summary = "learn the domain tokens from the references"
 
     def __init__(
@@ -58,8 +60,13 @@ class Tune(Stage):
 
     @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
-        """Backbone and tokenizer."""
-        return spec_hashes("tune", section, ("model.backbone", "data.tokenizer"))
+        """Backbone, tokenizer, and the soft prompt that D starts from if it does."""
+        hashes = spec_hashes("tune", section, ("model.backbone", "data.tokenizer"))
+        key = "model.domain_prompt.init_args"
+        init = lookup(section, key)
+        if isinstance(init, dict) and init.get("init") == "soft_prompt" and isinstance(init.get("init_from"), str):
+            hashes[f"{key}.init_from"] = file_hash(soft_prompt_file(init["init_from"]))
+        return hashes
 
     def run(self, work: Work) -> None:
         """Fit and export."""

@@ -18,7 +18,7 @@ from domino_lightning.data.reference import collate_texts
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.losses import DisentanglementLoss, InfoNCE, LikelihoodOnly, PromptNLL, ReleasedObjective
 from domino_lightning.modules import PromptTuningModule
-from domino_lightning.nn import DomainPrompt, TextBatch, prompted_nll
+from domino_lightning.nn import DomainPrompt, TextBatch, VariationalDomainPrompt, prompted_nll
 from domino_lightning.testing import save_tiny_backbone, tiny_model
 
 MakeTrainer = Callable[..., Any]
@@ -259,6 +259,25 @@ def test_every_term_of_the_loss_is_logged_and_regularizers_are_added(
     term = {name.rpartition("/")[2]: value for name, value in logged.items()}
     expected = term["sufficiency"] + 0.5 * (term["own"] + term["contrast"]) + term["norm"]
     assert term["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_variational_prompt_trains_mean_and_noise_and_validates_without_noise(
+    splits: Path, tiny_backbone: Path, quiet_trainer: MakeTrainer
+) -> None:
+    tuned = module(str(tiny_backbone), domain_prompt=VariationalDomainPrompt(3, beta=1e-3))
+    data = data_for(splits, tiny_backbone)
+    trainer = quiet_trainer(max_steps=2, limit_val_batches=1.0, val_check_interval=2, check_val_every_n_epoch=None)
+    trainer.fit(tuned, datamodule=data)
+    fresh = module(str(tiny_backbone), domain_prompt=VariationalDomainPrompt(3, beta=1e-3))
+    fresh.attach(tuned.backbone, num_samples=6)
+    for name in ("weight", "log_std"):
+        assert not torch.equal(getattr(tuned.domain_prompt, name), getattr(fresh.domain_prompt, name))
+    assert trainer.callback_metrics["tune/train/weighted_kl"].item() > 0
+    heldout = collate_texts([(ids, 0) for ids in data.encoded["heldout"]])
+    with torch.no_grad():
+        mean = tuned.domain_prompt.exported().expand(len(heldout.ids), -1, -1)
+        expected = prompted_nll(tuned.backbone, mean, heldout, []).mean().item()
+    assert trainer.callback_metrics["tune/heldout/nll"].item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_progress_runs_from_zero_towards_one_and_steps_count_optimiser_steps(

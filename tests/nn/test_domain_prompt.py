@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
+from domino_lightning.errors import UserError
 from domino_lightning.nn import DomainPrompt
-from domino_lightning.nn.domain_prompt import draw_tokens
+from domino_lightning.nn.initialisation import draw_tokens
+from domino_lightning.testing import byte_tokenizer
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -40,12 +45,72 @@ def test_initialisation_is_seeded() -> None:
         assert not torch.equal(first, other)
 
 
-def test_normal_initialisation_matches_mean_and_deviation_per_dimension() -> None:
-    table = vocabulary(400) * torch.tensor([1.0, 2.0, 0.1, 5.0, 1.0, 1.0]) + torch.arange(6.0)
+def test_normal_initialisation_matches_mean_and_deviation_per_dimension_and_the_norm() -> None:
+    # In 256 dimensions the norms of the rows hardly vary, so scaling to their mean hardly changes the moments.
+    scale = torch.linspace(0.5, 2.0, 256)
+    table = vocabulary(400, 256) * scale + torch.linspace(-1.0, 1.0, 256)
     tokens = draw_tokens(table, 20_000, "normal", seeded())
+    assert torch.allclose(tokens.norm(dim=1), table.norm(dim=1).mean().expand(20_000), rtol=1e-5)
     # Errors of the estimates are σ/√n = 0.7 % and σ/√2n = 0.5 % of σ.
     assert ((tokens.mean(dim=0) - table.mean(dim=0)).abs() / table.std(dim=0)).max() < 0.04
     assert (tokens.std(dim=0) / table.std(dim=0) - 1).abs().max() < 0.03
+
+
+def test_a_text_gives_its_token_embeddings_cut_to_the_count(caplog: pytest.LogCaptureFixture) -> None:
+    table, tokenizer = vocabulary(259), byte_tokenizer()
+    prompt = DomainPrompt(3, init="text", init_from="hello")
+    prompt.initialise(table, seeded(), tokenizer)
+    assert torch.equal(prompt(), table[torch.tensor(tokenizer("hello").input_ids[:3])])
+    assert "3 domain tokens from the text of init_from, which has 5: cut" in caplog.text
+
+
+def test_a_short_text_is_repeated_with_a_notice_and_one_that_fits_has_none(caplog: pytest.LogCaptureFixture) -> None:
+    table, tokenizer = vocabulary(259), byte_tokenizer()
+    exact = DomainPrompt(2, init="text", init_from="ab")
+    exact.initialise(table, seeded(), tokenizer)
+    assert caplog.text == ""
+    long = DomainPrompt(5, init="text", init_from="ab")
+    long.initialise(table, seeded(), tokenizer)
+    a, b = exact()
+    assert torch.equal(long(), torch.stack([a, b, a, b, a]))
+    assert "which has 2: repeated" in caplog.text
+
+
+@pytest.mark.parametrize("as_directory", [True, False])
+@pytest.mark.parametrize(
+    ("name", "key"), [("soft_prompt.safetensors", "domain"), ("adapter_model.safetensors", "prompt_embeddings")]
+)
+def test_another_soft_prompt_is_taken_as_it_is(tmp_path: Path, name: str, key: str, as_directory: bool) -> None:
+    tokens = torch.randn(4, 6, generator=seeded(3))
+    save_file({key: tokens}, str(tmp_path / name))
+    prompt = DomainPrompt(4, init="soft_prompt", init_from=str(tmp_path if as_directory else tmp_path / name))
+    prompt.initialise(vocabulary(), seeded())
+    assert torch.equal(prompt(), tokens)
+
+
+def test_a_soft_prompt_of_another_width_or_none_at_all_is_refused_by_name(tmp_path: Path) -> None:
+    def start() -> None:
+        DomainPrompt(4, init="soft_prompt", init_from=str(tmp_path)).initialise(vocabulary(), seeded())
+
+    with pytest.raises(UserError, match="no soft prompt there"):
+        start()
+    save_file({"domain": torch.zeros(4, 7)}, str(tmp_path / "soft_prompt.safetensors"))
+    with pytest.raises(UserError, match=r"soft_prompt\.safetensors: its tokens have 7 dimensions.*have 6"):
+        start()
+    save_file({"other": torch.zeros(4, 6)}, str(tmp_path / "soft_prompt.safetensors"))
+    with pytest.raises(UserError, match=r"holds other, where a matrix 'domain'"):
+        start()
+    (tmp_path / "soft_prompt.safetensors").write_text("no tensors")
+    with pytest.raises(UserError, match="cannot be read as safetensors"):
+        start()
+
+
+def test_init_from_goes_with_the_inits_that_need_it() -> None:
+    for arguments in ({"init": "text"}, {"init": "soft_prompt"}, {"init": "vocabulary", "init_from": "x"}):
+        with pytest.raises(ValueError, match="init_from goes with"):
+            DomainPrompt(2, **arguments)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="needs a text in init_from"):
+        DomainPrompt(2, init="text", init_from="").initialise(vocabulary(259), seeded(), byte_tokenizer())
 
 
 def test_the_backbones_rows_are_copied_and_not_shared() -> None:

@@ -1,0 +1,99 @@
+"""Where soft tokens start: rows of the vocabulary, matched noise, a text, another soft prompt."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from domino_lightning.errors import UserError
+from domino_lightning.resources import soft_prompt_file
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Init = Literal["vocabulary", "normal"]
+
+log = logging.getLogger(__name__)
+
+
+def draw_tokens(vocabulary: Tensor, count: int, init: Init, generator: torch.Generator) -> Tensor:
+    """(count, H) vectors drawn from, or like, the rows of the (V, H) embedding matrix.
+
+    `vocabulary` copies distinct random rows. `normal` draws vectors with the rows' mean and standard deviation
+    per dimension and scales each to the rows' mean norm: a longer vector is one that the layers never saw.
+
+    Raises:
+        ValueError: more distinct rows are asked for than the vocabulary has, or an unknown init.
+    """
+    vocabulary = vocabulary.detach().float().cpu()
+    if init == "normal":
+        noise = torch.randn(count, vocabulary.shape[1], generator=generator)
+        drawn = vocabulary.mean(dim=0) + noise * vocabulary.std(dim=0)
+        return drawn * (vocabulary.norm(dim=1).mean() / drawn.norm(dim=1, keepdim=True))
+    if init != "vocabulary":
+        raise ValueError(f"init must be 'vocabulary' or 'normal', not '{init}'")
+    if count > len(vocabulary):
+        raise ValueError(f"num_tokens {count} is more than the vocabulary's {len(vocabulary)} rows")
+    return vocabulary[torch.randperm(len(vocabulary), generator=generator)[:count]].clone()
+
+
+def text_tokens(vocabulary: Tensor, count: int, text: str, tokenizer: PreTrainedTokenizerBase) -> Tensor:
+    """(count, H) embeddings of a text's tokens, cut or repeated to `count` with a notice.
+
+    Raises:
+        UserError: the text has no tokens.
+    """
+    ids = list(tokenizer(text, add_special_tokens=False).input_ids)
+    if not ids:
+        raise UserError("tune.model.domain_prompt: init 'text' needs a text in init_from, and was given an empty one.")
+    return fit_count(vocabulary.detach().float().cpu()[torch.tensor(ids)], count, "the text of init_from")
+
+
+def soft_prompt_tokens(path: str | Path, count: int, hidden_size: int) -> Tensor:
+    """(count, H) tokens of a soft prompt: a directory or file that `tune` or PEFT wrote.
+
+    Raises:
+        UserError: nothing there that holds soft tokens, or tokens of another width.
+    """
+    file = soft_prompt_file(path)
+    tokens = read_soft_tokens(file)
+    if tokens.shape[1] != hidden_size:
+        raise UserError(
+            f"{file}: its tokens have {tokens.shape[1]} dimensions, and the backbone's have {hidden_size}. "
+            "Start from a soft prompt of the same backbone."
+        )
+    return fit_count(tokens, count, str(file))
+
+
+def read_soft_tokens(file: Path) -> Tensor:
+    """The (D, H) float32 tokens of one safetensors file.
+
+    Raises:
+        UserError: it is no safetensors file, or holds neither `domain` nor PEFT's `prompt_embeddings`.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(str(file))
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file}: cannot be read as safetensors ({error}). Tune again, or name another file.") from None
+    for name in ("domain", "prompt_embeddings"):
+        if name in tensors and tensors[name].ndim == 2:
+            return tensors[name].float()
+    raise UserError(
+        f"{file}: holds {', '.join(sorted(tensors)) or 'nothing'}, where a matrix 'domain' (domino) or "
+        "'prompt_embeddings' (PEFT) is expected."
+    )
+
+
+def fit_count(tokens: Tensor, count: int, origin: str) -> Tensor:
+    """The first `count` rows, or all rows over and over up to `count`."""
+    if len(tokens) != count:
+        done = "cut" if len(tokens) > count else "repeated"
+        log.warning("Initialising %d domain tokens from %s, which has %d: %s.", count, origin, len(tokens), done)
+    return tokens[torch.arange(count) % len(tokens)].clone()

@@ -1,0 +1,48 @@
+"""The tune stage: what its fingerprint covers beside the section itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from domino_lightning.config import load_config
+from domino_lightning.errors import UserError
+from domino_lightning.pipeline import make_plan
+
+WriteExperiment = Callable[..., Path]
+
+
+def fingerprint(experiment: Path) -> str:
+    return next(
+        step.key.fingerprint for step in make_plan(load_config(experiment), until="tune") if step.stage == "tune"
+    )
+
+
+def starting_from(prompt: Path) -> dict[str, Any]:
+    init = {"num_tokens": 2, "init": "soft_prompt", "init_from": str(prompt)}
+    return {"tune": {"model": {"domain_prompt": {"init_args": init}}}}
+
+
+def test_the_content_of_the_soft_prompt_it_starts_from_is_part_of_the_fingerprint(
+    tmp_path: Path, write_experiment: WriteExperiment
+) -> None:
+    prompt = tmp_path / "prompt"
+    prompt.mkdir()
+    experiment = write_experiment(starting_from(prompt))
+    digests = []
+    for value in (0.0, 1.0, 0.0):
+        save_file({"domain": torch.full((2, 32), value)}, str(prompt / "soft_prompt.safetensors"))
+        digests.append(fingerprint(experiment))
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_a_soft_prompt_that_is_not_there_is_told_before_anything_runs(
+    tmp_path: Path, write_experiment: WriteExperiment
+) -> None:
+    with pytest.raises(UserError, match="no soft prompt there"):
+        fingerprint(write_experiment(starting_from(tmp_path / "nowhere")))
