@@ -12,7 +12,8 @@ from domino_lightning.errors import UserError
 from domino_lightning.pipeline import construct
 from domino_lightning.resources import HUB_DATASET, PIP
 from domino_lightning.stages.synthesize import generator_node
-from domino_lightning.synthesis.generators import Generator, HeldoutReplay, Sampled
+from domino_lightning.synthesis.generators import Generator, HeldoutReplay
+from domino_lightning.synthesis.language_model import Sampled
 
 ROWS = 64  # raw rows that a smoke run looks at
 
@@ -130,5 +131,7 @@ def _small_generator(node: Any, backbone: str) -> dict[str, Any]:
     for key, value in (("backbone", backbone), ("max_new_tokens", 8)):
         if key in init_args:
             init_args[key] = value
+    if "engine" in init_args:  # a server or a GPU is not at hand in a smoke run
+        init_args["engine"] = None
     inner = {"class_path": node["class_path"], "init_args": init_args}
     return {"class_path": "domino_lightning.smoke.SmokeGenerator", "init_args": {"generator": inner}}

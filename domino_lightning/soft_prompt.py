@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from domino_lightning.errors import UserError
 from domino_lightning.records import read_json, sha256_text, write_json
 from domino_lightning.resources import backbone_hash
-from domino_lightning.synthesis.engine import Sampling, decode, row_noise
-from domino_lightning.synthesis.generators import Sampled
+from domino_lightning.synthesis.engines import TransformersEngine
+from domino_lightning.synthesis.language_model import Engine, LanguageModel, ModelSource, Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -46,65 +44,62 @@ def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     return sha256_text("\n".join(f"{index}\t{token}" for token, index in sorted(tokenizer.get_vocab().items())))
 
 
+def read_soft_prompt(directory: Path, backbone: str) -> tuple[Tensor, dict[str, Any]]:
+    """(D, H) float32 domain tokens of an export and the content of its `soft_prompt.json`.
+
+    Raises:
+        UserError: files missing, or the backbone or tokenizer differs from the one D was learned on.
+    """
+    from safetensors.torch import load_file
+
+    from domino_lightning.backbone import load_tokenizer
+
+    description = read_json(directory / DESCRIPTION)
+    found = backbone_hash(backbone, "backbone")
+    if found != description["backbone_hash"]:
+        raise UserError(
+            f"{directory / DESCRIPTION}: learned on backbone '{description['backbone']}' with hash "
+            f"{description['backbone_hash'][:12]}; '{backbone}' has {found[:12]}. Use that backbone, or tune again."
+        )
+    if tokenizer_hash(load_tokenizer(backbone)) != description["tokenizer_hash"]:
+        raise UserError(
+            f"{directory / DESCRIPTION}: the tokenizer of '{backbone}' differs from the one used in tuning."
+        )
+    return load_file(str(directory / WEIGHTS))["domain"], description
+
+
 class SoftPrompt:
     """Domain tokens with the backbone they were learned on, ready to generate.
 
     Attributes:
         domain: (D, H) float32.
         description: content of `soft_prompt.json`.
+        language_model: the backbone behind them.
     """
 
-    def __init__(self, domain: Tensor, description: dict[str, Any], backbone: str) -> None:
-        from domino_lightning.backbone import bos_ids, load_backbone, load_tokenizer
-
-        self.domain, self.description = domain, description
-        self.model = load_backbone(backbone)
-        if torch.cuda.is_available():
-            self.model.to("cuda")  # type: ignore[arg-type]
-        self.tokenizer = load_tokenizer(backbone)
-        embed = self.model.get_input_embeddings()
-        start = embed(torch.tensor(bos_ids(self.tokenizer), dtype=torch.long, device=self.model.device))
-        self.prefix = torch.cat([start, domain.to(self.model.device, start.dtype)]).detach()
-        self.eos_ids = frozenset({self.tokenizer.eos_token_id})
+    def __init__(self, domain: Tensor, description: dict[str, Any], language_model: LanguageModel) -> None:
+        self.domain, self.description, self.language_model = domain, description, language_model
 
     @classmethod
-    def load(cls, directory: str | Path, backbone: str | None = None) -> SoftPrompt:
+    def load(cls, directory: str | Path, backbone: str | None = None, engine: Engine | None = None) -> SoftPrompt:
         """Read an export and its backbone.
 
         Args:
             directory: holds `soft_prompt.safetensors` and `soft_prompt.json`.
             backbone: spec to use; by default the one named in the export.
+            engine: what runs the backbone; by default transformers in this process.
 
         Raises:
             UserError: files missing, or the backbone or tokenizer differs from the one D was learned on.
         """
-        from safetensors.torch import load_file
-
-        folder = Path(directory)
-        description = read_json(folder / DESCRIPTION)
-        spec = backbone or description["backbone"]
-        found = backbone_hash(spec, "backbone")
-        if found != description["backbone_hash"]:
-            raise UserError(
-                f"{folder / DESCRIPTION}: learned on backbone '{description['backbone']}' with hash "
-                f"{description['backbone_hash'][:12]}; '{spec}' has {found[:12]}. Use that backbone, or tune again."
-            )
-        soft_prompt = cls(load_file(str(folder / WEIGHTS))["domain"], description, spec)
-        if tokenizer_hash(soft_prompt.tokenizer) != description["tokenizer_hash"]:
-            raise UserError(f"{folder / DESCRIPTION}: the tokenizer of '{spec}' differs from the one used in tuning.")
-        return soft_prompt
-
-    def sample(self, rows: Sequence[int], seed: int, sampling: Sampling) -> list[Sampled]:
-        """Texts of the given row numbers, decoded as one batch."""
-        noise = row_noise(rows, sampling.max_new_tokens, seed)
-        decoded = decode(self.model, self.prefix, [[] for _ in rows], noise, sampling, self.eos_ids)
-        return [
-            Sampled(str(self.tokenizer.decode(ids, skip_special_tokens=True)), done, len(ids)) for ids, done in decoded
-        ]
+        source = ModelSource.of_soft_prompt(Path(directory), backbone)
+        domain, description = read_soft_prompt(Path(directory), source.backbone)
+        return cls(domain, description, (engine or TransformersEngine()).load(source))
 
     def generate(
         self, count: int, temperature: float = 0.8, max_new_tokens: int = 128, seed: int = 0, top_p: float = 1.0
     ) -> list[str]:
         """`count` texts from the domain tokens."""
-        sampling = Sampling(temperature, top_p, max_new_tokens)
-        return [sampled.text for sampled in self.sample(range(count), seed, sampling)]
+        sampling = Sampling(temperature, top_p, max_new_tokens=max_new_tokens)
+        sampled = self.language_model.complete([""] * count, range(count), seed, sampling)
+        return [each.text for each in sampled]

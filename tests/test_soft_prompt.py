@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from domino_lightning.backbone import load_tokenizer
+from domino_lightning.backbone import load_backbone, load_tokenizer
 from domino_lightning.errors import UserError
 from domino_lightning.records import read_json, write_json
 from domino_lightning.soft_prompt import SoftPrompt, save_soft_prompt, tokenizer_hash
-from domino_lightning.synthesis.engine import Sampling
+from domino_lightning.synthesis import Sampling
 from domino_lightning.testing import byte_tokenizer, save_tiny_backbone
 
 
@@ -85,27 +85,21 @@ def test_a_directory_without_an_export_is_an_error_that_names_the_file(tmp_path:
 
 
 @pytest.mark.parametrize("bos", [False, True])
-def test_generation_starts_from_bos_if_there_is_one_and_the_domain_tokens(tmp_path: Path, bos: bool) -> None:
+@torch.no_grad()
+def test_greedy_generation_equals_the_model_fed_token_by_token(tmp_path: Path, bos: bool) -> None:
     backbone = save_tiny_backbone(tmp_path / "backbone", bos=bos)
     loaded = SoftPrompt.load(export(tmp_path / "tune", backbone))
-    embed = loaded.model.get_input_embeddings()
-    start = embed(torch.tensor([2])) if bos else torch.zeros(0, 32)
-    assert torch.equal(loaded.prefix, torch.cat([start, domain()]))
-    assert not loaded.prefix.requires_grad
-
-
-@torch.no_grad()
-def test_greedy_generation_equals_the_model_fed_token_by_token(tmp_path: Path, tiny_backbone: Path) -> None:
-    loaded = SoftPrompt.load(export(tmp_path / "tune", tiny_backbone))
-    (sampled,) = loaded.sample([0], seed=0, sampling=Sampling(temperature=0.0, max_new_tokens=6))
-    inputs, ids = loaded.prefix, []
+    model, tokenizer = load_backbone(str(backbone)), load_tokenizer(str(backbone))
+    (sampled,) = loaded.language_model.complete([""], [0], 0, Sampling(temperature=0.0, max_new_tokens=6))
+    start = model.get_input_embeddings()(torch.tensor([2])) if bos else torch.zeros(0, 32)
+    inputs, ids = torch.cat([start, loaded.domain]), []
     for _ in range(6):
-        token = int(loaded.model(inputs_embeds=inputs[None]).logits[0, -1].argmax())
-        if token == loaded.tokenizer.eos_token_id:
+        token = int(model(inputs_embeds=inputs[None]).logits[0, -1].argmax())
+        if token == tokenizer.eos_token_id:
             break
         ids.append(token)
-        inputs = torch.cat([inputs, loaded.model.get_input_embeddings()(torch.tensor([token]))])
-    assert sampled.text == loaded.tokenizer.decode(ids, skip_special_tokens=True)
+        inputs = torch.cat([inputs, model.get_input_embeddings()(torch.tensor([token]))])
+    assert sampled.text == tokenizer.decode(ids, skip_special_tokens=True)
     assert sampled.num_tokens == len(ids)
 
 
@@ -116,5 +110,6 @@ def test_a_text_depends_on_seed_and_row_and_not_on_the_batch(tmp_path: Path, tin
     assert texts[:2] == loaded.generate(2, max_new_tokens=8, seed=5)
     assert texts != loaded.generate(4, max_new_tokens=8, seed=6)
     assert len(set(texts)) == 4
-    sampling = Sampling(0.8, 1.0, 8)
-    assert [sampled.text for sampled in loaded.sample([3, 1], 5, sampling)] == [texts[3], texts[1]]
+    sampling = Sampling(0.8, max_new_tokens=8)
+    sampled = loaded.language_model.complete([""] * 2, [3, 1], 5, sampling)
+    assert [each.text for each in sampled] == [texts[3], texts[1]]

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 from domino_lightning.domains.base import Domain, Verdict
 from domino_lightning.errors import UserError
 from domino_lightning.progress import progress_bar
-from domino_lightning.records import Record, read_json, read_jsonl, write_json, write_jsonl
+from domino_lightning.records import Record, read_jsonl, write_json, write_jsonl
 from domino_lightning.stages.base import Section, Stage, Work
+from domino_lightning.synthesis.engines import TransformersEngine
+from domino_lightning.synthesis.language_model import LanguageModel, ModelSource, Sampling
 from domino_lightning.synthesis.shards import BlockLog
 
 
@@ -44,6 +45,7 @@ class Evaluate(Stage):
     """
 
     name = "evaluate"
+    version = 2
     summary = "generate, grade and score the coder's answers on the test split"
 
     def __init__(
@@ -66,7 +68,8 @@ class Evaluate(Stage):
         if temperature == 0 and samples > 1:
             raise UserError(f"evaluate: samples {samples} at temperature 0 would all be equal; raise temperature.")
         self.domain, self.samples = domain, samples
-        self.temperature, self.max_new_tokens, self.batch_size = temperature, max_new_tokens, batch_size
+        self.sampling = Sampling(temperature, max_new_tokens=max_new_tokens)
+        self.batch_size = batch_size
         self.limit, self.seed, self.runtime = limit, seed, runtime
 
     @classmethod
@@ -119,13 +122,12 @@ class Evaluate(Stage):
         done = [row["text"] for row in blocks.recover()]
         bar = progress_bar(total=total, initial=len(done), desc="evaluate", unit="sample")
         if len(done) < total:
-            coder = Coder(work.inputs["finetune"])
-            prompts = [coder.encode(self.domain.prompt(problem)) for problem in problems]
+            coder = load_coder(work.inputs["finetune"], self.batch_size)
+            prompts = [self.domain.prompt(problem) for problem in problems]
         while len(done) < total:
             rows = range(len(done), min(len(done) + self.batch_size, total))
-            texts = coder.complete(
-                [prompts[row // self.samples] for row in rows], rows, self.seed, self.temperature, self.max_new_tokens
-            )
+            sampled = coder.complete([prompts[row // self.samples] for row in rows], rows, self.seed, self.sampling)
+            texts = [each.text for each in sampled]
             blocks.append(len(done), [{"text": text} for text in texts])
             done += texts
             bar.update(len(texts))
@@ -146,49 +148,6 @@ def in_turn(problems: Sequence[Record]) -> list[Record]:
     return [problems[index] for _, index in sorted(order)]
 
 
-class Coder:
-    """A fine-tuned coder, or the untouched backbone, from a `finetune` directory."""
-
-    def __init__(self, directory: Path) -> None:
-        import torch
-
-        from domino_lightning.backbone import load_backbone, load_tokenizer
-
-        description = read_json(directory / "coder.json")
-        self.tokenizer = load_tokenizer(description["base"])
-        if description["adapter"]:
-            from peft import PeftModel
-
-            adapted = PeftModel.from_pretrained(load_backbone(description["base"]), str(directory / "model"))
-            self.model: Any = adapted.merge_and_unload().eval()
-        else:
-            full = directory / "model"
-            self.model = load_backbone(str(full) if full.is_dir() else description["base"])
-        if torch.cuda.is_available():
-            self.model.to("cuda")
-        # A chat ends with the template's own marker as well as with EOS; both stop a completion.
-        self.eos_ids = frozenset({self.tokenizer.eos_token_id})
-
-    def encode(self, messages: Sequence[dict[str, str]]) -> list[int]:
-        """Token ids of a chat prompt."""
-        from domino_lightning.data.synthetic import encode_prompt
-
-        return encode_prompt(messages, self.tokenizer)
-
-    def complete(
-        self, prompts: Sequence[list[int]], rows: Sequence[int], seed: int, temperature: float, max_new_tokens: int
-    ) -> list[str]:
-        """Answers of a batch of prompts; what all prompts share is encoded once."""
-        import torch
-
-        from domino_lightning.synthesis.engine import Sampling, common_prefix, decode, row_noise
-
-        shared = common_prefix(prompts)
-        ids = torch.tensor(prompts[0][:shared] or prompts[0][:1], device=self.model.device)
-        if shared == 0:
-            raise UserError("evaluate: the chat template gives prompts without a common beginning.")
-        prefix = self.model.get_input_embeddings()(ids).detach()
-        noise = None if temperature == 0 else row_noise(rows, max_new_tokens, seed)
-        sampling = Sampling(temperature, 1.0, max_new_tokens)
-        decoded = decode(self.model, prefix, [prompt[shared:] for prompt in prompts], noise, sampling, self.eos_ids)
-        return [str(self.tokenizer.decode(each.ids, skip_special_tokens=True)) for each in decoded]
+def load_coder(directory: Path, batch_size: int) -> LanguageModel:
+    """The model of a `finetune` directory."""
+    return TransformersEngine(batch_size).load(ModelSource.of_coder(directory))

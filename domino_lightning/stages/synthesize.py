@@ -13,7 +13,8 @@ from domino_lightning.errors import UserError
 from domino_lightning.progress import progress_bar
 from domino_lightning.records import Record, write_json
 from domino_lightning.stages.base import Section, Stage, Work
-from domino_lightning.synthesis.generators import Generator, Sampled
+from domino_lightning.synthesis.generators import Generator
+from domino_lightning.synthesis.language_model import Sampled
 from domino_lightning.synthesis.shards import BlockLog
 
 
@@ -58,6 +59,7 @@ class Synthesize(Stage):
     """
 
     name = "synthesize"
+    version = 2
     summary = "sample new texts from the domain tokens"
 
     def __init__(

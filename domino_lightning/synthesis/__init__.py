@@ -1,5 +1,27 @@
-"""Domain synthesis: candidate texts from a soft prompt or another generator."""
+"""Synthesis of candidate texts, and the language models behind it, behind answers, judges and evaluation."""
 
-from domino_lightning.synthesis.generators import Generator, HeldoutReplay, Sampled, SoftPromptGenerator
+from domino_lightning.synthesis.engines import TransformersEngine
+from domino_lightning.synthesis.generators import Generator, HeldoutReplay, SoftPromptGenerator
+from domino_lightning.synthesis.language_model import (
+    Engine,
+    LanguageModel,
+    Message,
+    ModelSource,
+    Prompt,
+    Sampled,
+    Sampling,
+)
 
-__all__ = ["Generator", "HeldoutReplay", "Sampled", "SoftPromptGenerator"]
+__all__ = [
+    "Engine",
+    "Generator",
+    "HeldoutReplay",
+    "LanguageModel",
+    "Message",
+    "ModelSource",
+    "Prompt",
+    "Sampled",
+    "Sampling",
+    "SoftPromptGenerator",
+    "TransformersEngine",
+]

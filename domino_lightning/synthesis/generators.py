@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from domino_lightning.errors import UserError
 from domino_lightning.records import read_jsonl
 from domino_lightning.resources import backbone_hash
-
-
-class Sampled(NamedTuple):
-    """One candidate text, whether it ended by itself (EOS), and its number of tokens."""
-
-    text: str
-    finished: bool
-    num_tokens: int
+from domino_lightning.synthesis.engines import TransformersEngine
+from domino_lightning.synthesis.language_model import Engine, ModelSource, Sampled, Sampling
 
 
 class Generator(ABC):
-    """A source of candidate texts, named by `class_path` under `synthesize.generator`."""
+    """A source of candidate texts, named by `class_path` under `synthesize.generator`.
+
+    Attributes:
+        on_tokens: what to call with the number of tokens generated since the last call; set by the stage.
+    """
+
+    on_tokens: Callable[[int], None] | None = None
 
     @classmethod
     def inputs(cls, init_args: Mapping[str, Any]) -> tuple[str, ...]:
@@ -49,19 +48,24 @@ class SoftPromptGenerator(Generator):
         backbone: backbone spec; it must be the one that D was tuned on.
         temperature: 0 is greedy.
         top_p: nucleus; 1 keeps all tokens.
+        min_p: drops tokens less likely than this share of the likeliest; 0 keeps all.
+        repetition_penalty: above 1 it lowers the logits of tokens that the row has generated.
         max_new_tokens: a row that reaches it is not finished.
+        engine: what runs the backbone; null: `TransformersEngine` with its defaults.
     """
 
     def __init__(
-        self, backbone: str, temperature: float = 0.8, top_p: float = 1.0, max_new_tokens: int = 128
+        self,
+        backbone: str,
+        temperature: float = 0.8,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        max_new_tokens: int = 128,
+        engine: Engine | None = None,
     ) -> None:
-        if not temperature >= 0 or not 0 < top_p <= 1 or max_new_tokens < 1:
-            raise UserError(
-                f"synthesize.generator: temperature {temperature} must be 0 or more, top_p {top_p} in (0, 1], "
-                f"max_new_tokens {max_new_tokens} 1 or more."
-            )
-        self.backbone_spec = backbone
-        self.temperature, self.top_p, self.max_new_tokens = temperature, top_p, max_new_tokens
+        self.backbone_spec, self.engine = backbone, engine
+        self.sampling = Sampling(temperature, top_p, min_p, repetition_penalty, max_new_tokens)
 
     @classmethod
     def inputs(cls, init_args: Mapping[str, Any]) -> tuple[str, ...]:
@@ -77,15 +81,12 @@ class SoftPromptGenerator(Generator):
 
     def open(self, inputs: Mapping[str, Path]) -> None:
         """Load the backbone and the soft prompt, which must belong together."""
-        from domino_lightning.soft_prompt import SoftPrompt
-        from domino_lightning.synthesis.engine import Sampling
-
-        self.soft_prompt = SoftPrompt.load(inputs["tune"], backbone=self.backbone_spec)
-        self.sampling = Sampling(self.temperature, self.top_p, self.max_new_tokens)
+        engine = self.engine or TransformersEngine()
+        self.language_model = engine.load(ModelSource.of_soft_prompt(inputs["tune"], self.backbone_spec))
 
     def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
-        """Sample the rows as one batch."""
-        return self.soft_prompt.sample(rows, seed, self.sampling)
+        """Sample the rows as one block."""
+        return self.language_model.complete([""] * len(rows), rows, seed, self.sampling, self.on_tokens)
 
 
 class HeldoutReplay(Generator):

@@ -25,9 +25,7 @@ class BlockLog:
         blocks_per_shard: blocks after which a new shard begins.
     """
 
-    def __init__(
-        self, directory: Path, stem: str, block_size: int, total: int, blocks_per_shard: int = 64
-    ) -> None:
+    def __init__(self, directory: Path, stem: str, block_size: int, total: int, blocks_per_shard: int = 64) -> None:
         self.directory, self.stem = directory, stem
         self.block_size, self.total = block_size, total
         self.rows_per_shard = block_size * blocks_per_shard

@@ -15,6 +15,7 @@ from domino_lightning.records import Record, read_json, read_jsonl, write_json, 
 from domino_lightning.stages import Work
 from domino_lightning.stages import evaluate as module
 from domino_lightning.stages.evaluate import Evaluate
+from domino_lightning.synthesis import LanguageModel, Prompt, Sampled, Sampling
 
 DOMAIN = CodeExec()
 # Three functions; the second has three calls, the others one.
@@ -27,35 +28,33 @@ def problems() -> list[Record]:
     return [{**DOMAIN.read(row, "row"), "output": str(k * n)} for row, (k, n) in zip(rows, CALLS, strict=True)]
 
 
-class ScriptedCoder:
+class ScriptedCoder(LanguageModel):
     """Answers 0 to every problem; counts what it is asked, and fails when told to."""
 
     asked: list[list[int]] = []
     fail_after: int | None = None
 
-    def __init__(self, directory: Path) -> None:
-        assert directory.name == "finetune"
-
-    def encode(self, messages: Sequence[dict[str, str]]) -> list[int]:
-        return [len(messages)]
-
     def complete(
         self,
-        prompts: Sequence[list[int]],
+        prompts: Sequence[Prompt],
         rows: Sequence[int],
         seed: int,
-        temperature: float,
-        max_new_tokens: int,
-    ) -> list[str]:
+        sampling: Sampling,
+        on_tokens: Any = None,
+    ) -> list[Sampled]:
         if self.fail_after is not None and len(self.asked) >= self.fail_after:
             raise KeyboardInterrupt
         self.asked.append(list(rows))
-        return ["[ANSWER]0[/ANSWER]" if row % 2 == 0 else "who knows" for row in rows]
+        return [Sampled("[ANSWER]0[/ANSWER]" if row % 2 == 0 else "who knows", True, 3) for row in rows]
 
 
 @pytest.fixture
 def coder(monkeypatch: pytest.MonkeyPatch) -> type[ScriptedCoder]:
-    monkeypatch.setattr(module, "Coder", ScriptedCoder)
+    def load(directory: Path, batch_size: int) -> ScriptedCoder:
+        assert directory.name == "finetune"
+        return ScriptedCoder()
+
+    monkeypatch.setattr(module, "load_coder", load)
     ScriptedCoder.asked, ScriptedCoder.fail_after = [], None
     return ScriptedCoder
 

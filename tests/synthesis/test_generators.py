@@ -10,7 +10,7 @@ import torch
 
 from domino_lightning.backbone import load_tokenizer
 from domino_lightning.errors import UserError
-from domino_lightning.soft_prompt import SoftPrompt, save_soft_prompt
+from domino_lightning.soft_prompt import save_soft_prompt
 from domino_lightning.synthesis import HeldoutReplay, SoftPromptGenerator
 from domino_lightning.testing import save_tiny_backbone
 
@@ -50,7 +50,7 @@ def test_the_first_token_follows_bos_and_the_domain_tokens(tmp_path: Path) -> No
     save_soft_prompt(tmp_path, domain, spec, tokenizer)
     made = SoftPromptGenerator(spec, temperature=0.0, max_new_tokens=1)
     made.open({"tune": tmp_path})
-    model = SoftPrompt.load(tmp_path).model
+    model = made.language_model.model  # type: ignore[attr-defined]
     bos = model.get_input_embeddings()(torch.tensor([tokenizer.bos_token_id]))
     logits = model(inputs_embeds=torch.cat([bos, domain])[None]).logits[0, -1]
     expected = tokenizer.decode([int(logits.argmax())], skip_special_tokens=True)
@@ -68,7 +68,7 @@ def test_the_first_token_follows_bos_and_the_domain_tokens(tmp_path: Path) -> No
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
-    with pytest.raises(UserError, match="synthesize.generator"):
+    with pytest.raises(UserError, match="sampling: "):
         SoftPromptGenerator("any", **settings)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,131 @@
+"""One interface to whatever continues prompts: transformers in this process, or vLLM. Light to import."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from domino_lightning.errors import UserError
+from domino_lightning.records import read_json
+
+Message = Mapping[str, str]  # role and content
+Prompt = str | Sequence[Message]  # a text to continue, or a chat for the assistant to answer
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn, each setting as in transformers' `generate` and in its order.
+
+    Args:
+        temperature: 0 is greedy.
+        top_p: nucleus; 1 keeps all tokens.
+        min_p: drops tokens less likely than this share of the likeliest; 0 keeps all.
+        repetition_penalty: above 1 it lowers the logits of tokens that the row has generated; 1 is none.
+        max_new_tokens: a row that reaches it without EOS is not finished.
+    """
+
+    temperature: float = 0.8
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    max_new_tokens: int = 128
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            UserError: it names the first one.
+        """
+        for name, good, bounds in (
+            ("temperature", 0 <= self.temperature < float("inf"), "0 or more"),
+            ("top_p", 0 < self.top_p <= 1, "in (0, 1]"),
+            ("min_p", 0 <= self.min_p < 1, "in [0, 1)"),
+            ("repetition_penalty", 0 < self.repetition_penalty < float("inf"), "more than 0"),
+            ("max_new_tokens", self.max_new_tokens >= 1, "1 or more"),
+        ):
+            if not good:
+                raise UserError(f"sampling: {name} {getattr(self, name)} must be {bounds}.")
+
+
+class Sampled(NamedTuple):
+    """One text, whether it ended by itself (EOS), and its number of tokens without the EOS."""
+
+    text: str
+    finished: bool
+    num_tokens: int
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Which language model: a backbone, with an adapter on its weights or a soft prompt before every prompt.
+
+    Args:
+        backbone: backbone spec of the weights.
+        tokenizer: backbone spec of the tokenizer; null: that of the backbone.
+        adapter: directory of a PEFT adapter.
+        soft_prompt: directory of a `tune` export.
+    """
+
+    backbone: str
+    tokenizer: str | None = None
+    adapter: Path | None = None
+    soft_prompt: Path | None = None
+
+    @classmethod
+    def of_coder(cls, directory: Path) -> ModelSource:
+        """The coder of a `finetune` directory: an adapter, a full model, or the untouched backbone."""
+        description, model = read_json(directory / "coder.json"), directory / "model"
+        base = str(description["base"])
+        if description["adapter"]:
+            return cls(base, adapter=model)
+        return cls(str(model), tokenizer=base) if model.is_dir() else cls(base)
+
+    @classmethod
+    def of_soft_prompt(cls, directory: Path, backbone: str | None = None) -> ModelSource:
+        """The domain tokens of a `tune` directory before the backbone they were learned on.
+
+        Args:
+            directory: holds `soft_prompt.safetensors` and `soft_prompt.json`.
+            backbone: spec to use; by default the one named in the export. Another model is refused on loading.
+        """
+        return cls(backbone or str(read_json(directory / "soft_prompt.json")["backbone"]), soft_prompt=directory)
+
+
+class LanguageModel(ABC):
+    """A loaded model that continues prompts."""
+
+    @abstractmethod
+    def complete(
+        self,
+        prompts: Sequence[Prompt],
+        rows: Sequence[int],
+        seed: int,
+        sampling: Sampling,
+        on_tokens: Callable[[int], None] | None = None,
+    ) -> list[Sampled]:
+        """One completion a prompt, in order.
+
+        The call is a block: the same call gives the same texts, and what is in one call never touches another.
+
+        Args:
+            prompts: chats for the assistant to answer, or texts to continue; `""` continues the soft prompt alone.
+            rows: the row number of each prompt; with `seed` it keys the row's noise.
+            seed: of the noise.
+            sampling: how tokens are drawn.
+            on_tokens: called now and then with the number of tokens generated since the last call.
+        """
+
+
+class Engine(ABC):
+    """Settings of a way to run language models, named by `class_path`; light until `load`."""
+
+    @abstractmethod
+    def load(self, source: ModelSource) -> LanguageModel:
+        """Bring a model into memory.
+
+        Raises:
+            UserError: it cannot be loaded, or its parts do not belong together.
+        """
