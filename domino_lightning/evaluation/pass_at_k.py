@@ -12,7 +12,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat, rank_zero_warn
 
 from domino_lightning.errors import UserError
-from domino_lightning.evaluation.statistics import CONFIDENCE, RESAMPLES, bootstrap_means, pass_at_k
+from domino_lightning.evaluation.statistics import CONFIDENCE, RESAMPLES, score_problems
 
 _OWN_GROUP = -1
 
@@ -27,7 +27,7 @@ class PassAtK(Metric):
     """Mean over problems of the unbiased pass@k, with a percentile interval from a cluster bootstrap.
 
     Rows made from the same function are correlated, so the bootstrap draws whole groups, not problems
-    (`statistics.bootstrap_means`). The result depends on neither the order of the problems nor the number of
+    (see `statistics.bootstrap_means`). The result depends on neither the order of the problems nor the number of
     ranks. With one group there is nothing to resample, and both ends are NaN rather than a certainty nobody
     has; with fewer than about ten the interval is too narrow.
 
@@ -112,31 +112,12 @@ class PassAtK(Metric):
         Raises:
             ValueError: no problem was added.
         """
-        columns = [dim_zero_cat(column).tolist() for column in (self.group, self.total, self.correct)]
-        rows: list[tuple[int, int, int]] = list(zip(*columns, strict=True))
-        if not rows:
+        group, total, correct = (dim_zero_cat(state).tolist() for state in (self.group, self.total, self.correct))
+        if not total:
             raise ValueError("pass@k of no problems: update() was never given one")
-        labels = [f"own {i}" if group == _OWN_GROUP else group for i, (group, _, _) in enumerate(rows)]
-        result: dict[str, Tensor] = {}
-        chosen = self._estimable([n for _, n, _ in rows])
-        if chosen:
-            scores = [[pass_at_k(n, c, k) for k in chosen] for _, n, c in rows]
-            found = bootstrap_means(scores, labels, self.confidence, self.resamples, self.seed)
-            for k, estimate in zip(chosen, found, strict=True):
-                for suffix, value in zip(("", "_low", "_high"), estimate, strict=True):
-                    result[f"pass@{k}{suffix}"] = torch.tensor(value, dtype=torch.float32, device=self.device)
-        counts = {"problems": len(rows), "groups": len(set(labels)), "samples": sum(n for _, n, _ in rows)}
-        return result | {name: torch.tensor(count, device=self.device) for name, count in counts.items()}
-
-    def _estimable(self, totals: Sequence[int]) -> list[int]:
-        fewest = min(totals)
-        if self.k is None:
-            return list(range(1, fewest + 1))
-        for k in self.k:
-            if k > fewest:
-                short = sum(n < k for n in totals)
-                rank_zero_warn(
-                    f"pass@{k} is left out: {short} of {len(totals)} problems have fewer than {k} samples, "
-                    f"the fewest {fewest}. Draw more samples, or lower k."
-                )
-        return [k for k in self.k if k <= fewest]
+        labels = [f"own {i}" if label == _OWN_GROUP else label for i, label in enumerate(group)]
+        found = score_problems(
+            correct, total, labels, self.k, self.confidence, self.resamples, self.seed, rank_zero_warn
+        )
+        dtypes = {name: torch.float32 if "@" in name else torch.int64 for name in found}
+        return {name: torch.tensor(value, dtype=dtypes[name], device=self.device) for name, value in found.items()}

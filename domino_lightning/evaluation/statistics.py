@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from math import nan
 from typing import NamedTuple
 
@@ -133,6 +134,57 @@ def _resampled_means(sums: Floats, sizes: Floats, resamples: int, seed: int) -> 
         drawn = generator.multinomial(count, np.full(count, 1 / count), size=size).astype(np.float64)
         means.append(drawn @ sums / (drawn @ sizes)[:, None])
     return np.concatenate(means)
+
+
+def score_problems(
+    correct: Sequence[int],
+    total: Sequence[int],
+    groups: Sequence[object] | None = None,
+    k: Sequence[int] | None = None,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    warn: Callable[[str], object] = warnings.warn,
+) -> dict[str, float]:
+    """pass@k of P problems with its interval, for every k, and what it was counted on.
+
+    Args:
+        correct: c of each problem.
+        total: n of each problem, at least 1.
+        groups: label of each problem's group; None makes every problem one of its own.
+        k: every k to report; None for all from 1 to the smallest n. A k above the smallest n is left out:
+            pass@k of fewer than k samples cannot be estimated without bias.
+        confidence: coverage that the intervals aim at.
+        resamples: bootstrap draws.
+        seed: of the draws.
+        warn: told of every k that is left out.
+
+    Returns:
+        "pass@k", "pass@k_low" and "pass@k_high" for every k, then "problems", "groups" and "samples".
+
+    Raises:
+        ValueError: no problems.
+    """
+    if not total:
+        raise ValueError("pass@k of no problems")
+    fewest = min(total)
+    wanted = range(1, fewest + 1) if k is None else k
+    for each in wanted:
+        if each > fewest:
+            short = sum(n < each for n in total)
+            warn(
+                f"pass@{each} is left out: {short} of {len(total)} problems have fewer than {each} samples, "
+                f"the fewest {fewest}. Draw more samples, or lower k."
+            )
+    chosen = [each for each in wanted if each <= fewest]
+    result: dict[str, float] = {}
+    if chosen:
+        scores = [[pass_at_k(n, c, each) for each in chosen] for n, c in zip(total, correct, strict=True)]
+        for each, found in zip(chosen, bootstrap_means(scores, groups, confidence, resamples, seed), strict=True):
+            names = (f"pass@{each}", f"pass@{each}_low", f"pass@{each}_high")
+            result |= dict(zip(names, found, strict=True))
+    distinct = len(total) if groups is None else len(set(groups))
+    return result | {"problems": len(total), "groups": distinct, "samples": sum(total)}
 
 
 def paired_bootstrap(
