@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.losses.base import DisentanglementLoss, PromptNLL
 from domino_lightning.modules.training import check_finite, warmup_then_linear
-from domino_lightning.nn import DomainPrompt, SampleTokens, TextBatch, choose_pairs, prompted_nll
+from domino_lightning.nn import DomainPrompt, SampleTokens, TextBatch, choose_pairs, shared_prefix_nll
 from domino_lightning.seeding import generator
 
 if TYPE_CHECKING:
@@ -114,20 +114,16 @@ class PromptTuningModule(LightningModule):
         return self
 
     def prompt_nll(self, batch: TextBatch, step: int) -> PromptNLL:
-        """All likelihoods that the loss asks for, each (prompt, text) pair encoded whole."""
+        """All likelihoods that the loss asks for, every prefix encoded once."""
         domain = self.domain_prompt()
-        size = len(batch.ids)
-        under_domain = prompted_nll(self.backbone, domain.expand(size, -1, -1), batch, self.bos)
         pairs = choose_pairs(batch.samples, batch.valid, self.loss.pairs, self.seed, step)
         if pairs is None or self.sample_tokens is None:
+            under_domain, _ = shared_prefix_nll(self.backbone, domain, batch, self.bos)
             return PromptNLL(under_domain, batch.lengths, batch.valid)
-        own = domain.new_zeros(size, self.num_sample_tokens, domain.shape[1])  # (B, S, H)
+        own = domain.new_zeros(len(batch.ids), self.num_sample_tokens, domain.shape[1])  # (B, S, H)
         # A padding row looks nothing up: even a zero gradient would move the row by its momentum.
         own[batch.valid] = self.sample_tokens(batch.samples[batch.valid]).to(own.dtype)
-        rows, per_text = pairs.prompt_row.flatten(), pairs.prompt_row.shape[1]
-        prompts = torch.cat([domain.expand(len(rows), -1, -1), own[rows]], dim=1)
-        repeated = TextBatch(*(part.repeat_interleave(per_text, dim=0) for part in batch))
-        paired = prompted_nll(self.backbone, prompts, repeated, self.bos).unflatten(0, (size, per_text))
+        under_domain, paired = shared_prefix_nll(self.backbone, domain, batch, self.bos, own, pairs)
         return PromptNLL(under_domain, batch.lengths, batch.valid, paired, pairs.is_own, pairs.valid)
 
     def training_step(self, batch: TextBatch, batch_idx: int) -> Tensor:
@@ -148,8 +144,8 @@ class PromptTuningModule(LightningModule):
 
     def validation_step(self, batch: TextBatch, batch_idx: int) -> None:
         """NLL of held-out texts under D, without noise."""
-        domain = self.domain_prompt.exported().expand(len(batch.ids), -1, -1)
-        self.heldout_nll.update(prompted_nll(self.backbone, domain, batch, self.bos)[batch.valid])
+        nll, _ = shared_prefix_nll(self.backbone, self.domain_prompt.exported(), batch, self.bos)
+        self.heldout_nll.update(nll[batch.valid])
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean over held-out texts."""

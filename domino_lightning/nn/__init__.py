@@ -2,8 +2,9 @@
 
 from domino_lightning.nn.domain_prompt import DomainPrompt, VariationalDomainPrompt
 from domino_lightning.nn.pairs import PairIndex, choose_pairs
-from domino_lightning.nn.prompted_nll import TextBatch, chunked_nll, prompted_nll
+from domino_lightning.nn.prompted_nll import TextBatch, chunked_nll, naive_nll, prompted_nll
 from domino_lightning.nn.sample_tokens import SampleTokens
+from domino_lightning.nn.shared_prefix import shared_prefix_nll
 
 __all__ = [
     "DomainPrompt",
@@ -13,5 +14,7 @@ __all__ = [
     "VariationalDomainPrompt",
     "choose_pairs",
     "chunked_nll",
+    "naive_nll",
     "prompted_nll",
+    "shared_prefix_nll",
 ]
