@@ -68,8 +68,12 @@ def fingerprint(
     return sha256_text(canonical_json(parts))[:16]
 
 
-def _replaced(tree: Mapping[str, Any], path: list[str], value: Any) -> dict[str, Any]:
+def _replaced(tree: Any, path: list[str], value: Any) -> Any:
+    """The tree with the value under a path; in a list, a part of the path is an index."""
     head, rest = path[0], path[1:]
+    if isinstance(tree, list):
+        changed = _replaced(tree[int(head)], rest, value) if rest else value
+        return [changed if index == int(head) else item for index, item in enumerate(tree)]
     return {**tree, head: _replaced(tree[head], rest, value) if rest else value}
 
 
@@ -142,8 +146,7 @@ class Store:
             if not path.is_file() or sha256_file(path) != expected["sha256"]:
                 state = "has changed since" if path.is_file() else "is missing though"
                 raise StageFailed(
-                    f"{path} {state} stage {stage} finished. Run it again with --force {stage}, "
-                    "or restore the file."
+                    f"{path} {state} stage {stage} finished. Run it again with --force {stage}, or restore the file."
                 )
         return folder
 
@@ -198,9 +201,7 @@ def _versions() -> dict[str, str]:
 
 def _git_sha() -> str | None:
     try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, cwd=os.getcwd()
-        )
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, cwd=os.getcwd())
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None

@@ -280,7 +280,7 @@ def nothing(folder: Path) -> None:
 CASES: list[tuple[Callable[[Path], None], list[str], str]] = [
     (no_file, [], "data.jsonl': no such file"),
     (one_bad_line, [], "data.jsonl, line 19: not JSON"),
-    (no_rows, [], "the reference set would be empty"),
+    (no_rows, [], "has no rows"),
     (nothing, ["prepare.split.test=0"], "leaves 0 of 9 distinct groups for test"),
     (nothing, ["prepare.split.heldout=6"], "leaves 0 of 9 distinct groups for test"),
     (nothing, ["prepare.split.reference=null"], "only one split may be null"),

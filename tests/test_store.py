@@ -53,6 +53,16 @@ def test_fingerprint_ignores_runtime_and_where_content_lies() -> None:
     assert fingerprint(**{**BASE, "section": section}) == fingerprint(**BASE)
 
 
+def test_content_named_inside_a_list_is_replaced_by_its_hash() -> None:
+    def digest(path: str, content: str) -> str:
+        section = {"filters": [{"class_path": "a"}, {"class_path": "b", "init_args": {"path": path}}]}
+        contents = {"filters.1.init_args.path": content}
+        return fingerprint(**{**BASE, "section": section, "contents": contents})
+
+    assert digest("here", "hash") == digest("elsewhere", "hash")
+    assert digest("here", "hash") != digest("here", "other")
+
+
 def finished(store: Store, files: dict[str, str], stage: str = "prepare", digest: str = "aa") -> Path:
     folder = store.path(stage, digest)
     for name, text in files.items():

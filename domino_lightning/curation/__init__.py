@@ -1,24 +1,25 @@
 """Curation: from raw candidates to accepted records, with a funnel that accounts for every row."""
 
-from domino_lightning.curation.filters import (
-    Candidate,
-    Context,
-    CopiedFromReference,
-    ExactDuplicate,
-    Filter,
-    Finished,
-    Parses,
-)
+from domino_lightning.curation.contamination import Contaminated
+from domino_lightning.curation.duplicates import ExactDuplicate, NearDuplicate
+from domino_lightning.curation.execution import Executes
+from domino_lightning.curation.filters import Candidate, Context, Filter, Finished, Length, Parses
 from domino_lightning.curation.funnel import Curated, curate
+from domino_lightning.curation.memorisation import CopiedFromReference, Memorised
 
 __all__ = [
     "Candidate",
+    "Contaminated",
     "Context",
     "CopiedFromReference",
     "Curated",
     "ExactDuplicate",
+    "Executes",
     "Filter",
     "Finished",
+    "Length",
+    "Memorised",
+    "NearDuplicate",
     "Parses",
     "curate",
 ]

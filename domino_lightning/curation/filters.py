@@ -3,29 +3,46 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from domino_lightning.curation.similarity import main_text, tokens
 from domino_lightning.domains.base import Domain, Unparsable
+from domino_lightning.errors import UserError
 from domino_lightning.records import Record
 
 
 @dataclass(frozen=True)
 class Context:
-    """What filters may look at besides the row: the domain and the references."""
+    """What filters may look at besides the row.
+
+    Attributes:
+        domain: reads rows back.
+        references: the records that the domain was learned from.
+        others: the remaining splits, `heldout` and `test`.
+        workers: programs executed at a time.
+    """
 
     domain: Domain
     references: Sequence[Record]
+    others: Mapping[str, Sequence[Record]] = field(default_factory=dict)
+    workers: int = 1
 
 
 class Candidate:
-    """A raw row and, read on first use, the record that its text holds."""
+    """A raw row and, read on first use, the record that its text holds.
+
+    Attributes:
+        row: the raw row.
+        notes: what filters found out about the row, by filter; kept with the row.
+    """
 
     def __init__(self, row: Record, domain: Domain) -> None:
         self.row = row
         self.domain = domain
+        self.notes: dict[str, Any] = {}
 
     @cached_property
     def record(self) -> Record:
@@ -36,15 +53,31 @@ class Candidate:
         """
         return {"id": self.row["id"], **self.domain.parse(self.row["text"])}
 
+    @cached_property
+    def tokens(self) -> list[str]:
+        """Tokens of the program, or of the problem statement."""
+        return tokens(main_text(self.record))
+
 
 class Filter(ABC):
     """Rejects candidates for one reason.
 
     Class attributes:
         reason: what rejected rows and the funnel call it.
+        block_size: None for a filter that is cheap enough to run again after a kill. A number for a dear one:
+            rows that are reviewed together, and whose verdicts are committed to disk together.
+        coded: whether what `reject` says starts with a code and a colon ("syntax: line 3 ..."), by which the
+            funnel counts.
     """
 
     reason: ClassVar[str]
+    block_size: ClassVar[int | None] = None
+    coded: ClassVar[bool] = False
+
+    @classmethod
+    def contents(cls, init_args: Mapping[str, Any]) -> dict[str, Any]:
+        """Keys of `init_args` that name outside content, with what stands for it in the fingerprint."""
+        return {}
 
     def open(self, context: Context) -> None:
         """Prepare what is compared against; called once before the first row."""
@@ -53,6 +86,10 @@ class Filter(ABC):
     @abstractmethod
     def reject(self, candidate: Candidate) -> str | None:
         """Why the candidate is rejected, in a few words, or None to let it pass."""
+
+    def review(self, candidates: Sequence[Candidate]) -> Iterator[str | None]:
+        """`reject` of each, in order; overridden by filters that treat several rows at once."""
+        return map(self.reject, candidates)
 
 
 class Finished(Filter):
@@ -69,6 +106,7 @@ class Parses(Filter):
     """Rejects texts that are no record of the domain."""
 
     reason = "parse"
+    coded = True
 
     def reject(self, candidate: Candidate) -> str | None:
         """By the domain's parser."""
@@ -79,34 +117,25 @@ class Parses(Filter):
         return None
 
 
-class ExactDuplicate(Filter):
-    """Rejects a record that equals an earlier candidate up to layout."""
+class Length(Filter):
+    """Rejects records whose program, or problem statement, is too short or too long.
 
-    reason = "duplicate"
+    Args:
+        min_tokens: fewer Python tokens (comments left out) are too few.
+        max_tokens: more are too many.
+    """
 
-    def open(self, context: Context) -> None:
-        """Start with nothing seen."""
-        self.domain = context.domain
-        self.seen: dict[str, str] = {}
+    reason = "length"
+    coded = True
 
-    def reject(self, candidate: Candidate) -> str | None:
-        """The first of equal records stays."""
-        key = self.domain.canonical(candidate.record)
-        first = self.seen.setdefault(key, candidate.row["id"])
-        return None if first == candidate.row["id"] else f"same as {first}"
-
-
-class CopiedFromReference(Filter):
-    """Rejects a record whose essence (for code: the function, up to layout and names) is a reference's."""
-
-    reason = "copied"
-
-    def open(self, context: Context) -> None:
-        """Index the references."""
-        self.domain = context.domain
-        self.known = {context.domain.copied_part(record): record["id"] for record in context.references}
+    def __init__(self, min_tokens: int = 8, max_tokens: int = 512) -> None:
+        if not 0 <= min_tokens <= max_tokens:
+            raise UserError(f"Length: min_tokens {min_tokens} must be 0 or more and at most max_tokens {max_tokens}.")
+        self.min_tokens, self.max_tokens = min_tokens, max_tokens
 
     def reject(self, candidate: Candidate) -> str | None:
-        """By the domain's key of what must be new."""
-        source = self.known.get(self.domain.copied_part(candidate.record))
-        return None if source is None else f"same as reference {source}"
+        """By the number of tokens."""
+        count = len(candidate.tokens)
+        if count < self.min_tokens:
+            return f"short: {count} tokens, fewer than {self.min_tokens}"
+        return f"long: {count} tokens, more than {self.max_tokens}" if count > self.max_tokens else None

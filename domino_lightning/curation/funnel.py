@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from domino_lightning.curation.filters import Candidate, Context, Filter
+from domino_lightning.curation.filters import Candidate, Context, Filter, Parses
 from domino_lightning.domains.base import Unparsable
+from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.progress import progress_bar
 from domino_lightning.records import Record
+from domino_lightning.synthesis.shards import BlockLog
 
 log = logging.getLogger(__name__)
 
@@ -22,47 +26,114 @@ class Curated(NamedTuple):
     funnel: dict[str, Any]
 
 
-def curate(rows: Iterable[Record], filters: Sequence[Filter], context: Context) -> Curated:
-    """Apply the filters to every row. A filter that crashes on a row rejects that row, never the run."""
-    for each in filters:
+def curate(rows: Iterable[Record], filters: Sequence[Filter], context: Context, journal: Path | None = None) -> Curated:
+    """Apply the filters one after another, each to the rows that the ones before let pass.
+
+    A filter that crashes on a row rejects that row, never the run. What dear filters find is appended to the
+    directory `journal` block by block, and is not worked out again after a kill.
+
+    Raises:
+        UserError: something outside the rows that a filter needs is missing, such as a benchmark's file.
+    """
+    candidates = [Candidate(row, context.domain) for row in rows]
+    rejections: dict[int, tuple[str, str]] = {}
+    steps = []
+    left = list(range(len(candidates)))
+    # Without a parse filter among them, a row that is no record still cannot be accepted.
+    for number, each in enumerate([*filters, Parses()]):
         each.open(context)
-    accepted: list[Record] = []
-    rejected: list[Record] = []
-    counts: Counter[int] = Counter()
-    total = 0
-    for row in rows:
-        total += 1
-        candidate = Candidate(row, context.domain)
-        step, reason, detail = _first_rejection(candidate, filters)
-        if reason is None:
-            accepted.append(candidate.record)
-        else:
-            counts[step] += 1
-            rejected.append({**row, "reason": reason, "detail": detail})
-    steps, left = [], total
-    for step, name in enumerate([*(each.reason for each in filters), "parse"]):
-        if step < len(filters) or counts[step]:
-            steps.append({"filter": name, "in": left, "rejected": counts[step], "out": left - counts[step]})
-        left -= counts[step]
-    return Curated(accepted, rejected, {"candidates": total, "steps": steps, "accepted": len(accepted)})
+        taken = [candidates[index] for index in left]
+        codes: Counter[str] = Counter()
+        kept = []
+        for index, detail in zip(left, _details(each, number, taken, journal), strict=True):
+            if detail is None:
+                kept.append(index)
+            else:
+                rejections[index] = each.reason, detail
+                codes[_code(each, detail)] += 1
+        if number < len(filters) or codes:
+            step = {"filter": each.reason, "in": len(left), "rejected": codes.total(), "out": len(kept)}
+            steps.append({**step, "codes": dict(sorted(codes.items()))} if each.coded else step)
+        left = kept
+    accepted = [_with_notes(candidates[index].record, candidates[index]) for index in left]
+    rejected = [
+        _with_notes({**candidates[index].row, "reason": reason, "detail": detail}, candidates[index])
+        for index, (reason, detail) in sorted(rejections.items())
+    ]
+    return Curated(accepted, rejected, {"candidates": len(candidates), "steps": steps, "accepted": len(accepted)})
 
 
-def _first_rejection(candidate: Candidate, filters: Sequence[Filter]) -> tuple[int, str | None, str]:
-    for step, each in enumerate(filters):
+def _with_notes(row: Record, candidate: Candidate) -> Record:
+    return {**row, "notes": candidate.notes} if candidate.notes else row
+
+
+def _code(each: Filter, detail: str) -> str:
+    return detail.partition(":")[0] if each.coded else each.reason
+
+
+def _details(each: Filter, number: int, candidates: Sequence[Candidate], journal: Path | None) -> Iterator[str | None]:
+    """Each candidate's rejection or None; a dear filter's from the journal as far as it goes."""
+    if each.block_size is None or journal is None:
+        details = _guarded(each, candidates)
+        yield from progress_bar(
+            iterable=details, total=len(candidates), desc=f"curate: {each.reason}", unit="row", leave=False, delay=2
+        )
+        return
+    blocks = BlockLog(journal, f"filter{number:02d}", each.block_size, len(candidates))
+    found = blocks.recover()
+    for row in found:
+        candidate = candidates[row["n"]]
+        if candidate.row["id"] != row["id"]:
+            raise StageFailed(
+                f"{journal}: what the filter '{each.reason}' found before belongs to other rows "
+                f"('{row['id']}' where '{candidate.row['id']}' is). Run again with --force curate."
+            )
+        candidate.notes.update(row["notes"])
+        yield row["detail"]
+    done = len(found)
+    bar = progress_bar(total=len(candidates), initial=done, desc=f"curate: {each.reason}", unit="row")
+    while done < len(candidates):
+        block = candidates[done : done + each.block_size]
+        before = [set(candidate.notes) for candidate in block]
+        reviewed = list(_guarded(each, block))
+        rows = [
+            {
+                "n": done + offset,
+                "id": candidate.row["id"],
+                "detail": detail,
+                "notes": {name: note for name, note in candidate.notes.items() if name not in known},
+            }
+            for offset, (candidate, detail, known) in enumerate(zip(block, reviewed, before, strict=True))
+        ]
+        blocks.append(done, rows)
+        yield from reviewed
+        done += len(block)
+        bar.update(len(block))
+    bar.close()
+
+
+def _guarded(each: Filter, candidates: Sequence[Candidate]) -> Iterator[str | None]:
+    """What the filter says of each row; where it crashes, that, and on with the next row."""
+    results: Iterator[str | None] = iter(())
+    start = done = 0
+    while done < len(candidates):
+        if start == done:
+            results = iter(each.review(candidates[start:]))
         try:
-            detail = each.reject(candidate)
+            detail = next(results)
+        except StopIteration:  # a generator that crashed before is over; begin again with the rows it left
+            if start == done:
+                raise StageFailed(
+                    f"filter {type(each).__name__} gave no verdict on row '{candidates[done].row['id']}'"
+                ) from None
+            start = done
+            continue
+        except (UserError, StageFailed):
+            raise  # about the set-up, not about the row
         except Unparsable as error:
             detail = f"{error.reason}: {error}"
         except Exception as error:
-            log.warning("filter %s crashed on row %s: %r", type(each).__name__, candidate.row["id"], error)
+            log.warning("filter %s crashed on row %s: %r", type(each).__name__, candidates[done].row["id"], error)
             detail = f"filter crashed: {type(error).__name__}: {error}"
-        if detail is not None:
-            return step, each.reason, detail
-    try:
-        _ = candidate.record  # without a parse filter, a row that is no record still cannot be accepted
-    except Unparsable as error:
-        return len(filters), "parse", f"{error.reason}: {error}"
-    except Exception as error:
-        log.warning("%s crashed on row %s: %r", type(candidate.domain).__name__, candidate.row["id"], error)
-        return len(filters), "parse", f"parser crashed: {type(error).__name__}: {error}"
-    return -1, None, ""
+        yield detail
+        done += 1

@@ -31,7 +31,7 @@ class Source:
     split: str = "train"
     limit: int | None = None
 
-    def rows(self, skip_bad_lines: bool = False) -> list[tuple[str, Record]]:
+    def rows(self, skip_bad_lines: bool = False, key: str = KEY) -> list[tuple[str, Record]]:
         """Raw rows, each with a name for error messages ("file, line 3"; "row 3" where there are no lines).
 
         Raises:
@@ -39,14 +39,14 @@ class Source:
         """
         unit = "row"
         if self.path.startswith(HUB_DATASET):
-            rows = list(enumerate(_hub_rows(self.path.removeprefix(HUB_DATASET), self.split), start=1))
-        elif (file := data_file(self.path, KEY)).suffix == ".parquet":
+            rows = list(enumerate(_hub_rows(self.path.removeprefix(HUB_DATASET), self.split, key), start=1))
+        elif (file := data_file(self.path, key)).suffix == ".parquet":
             rows = list(enumerate(_parquet_rows(file), start=1))
         else:
             unit, rows = "line", read_numbered_jsonl(file, skip_bad_lines=skip_bad_lines, remedy=REMEDY)
         rows = rows[: self.limit]
         if not rows:
-            raise UserError(f"{KEY}: '{self.path}' has no rows; the reference set would be empty.")
+            raise UserError(f"{key}: '{self.path}' has no rows: there would be nothing to read.")
         return [(f"{self.path}, {unit} {number}", row) for number, row in rows]
 
 
@@ -67,7 +67,7 @@ def _plain(row: Mapping[str, Any]) -> Record:
     return plain
 
 
-def _hub_rows(name: str, split: str) -> list[Record]:
+def _hub_rows(name: str, split: str, key: str) -> list[Record]:
     from datasets import load_dataset
 
     dataset, _, config = name.partition(":")
@@ -76,7 +76,7 @@ def _hub_rows(name: str, split: str) -> list[Record]:
     except Exception as error:  # datasets raises whatever its transports raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{KEY}: 'hf:{name}' (split {split}) cannot be loaded: {reason} "
+            f"{key}: 'hf:{name}' (split {split}) cannot be loaded: {reason} "
             "Check the id and the network, or download it and give the path of a .jsonl or .parquet file."
         ) from None
 

@@ -23,6 +23,14 @@ class Unparsable(ValueError):
         self.reason = reason
 
 
+class Program(NamedTuple):
+    """What executing a record means: `entry_point(arguments)` after `code`; `arguments` is argument-list source."""
+
+    code: str
+    entry_point: str
+    arguments: str
+
+
 class Answered(NamedTuple):
     """A record with its answer, or why it has none."""
 
@@ -89,6 +97,10 @@ class Domain(ABC):
     @abstractmethod
     def copied_part(self, record: Mapping[str, Any]) -> str:
         """A key of what must be new in a synthetic record, equal up to layout and names."""
+
+    def program(self, record: Mapping[str, Any]) -> Program | None:
+        """What filters may execute of a record; None where it holds nothing to run."""
+        return None
 
     @abstractmethod
     def prompt(self, record: Mapping[str, Any]) -> list[Message]:

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from domino_lightning.domains.base import Answered, Domain, Message, Unparsable, Verdict
+from domino_lightning.domains.base import Answered, Domain, Message, Program, Unparsable, Verdict
 from domino_lightning.domains.python_source import (
     missing_imports,
     parse_python,
@@ -134,6 +134,10 @@ class CodeExec(Domain):
     def copied_part(self, record: Mapping[str, Any]) -> str:
         """The function without layout and own names: a new call of a reference's function is not new data."""
         return same_names(record["code"])
+
+    def program(self, record: Mapping[str, Any]) -> Program:
+        """The function and its call."""
+        return Program(record["code"], record["entry_point"], record["input"])
 
     def prompt(self, record: Mapping[str, Any]) -> list[Message]:
         """One worked example as a first exchange, then the assertion to complete."""

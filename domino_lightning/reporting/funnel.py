@@ -83,7 +83,10 @@ def _curate_steps(funnel: dict[str, Any], warnings: list[str]) -> list[FunnelSte
     for row in listed if isinstance(listed, list) else []:
         values = row if isinstance(row, dict) else {}
         taken, rejected, out = (whole(values.get(name)) or 0 for name in ("in", "rejected", "out"))
-        steps.append(FunnelStep("curate", str(values.get("filter", "?")), taken, rejected, out))
+        codes = _counts(values.get("codes"))
+        steps.append(FunnelStep("curate", str(values.get("filter", "?")), taken, rejected, out, codes))
+        if codes and sum(codes.values()) != rejected:
+            warnings.append(f"curate/{steps[-1].name}: its codes count {sum(codes.values())} of {rejected} rejected.")
     start, accepted = whole(funnel.get("candidates")), whole(funnel.get("accepted"))
     if steps and start is not None and start != steps[0].taken:
         warnings.append(f"funnel.json counts {start} candidates, its first filter takes {steps[0].taken} in.")

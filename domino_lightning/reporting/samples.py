@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from typing import Any, TypeVar
 
+from domino_lightning.curation.similarity import Nearest, main_text
 from domino_lightning.domains.base import Unparsable
 from domino_lightning.domains.python_source import same_names
 from domino_lightning.records import Record
 
 Row = TypeVar("Row")
 
-# Close to Python's own tokens, and defined for code that does not parse.
-_TOKEN = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'|#[^\n]*|[^\W\d]\w*|\d+(?:\.\d+)?|\S")
-_PREFILTER = 25
 _CLIP = 3000
 
 
@@ -84,58 +79,14 @@ def clip(value: Any, limit: int = _CLIP) -> str:
     return text if len(text) <= limit else f"{text[:limit]}\n… {len(text) - limit} more characters"
 
 
-def code_of(row: Record) -> str:
-    """The program of a record, or the text it was read from."""
-    return str(row.get("code") or row.get("prompt") or row.get("text") or "")
-
-
 def call_of(row: Record) -> str:
     """`f(1, 2)` for a codeexec record, empty for others."""
     return f"{row['entry_point']}({row['input']})" if row.get("entry_point") and "input" in row else ""
 
 
-def tokens(code: str) -> list[str]:
-    """The tokens of a Python text without its comments and layout."""
-    return [token for token in _TOKEN.findall(code) if not token.startswith("#")]
-
-
-def similarity(left: Sequence[str], right: Sequence[str]) -> float:
-    """2·M/T of difflib over two token lists (M matched tokens, T tokens of both), in [0, 1]."""
-    return SequenceMatcher(None, left, right, autojunk=False).ratio()
-
-
-class References:
-    """The distinct reference texts, ready to be searched for the nearest one."""
-
-    def __init__(self, rows: Sequence[Record]) -> None:
-        distinct = {code_of(row): str(row.get("id", "")) for row in reversed(rows)}
-        self.entries = [(row_id, code, tokens(code)) for code, row_id in distinct.items() if code]
-        self.bags = [Counter(entry[2]) for entry in self.entries]
-
-    def nearest(self, code: str) -> tuple[str, str, float] | None:
-        """(id, code, similarity) of the most similar reference; the first by id of equals.
-
-        The exact comparison is made on the 25 references with the largest Jaccard index of token counts.
-        """
-        words = tokens(code)
-        bag = Counter(words)
-        ranked = sorted(range(len(self.entries)), key=lambda index: -_jaccard(bag, self.bags[index]))
-        likely = [self.entries[index] for index in ranked[:_PREFILTER]]
-        scored = [(similarity(words, entry[2]), entry) for entry in likely]
-        if not scored:
-            return None
-        best, entry = min(scored, key=lambda pair: (-pair[0], pair[1][0]))
-        return entry[0], entry[1], best
-
-
-def _jaccard(left: Counter[str], right: Counter[str]) -> float:
-    union = (left | right).total()
-    return (left & right).total() / union if union else 0.0
-
-
 def normal_form(row: Record) -> str:
     """The program without layout, comments, docstrings and its own names; what is no program as it is."""
-    code = code_of(row)
+    code = main_text(row)
     try:
         return same_names(code)
     except Unparsable:
@@ -154,11 +105,11 @@ def accepted_samples(
 ) -> list[Sample]:
     """`count` accepted rows spread evenly over the file, each beside its nearest reference."""
     outputs = {str(row.get("id")): row.get("output") for row in answered}
-    index = References(references)
+    index = Nearest(references)
     samples = []
     for row in spread(accepted, count):
-        code, row_id = code_of(row), str(row.get("id", ""))
-        found = index.nearest(code)
+        code, row_id = main_text(row), str(row.get("id", ""))
+        found = index.find(code)
         output = outputs.get(row_id)
         samples.append(
             Sample(
@@ -191,7 +142,7 @@ def rejected_samples(by_stage: Mapping[str, Sequence[Record]], count: int = 6) -
 
 def _rejected(stage: str, reason: str, row: Record) -> Rejected:
     row_id, detail = str(row.get("id", "")), clip(row.get("detail"), 400)
-    return Rejected(row_id, stage, clip(code_of(row)), clip(call_of(row), 400), reason, detail)
+    return Rejected(row_id, stage, clip(main_text(row)), clip(call_of(row), 400), reason, detail)
 
 
 def evaluation_items(
@@ -212,7 +163,7 @@ def evaluation_items(
         completion = texts.get(row_id) or [""]
         return Item(
             id=row_id,
-            code=clip(code_of(problem)),
+            code=clip(main_text(problem)),
             call=clip(call_of(problem), 400),
             expected=clip(problem.get("output"), 800),
             completion=clip(completion[0], 1500),

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from domino_lightning.config import class_of
 from domino_lightning.curation.filters import Context, Filter
 from domino_lightning.curation.funnel import curate
 from domino_lightning.domains.base import Domain
-from domino_lightning.progress import progress_bar
+from domino_lightning.errors import UserError
 from domino_lightning.records import read_jsonl, write_json, write_jsonl
 from domino_lightning.stages.base import Section, Stage, Work
+
+
+@dataclass(frozen=True)
+class CurateRuntime:
+    """Settings that change no result.
+
+    Args:
+        workers: programs executed at a time.
+    """
+
+    workers: int = 2
 
 
 class Curate(Stage):
@@ -18,26 +32,55 @@ class Curate(Stage):
     Args:
         domain: reads samples back.
         filters: in order, cheap before dear.
+        runtime: workers.
     """
 
     name = "curate"
+    version = 2
     summary = "filter the candidates, with a reason for every row that is rejected"
 
-    def __init__(self, domain: Domain, filters: Sequence[Filter]) -> None:
-        self.domain, self.filters = domain, filters
+    def __init__(self, domain: Domain, filters: Sequence[Filter], runtime: CurateRuntime = CurateRuntime()) -> None:
+        self.domain, self.filters, self.runtime = domain, filters, runtime
 
     @classmethod
     def inputs(cls, section: Section) -> tuple[str, ...]:
-        """References to compare with, and candidates."""
+        """References and splits to compare with, and candidates."""
         return ("prepare", "synthesize")
+
+    @classmethod
+    def contents(cls, section: Section) -> dict[str, Any]:
+        """What the filters' arguments name: benchmarks, a judge's backbone."""
+        return {
+            f"filters.{number}.init_args.{key}": digest
+            for number, kind, init_args in _filter_nodes(section)
+            for key, digest in kind.contents(init_args).items()
+        }
 
     def run(self, work: Work) -> None:
         """Write accepted.jsonl, rejected.jsonl and funnel.json."""
-        references = read_jsonl(work.input("prepare", "reference.jsonl"))
+        splits = {name: read_jsonl(work.input("prepare", f"{name}.jsonl")) for name in ("reference", "heldout", "test")}
         shards = sorted(work.inputs["synthesize"].glob("raw-*.jsonl"))
         rows = [row for shard in shards for row in read_jsonl(shard, required=("id", "text", "finished"))]
-        bar = progress_bar(iterable=rows, desc="curate", unit="row")
-        curated = curate(bar, self.filters, Context(self.domain, references))
+        context = Context(self.domain, splits.pop("reference"), splits, self.runtime.workers)
+        curated = curate(rows, self.filters, context, work.scratch)
         write_jsonl(work.directory / "accepted.jsonl", curated.accepted)
         write_jsonl(work.directory / "rejected.jsonl", curated.rejected)
         write_json(work.directory / "funnel.json", curated.funnel)
+
+
+def _filter_nodes(section: Section) -> Iterator[tuple[int, type[Filter], dict[str, Any]]]:
+    """Number, class and arguments of every filter in the section.
+
+    Raises:
+        UserError: a class path that names no filter.
+    """
+    nodes = section.get("filters")
+    for number, node in enumerate(nodes if isinstance(nodes, list) else []):
+        path = node.get("class_path") if isinstance(node, dict) else None
+        if not isinstance(path, str):
+            continue  # validation says what is wrong with it
+        kind = class_of(path, f"curate.filters.{number}")
+        if not (isinstance(kind, type) and issubclass(kind, Filter)):
+            raise UserError(f"curate.filters.{number}: '{path}' is not a domino_lightning.curation.Filter.")
+        init_args = node.get("init_args")
+        yield number, kind, init_args if isinstance(init_args, dict) else {}

@@ -13,9 +13,13 @@ from domino_lightning.curation import (
     ExactDuplicate,
     Filter,
     Finished,
+    Length,
+    Memorised,
+    NearDuplicate,
     Parses,
 )
 from domino_lightning.domains import CodeExec
+from domino_lightning.errors import UserError
 
 CODE = "def f(items, n):\n    total = 0\n    for item in items:\n        total += item * n\n    return total"
 CALL = "\n\nf([1, 2], 3)"
@@ -97,3 +101,69 @@ def test_a_candidate_is_parsed_once_and_keeps_its_id() -> None:
     made = Candidate({"id": "s-5", "text": CODE + CALL}, Counting())
     assert (made.record["id"], made.record["input"]) == ("s-5", "[1, 2], 3")
     assert (made.record["code"], len(calls)) == (CODE, 1)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "detail"),
+    [
+        ((0, 99), None),
+        ((24, 24), None),
+        ((25, 99), "short: 24 tokens, fewer than 25"),
+        ((0, 23), "long: 24 tokens, more than 23"),
+    ],
+)
+def test_length_counts_the_programs_tokens(bounds: tuple[int, int], detail: str | None) -> None:
+    # def f ( items , n ) : | total = 0 | for item in items : | total + = item * n | return total: 8+3+5+6+2
+    assert Length(*bounds).reject(candidate(CODE + CALL)) == detail
+
+
+def test_a_near_duplicate_is_named_with_its_jaccard_index() -> None:
+    made = opened(NearDuplicate(threshold=0.6))
+    assert made.reject(candidate(CODE + CALL, "s-0")) is None
+    # One of 24 + 10 tokens differs, and with it 3 of 32 trigrams: 29 shared of 35 in all.
+    close = CODE + CALL.replace("2]", "9]")
+    assert made.reject(candidate(close, "s-1")) == "Jaccard 0.83 with s-0"
+    far = "def f(a):\n    return sorted(a, key=len)[::-1]\n\nf(['x'])"
+    assert made.reject(candidate(far, "s-2")) is None
+
+
+def test_what_a_near_duplicate_was_rejected_for_is_no_measure_for_others() -> None:
+    made = opened(NearDuplicate(threshold=0.8))
+    chain = [CODE + f"\n\nf([1, 2, {', '.join('34567'[:count])}], 3)" for count in (1, 3, 5)]
+    first, second, third = (made.reject(candidate(text, f"s-{n}")) for n, text in enumerate(chain))
+    assert (first, second) == (None, "Jaccard 0.80 with s-0")
+    assert third is None  # near the second alone, which is not there
+
+
+def test_a_long_span_of_a_reference_is_memorised() -> None:
+    made = opened(Memorised(max_span=0.6), "def f(a):\n    return a", CODE)
+    # 22 tokens up to "* n" and the "return" are the same; "[ total , - total ]" is not.
+    copy = CODE.replace("return total", "return [total, -total]")
+    assert made.reject(candidate(copy + CALL)) == "span: 23 of 29 tokens stand in reference r-1"
+    assert opened(Memorised(min_span=24, max_overlap=0.9), CODE).reject(candidate(copy + CALL)) is None
+    assert opened(Memorised(max_span=0.9, max_overlap=0.9), CODE).reject(candidate(copy + CALL)) is None
+
+
+def test_a_patchwork_of_references_is_memorised() -> None:
+    other = "def g(x):\n    while x and x[0] != x[-1]:\n        x = x[1:-1]\n    return x"
+    patchwork = CODE.rpartition("\n")[0] + "\n" + "\n".join(other.split("\n")[1:3]) + "\n    return 0"
+    made = opened(Memorised(max_span=0.9, max_overlap=0.5), CODE, other)
+    assert str(made.reject(candidate(patchwork + CALL))).startswith("overlap: ")
+    assert opened(Memorised(max_span=0.9, max_overlap=0.5)).reject(candidate(patchwork + CALL)) is None
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Length(5, 4),
+        lambda: Length(-1, 4),
+        lambda: NearDuplicate(threshold=0.0),
+        lambda: NearDuplicate(ngram=0),
+        lambda: Memorised(max_span=1.5),
+        lambda: Memorised(ngram=0),
+        lambda: Memorised(min_span=7),
+    ],
+)
+def test_bounds_that_make_no_sense_are_refused(make: Any) -> None:
+    with pytest.raises(UserError, match="must be"):
+        make()

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domino_lightning.curation import Candidate, Context, ExactDuplicate, Filter, Parses, curate
+from domino_lightning.curation import (
+    Candidate,
+    Context,
+    CopiedFromReference,
+    Curated,
+    ExactDuplicate,
+    Filter,
+    Finished,
+    Length,
+    Memorised,
+    NearDuplicate,
+    Parses,
+    curate,
+)
 from domino_lightning.domains import CodeExec, Unparsable
+from domino_lightning.errors import StageFailed, UserError
 
 DOMAIN = CodeExec()
 CONTEXT = Context(DOMAIN, [])
@@ -36,6 +53,21 @@ class Scripted(Filter):
         return None if what == "pass" else what
 
 
+class Together(Scripted):
+    """The same, several rows at a time from a generator, which a crash ends; its verdicts are journalled."""
+
+    block_size = 3
+
+    def review(self, candidates: Sequence[Candidate]) -> Iterator[str | None]:
+        for candidate in candidates:
+            candidate.notes[self.reason] = f"saw {candidate.row['id']}"
+            yield self.reject(candidate)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing in the library handles it."""
+
+
 def rows(texts: list[str]) -> list[dict[str, Any]]:
     return [{"id": str(k), "text": text, "finished": True, "num_tokens": 1, "extra": k} for k, text in enumerate(texts)]
 
@@ -48,8 +80,10 @@ def test_every_row_is_accepted_or_rejected_once_and_the_steps_add_up(data: st.Da
     count = data.draw(st.integers(0, 12), label="rows")
     texts = [data.draw(st.sampled_from([GOOD.format(k), "no python ("])) for k in range(count)]
     tables = data.draw(st.lists(st.lists(outcomes, min_size=count, max_size=count), max_size=4), label="tables")
-    filters = [Scripted(f"filter {number}", table) for number, table in enumerate(tables)]
-    accepted, rejected, funnel = curate(rows(texts), filters, CONTEXT)
+    kinds = data.draw(st.lists(st.sampled_from([Scripted, Together]), min_size=4, max_size=4), label="kinds")
+    filters = [kinds[number](f"filter {number}", table) for number, table in enumerate(tables)]
+    with tempfile.TemporaryDirectory() as journal:
+        accepted, rejected, funnel = curate(rows(texts), filters, CONTEXT, Path(journal))
 
     # By hand: the first filter that does not pass a row rejects it; an unreadable row is never accepted.
     expected = {
@@ -123,5 +157,96 @@ def test_no_rows_give_an_empty_funnel() -> None:
     assert curate([], [Parses()], CONTEXT) == (
         [],
         [],
-        {"candidates": 0, "steps": [{"filter": "parse", "in": 0, "rejected": 0, "out": 0}], "accepted": 0},
+        {"candidates": 0, "steps": [{"filter": "parse", "in": 0, "rejected": 0, "out": 0, "codes": {}}], "accepted": 0},
     )
+
+
+PARTS = [
+    "return a",
+    "return b",
+    "x = [a, b]\n    return x + x",
+    "for i in a:\n        b += i\n    return b",
+    "while a: print(a",
+]
+SHIPPED = [Finished, Parses, Length, ExactDuplicate, NearDuplicate, CopiedFromReference, Memorised]
+
+
+@given(
+    texts=st.lists(
+        st.tuples(st.sampled_from(PARTS), st.sampled_from(["f(1, 2)", "f(a=3)", "g(1)", ""]), st.booleans())
+    ),
+    kinds=st.lists(st.sampled_from(SHIPPED)),
+)
+def test_the_shipped_filters_add_up_in_any_order_and_number(
+    texts: list[tuple[str, str, bool]], kinds: list[type[Filter]]
+) -> None:
+    reference = DOMAIN.read({"id": "r", "code": f"def f(a, b):\n    {PARTS[0]}", "input": "1, 2"}, "row")
+    raw = [
+        {"id": str(k), "text": f"def f(a, b):\n    {body}\n\n{call}", "finished": done, "num_tokens": 9}
+        for k, (body, call, done) in enumerate(texts)
+    ]
+    accepted, rejected, funnel = curate(raw, [kind() for kind in kinds], Context(DOMAIN, [reference]))
+    assert sorted([row["id"] for row in accepted] + [row["id"] for row in rejected]) == sorted(r["id"] for r in raw)
+    assert sum(step["rejected"] for step in funnel["steps"]) + len(accepted) == len(raw) == funnel["candidates"]
+    assert all(sum(step["codes"].values()) == step["rejected"] for step in funnel["steps"] if "codes" in step)
+    assert all(row["reason"] and row["detail"] for row in rejected)
+
+
+@given(data=st.data())
+def test_a_kill_at_any_row_and_a_second_run_give_what_one_run_gives(data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 10), label="rows")
+    texts = [GOOD.format(k) for k in range(count)]
+    tables = data.draw(st.lists(st.lists(outcomes, min_size=count, max_size=count), min_size=1, max_size=3))
+    reviews = data.draw(st.integers(0, count * len(tables)), label="reviews before the kill")
+
+    def filters(limit: int | None = None) -> list[Filter]:
+        made = [Together(f"filter {number}", table) for number, table in enumerate(tables)]
+        budget = iter(range(limit)) if limit is not None else None
+        for each in made:
+            original = each.reject
+
+            def reject(candidate: Candidate, original: Any = original) -> str | None:
+                if budget is not None and next(budget, None) is None:
+                    raise Killed
+                found: str | None = original(candidate)
+                return found
+
+            each.reject = reject  # type: ignore[method-assign]
+        return list(made)
+
+    def run(made: Sequence[Filter], journal: Path | None) -> Curated:
+        return curate(rows(texts), made, CONTEXT, journal)
+
+    expected = run(filters(), None)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            assert run(filters(reviews), Path(folder)) == expected
+        except Killed:
+            again = filters()
+            assert run(again, Path(folder)) == expected
+            repeated = sum(len(each.seen) for each in again if isinstance(each, Together))
+            whole = sum(step["in"] for step in expected.funnel["steps"])
+            assert repeated <= whole - reviews + 3  # at most the block that was cut off
+
+
+def test_a_journal_of_other_rows_is_refused(tmp_path: Path) -> None:
+    curate(rows([GOOD.format(1)]), [Together("dear", ["pass"])], CONTEXT, tmp_path)
+    other = [{**row, "id": "9"} for row in rows([GOOD.format(1)])]
+    with pytest.raises(StageFailed, match="belongs to other rows"):
+        curate(other, [Together("dear", ["pass"] * 10)], CONTEXT, tmp_path)
+
+
+def test_what_filters_note_stays_with_the_row() -> None:
+    accepted, rejected, _ = curate(rows([GOOD.format(0), GOOD.format(1)]), [Together("dear", ["pass", "no"])], CONTEXT)
+    assert (accepted[0]["notes"], rejected[0]["notes"]) == ({"dear": "saw 0"}, {"dear": "saw 1"})
+
+
+def test_a_missing_benchmark_is_no_fault_of_a_row() -> None:
+    class Broken(Filter):
+        reason = "broken"
+
+        def reject(self, candidate: Candidate) -> str | None:
+            raise UserError("no such file")
+
+    with pytest.raises(UserError, match="no such file"):
+        curate(rows([GOOD]), [Broken()], CONTEXT)

@@ -56,6 +56,18 @@ def test_a_step_that_does_not_add_up_is_named(
     assert any(text.startswith(warning) for text in funnel_of(store, steps=steps).warnings)
 
 
+def test_the_codes_of_a_step_are_its_reasons_and_must_add_up(store: FakeStore) -> None:
+    step = {"filter": "parse", "in": 50, "rejected": 30, "out": 20, "codes": {"syntax": 28, "no_call": 2}}
+    funnel = funnel_of(store, steps=[step])
+    assert funnel.steps[1].reasons == {"syntax": 28, "no_call": 2}
+    assert funnel.warnings == []
+
+
+def test_codes_that_do_not_add_up_are_named(store: FakeStore) -> None:
+    step = {"filter": "parse", "in": 50, "rejected": 30, "out": 20, "codes": {"syntax": 28}}
+    assert funnel_of(store, steps=[step]).warnings == ["curate/parse: its codes count 28 of 30 rejected."]
+
+
 def test_a_file_with_other_than_the_counted_rows_is_named(store: FakeStore) -> None:
     path = store.synthetic_trial()
     file = path / "curate" / "accepted.jsonl"

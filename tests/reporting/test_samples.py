@@ -6,15 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domino_lightning.reporting.samples import (
-    References,
     accepted_samples,
     clip,
     evaluation_items,
     novelty,
     rejected_samples,
-    similarity,
     spread,
-    tokens,
 )
 
 
@@ -25,25 +22,6 @@ def test_spread_takes_distinct_places_with_both_ends(rows: list[int], count: int
     assert chosen == sorted(set(chosen))
     if count > 1 and rows:
         assert (chosen[0][0], chosen[-1][0]) == (0, len(rows) - 1)
-
-
-def test_comments_and_layout_are_no_tokens() -> None:
-    assert tokens("x  =  'a # b'  # c\n") == tokens("x='a # b'") == ["x", "=", "'a # b'"]
-
-
-def test_similarity_is_twice_the_matches_over_all_tokens() -> None:
-    # 3 matched tokens (a, +, b) of 3 and 5: 2*3/8
-    assert similarity(tokens("a + b"), tokens("a + b + c")) == 0.75
-    assert similarity(tokens("a"), tokens("b")) == 0.0
-
-
-def test_the_nearest_reference_is_the_most_similar_one() -> None:
-    rows = [{"id": "far", "code": "while True: pass"}, {"id": "near", "code": "def f(x): return x + 1"}]
-    found = References(rows).nearest("def f(x): return x + 2")
-    assert found is not None
-    assert found[0] == "near"
-    assert found[2] == 0.9  # 9 of 10 tokens on both sides
-    assert References([]).nearest("x") is None
 
 
 def test_new_functions_are_counted_once_and_not_by_layout_or_name() -> None:
@@ -57,9 +35,7 @@ def test_new_functions_are_counted_once_and_not_by_layout_or_name() -> None:
 
 
 def test_accepted_rows_carry_their_answers_and_nearest_reference() -> None:
-    accepted = [
-        {"id": str(i), "code": f"def f(x): return {i}", "entry_point": "f", "input": "1"} for i in range(30)
-    ]
+    accepted = [{"id": str(i), "code": f"def f(x): return {i}", "entry_point": "f", "input": "1"} for i in range(30)]
     answered = [{**accepted[0], "output": "0"}]
     samples = accepted_samples(accepted, answered, accepted[:1])
     assert len(samples) == 12
@@ -69,9 +45,7 @@ def test_accepted_rows_carry_their_answers_and_nearest_reference() -> None:
 
 
 def test_rare_reasons_are_shown_beside_frequent_ones() -> None:
-    rows = [{"id": str(i), "text": "x", "reason": "parse"} for i in range(100)] + [
-        {"id": "r", "reason": "rare"}
-    ]
+    rows = [{"id": str(i), "text": "x", "reason": "parse"} for i in range(100)] + [{"id": "r", "reason": "rare"}]
     chosen = rejected_samples({"curate": rows, "answer": [{"id": "t", "reason": "timeout"}]})
     assert [row.reason for row in chosen] == ["parse", "rare", "timeout", "parse", "parse", "parse"]
 
@@ -80,9 +54,7 @@ def test_items_are_split_by_the_verdict_on_the_first_completion() -> None:
     test = [{"id": str(i), "code": "c", "entry_point": "f", "input": "1", "output": str(i)} for i in range(3)]
     generations = [{"id": str(i), "completions": [f"text {i}", "other"]} for i in range(3)]
     outcomes = [("0", True), ("1", False), ("2", False)]
-    verdicts = [
-        {"id": i, "verdicts": [{"passed": ok, "status": "x"}, {"passed": not ok}]} for i, ok in outcomes
-    ]
+    verdicts = [{"id": i, "verdicts": [{"passed": ok, "status": "x"}, {"passed": not ok}]} for i, ok in outcomes]
     passed, failed = evaluation_items(test, generations, [*verdicts, {"id": "none", "verdicts": []}])
     assert [item.id for item in passed] == ["0"]
     assert [(item.id, item.expected, item.completion) for item in failed] == [

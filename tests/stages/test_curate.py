@@ -34,6 +34,8 @@ def test_rows_of_all_shards_are_filtered_in_order_and_counted(tmp_path: Path) ->
         folder.mkdir()
     reference = DOMAIN.read({"id": "ref", "code": "def f(x):\n    return x", "input": "1"}, "row")
     write_jsonl(inputs["prepare"] / "reference.jsonl", [reference])
+    for name in ("heldout", "test"):
+        write_jsonl(inputs["prepare"] / f"{name}.jsonl", [])
     write_jsonl(inputs["synthesize"] / "raw-00000.jsonl", [raw(0, NEW), raw(1, "def f("), raw(2, NEW, False)])
     write_jsonl(inputs["synthesize"] / "raw-00001.jsonl", [raw(3, NEW + "\n"), raw(4, COPY)])
 
@@ -49,8 +51,6 @@ def test_rows_of_all_shards_are_filtered_in_order_and_counted(tmp_path: Path) ->
         ("s-4", "copied", "same as reference ref"),
     ]
     counts = [("unfinished", 5, 1, 4), ("parse", 4, 1, 3), ("duplicate", 3, 1, 2), ("copied", 2, 1, 1)]
-    assert read_json(out / "funnel.json") == {
-        "candidates": 5,
-        "steps": [{"filter": f, "in": n, "rejected": r, "out": o} for f, n, r, o in counts],
-        "accepted": 1,
-    }
+    steps: list[dict[str, Any]] = [{"filter": f, "in": n, "rejected": r, "out": o} for f, n, r, o in counts]
+    steps[1]["codes"] = {"syntax": 1}
+    assert read_json(out / "funnel.json") == {"candidates": 5, "steps": steps, "accepted": 1}
