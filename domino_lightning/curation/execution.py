@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from domino_lightning.curation.filters import Candidate, Context, Filter
-from domino_lightning.domains.codegen_grading import insert_before
+from domino_lightning.domains.extraction import insert_before
 from domino_lightning.evaluation.answers import NotALiteral, literal_equal, parse_literal
 from domino_lightning.evaluation.execution import Call, Execution, Limits, run_calls
 
