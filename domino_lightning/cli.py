@@ -44,6 +44,8 @@ def build_parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write report.html and results.csv for any set of runs")
     report.add_argument("runs", nargs="+", type=Path, help="trial or experiment directories, or a store's root")
     report.add_argument("--output", type=Path, default=Path("report"), help="directory to write (default: report)")
+    sync = commands.add_parser("wandb-sync", help="upload W&B runs that were kept offline, and attach their lineage")
+    sync.add_argument("--root", type=Path, default=Path("outputs"), help="store (default: outputs)")
     ls = commands.add_parser("ls", help="list runs, their stages and scores")
     ls.add_argument("root", nargs="?", type=Path, default=Path("outputs"), help="store (default: outputs)")
     return parser

@@ -32,6 +32,8 @@ def dispatch(arguments: argparse.Namespace) -> int:
         return check(arguments)
     if arguments.command == "report":
         return report(arguments.runs, arguments.output)
+    if arguments.command == "wandb-sync":
+        return wandb_sync(arguments.root)
     return ls(arguments.root)
 
 
@@ -127,6 +129,16 @@ def report(runs: Sequence[Path], output: Path) -> int:
     console = _console()
     console.print(f"report   {html}", highlight=False, soft_wrap=True)
     console.print(f"results  {table}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def wandb_sync(root: Path) -> int:
+    """Upload what was logged offline."""
+    from domino_lightning.wandb_offline import sync
+
+    uploaded, attached = sync(root)
+    nothing = "" if uploaded or attached else " (nothing was left to do)"
+    _console().print(f"{uploaded} runs uploaded, {attached} artifacts linked to the runs that read them{nothing}")
     return 0
 
 

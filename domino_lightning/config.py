@@ -74,11 +74,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), extra: Sequence
         UserError: a missing or broken file, an unknown key, a malformed override, a bad interpolation,
             a value of the wrong type outside the sections.
     """
-    layers = [read_layer(defaults_path(), "the package defaults"), read_layer(path, str(path))]
-    layers += [_override_layer(text) for text in overrides]
-    config = compose([*layers, *extra])
-    _check_top_level(config)
-    return config
+    layers = [default_layer(), read_layer(path, str(path)), *map(override_layer, overrides), *extra]
+    return checked(compose(layers))
+
+
+def default_layer() -> Layer:
+    """The package defaults."""
+    return read_layer(defaults_path(), "the package defaults")
 
 
 def read_layer(path: str | Path, origin: str) -> Layer:
@@ -108,7 +110,12 @@ def read_layer(path: str | Path, origin: str) -> Layer:
     return Layer(origin, {str(key): value for key, value in tree.items()}, dict(_line_numbers(node)))
 
 
-def _override_layer(text: str) -> Layer:
+def override_layer(text: str) -> Layer:
+    """One `dotted.key=value` as a layer.
+
+    Raises:
+        UserError: it is no such thing.
+    """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -125,7 +132,7 @@ def _override_layer(text: str) -> Layer:
     return Layer(f"override '{text}'", {str(key): value for key, value in parts})
 
 
-def compose(layers: Sequence[Layer]) -> Config:
+def compose(layers: Sequence[Layer], resolve: bool = True) -> Config:
     """Merge the layers in order and resolve interpolations; the first layer defines the top-level keys."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -146,7 +153,7 @@ def compose(layers: Sequence[Layer]) -> Config:
             raise UserError(f"{layer.origin}: {reason}.") from None
     unresolved = Config({}, tuple(layers))
     try:
-        document = OmegaConf.to_container(merged, resolve=True)
+        document = OmegaConf.to_container(merged, resolve=resolve)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or ""
         raise UserError(f"{unresolved.where(key)}: key '{key}': {one_line(error)}.") from None
@@ -199,8 +206,8 @@ def _class_nodes(base: Any, over: Any) -> Any:
     return over
 
 
-def _check_top_level(config: Config) -> None:
-    """Keys outside the sections: the types of the defaults, and the keys of `tracking`."""
+def checked(config: Config) -> Config:
+    """The configuration, if keys outside the sections have the types of the defaults and `tracking` known keys."""
     for key, default in config.layers[0].tree.items():
         value = config.document[key]
         if isinstance(default, (str, int)) and (type(value) is not type(default) or value == ""):
@@ -217,6 +224,7 @@ def _check_top_level(config: Config) -> None:
         if not isinstance(value, str) or (name == "wandb" and value not in WANDB_MODES):
             kind = f"one of {', '.join(WANDB_MODES)}" if name == "wandb" else "text"
             raise UserError(f"{config.where(key)}: key '{key}': expected {kind}, got {value!r}.")
+    return config
 
 
 def _missing_keys(tree: Any, prefix: str = "") -> Iterator[str]:

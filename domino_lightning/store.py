@@ -158,7 +158,7 @@ class Store:
 
     def trial(self, experiment: str, trial: str) -> Path:
         """The directory of readable links of one trial, created if need be."""
-        folder = self.root / "runs" / _safe_name(experiment) / _safe_name(trial)
+        folder = self.root / "runs" / safe_name(experiment) / safe_name(trial)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -175,7 +175,7 @@ def _is_private(path: Path) -> bool:
     return path.name == MANIFEST or any(part == SCRATCH or part.startswith(".") for part in path.parts)
 
 
-def _safe_name(name: str) -> str:
+def safe_name(name: str) -> str:
     """A file name: separators and control characters become '_', and over-long names end in a hash."""
     safe = re.sub(r"[^\w.,=+:@-]+", "_", name).strip("._") or "_"
     if len(safe.encode()) <= 120:

@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.records import read_json, read_jsonl, sha256_text
+from domino_lightning.records import read_json, read_jsonl, sha256_file, sha256_text
 from domino_lightning.stages.base import Tracking, Work
+from domino_lightning.store import SCRATCH
 
 log = logging.getLogger(__name__)
 
 SAMPLE_ROWS = 24
+SAMPLE_FIELDS = ("id", "text", "reason", "detail", "screen", "output")
+SAMPLES = {  # stage → what the rows are, and their file
+    "synthesize": ("raw", "raw-00000.jsonl"),
+    "curate": ("rejected", "rejected.jsonl"),
+    "answer": ("answered", "answered.jsonl"),
+}
+ARTIFACTS = {  # stage → type of the artifact that holds its files
+    "prepare": "corpus",
+    "tune": "soft_prompt",
+    "synthesize": "corpus",
+    "curate": "corpus",
+    "answer": "corpus",
+    "finetune": "coder",
+}
+MAX_ARTIFACT_FILE = 512 * 2**20  # bytes; a whole model stays in the store, its coder.json names it
+_ARTIFACT_NAME = re.compile(r"[^\w.-]+")
 
 
 def start_run(tracking: Tracking, run_id: str, name: str, job_type: str, config: Mapping[str, Any]) -> Any:
-    """A W&B run, or None when tracking is disabled or this is not the first rank."""
+    """A W&B run, or None when tracking is disabled, W&B fails, or this is not the first rank."""
     if tracking.wandb == "disabled" or int(os.environ.get("LOCAL_RANK", "0")) > 0:
         return None
     import wandb
@@ -25,28 +43,65 @@ def start_run(tracking: Tracking, run_id: str, name: str, job_type: str, config:
     folder = Path(tracking.root)  # W&B makes a directory wandb/ in it
     folder.mkdir(parents=True, exist_ok=True)
     mode: Any = tracking.wandb
-    if mode == "online" and not (os.environ.get("WANDB_API_KEY") or wandb.api.api_key):
-        log.warning("W&B: no API key, so this run is kept offline in %s/wandb; upload it with `wandb sync`.", folder)
+    if mode == "online" and not has_api_key():
+        log.warning("W&B: no API key, so this run is kept offline; `domino wandb-sync --root %s` uploads it.", folder)
         mode = "offline"
     settings = wandb.Settings(silent=True, console="off", x_disable_stats=True, disable_git=True)
-    return wandb.init(
-        project=tracking.project,
-        group=tracking.group,
-        job_type=job_type,
-        id=run_id,
-        name=name,
-        dir=str(folder),
-        mode=mode,
-        resume="allow" if mode == "online" else None,
-        config=dict(config),
-        settings=settings,
-    )
+    try:
+        return wandb.init(
+            entity=tracking.entity or None,
+            project=tracking.project,
+            group=tracking.group,
+            job_type=job_type,
+            id=run_id,
+            name=name,
+            dir=str(folder),
+            mode=mode,
+            resume="allow" if mode == "online" else None,
+            config=dict(config),
+            settings=settings,
+        )
+    except wandb.Error as error:
+        _warn(error)
+        return None
+
+
+def has_api_key() -> bool:
+    """Whether W&B has an API key, from the environment or from `wandb login`."""
+    import wandb
+
+    return bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)
+
+
+def _warn(error: Exception) -> None:
+    """A tracker that fails costs its charts, never the stage: CSV and JSON in the store hold the numbers."""
+    log.warning("W&B: %s: %s. This run is not tracked; its numbers are in the store.", type(error).__name__, error)
 
 
 def stage_run(work: Work, stage: str) -> Any:
-    """The W&B run of a stage that executes now; its id is the fingerprint, its lineage lies in the config."""
-    config = {"section": dict(work.section), "inputs": {name: path.name for name, path in work.inputs.items()}}
-    return start_run(work.tracking, work.fingerprint, f"{stage}-{work.fingerprint[:8]}", stage, config)
+    """The W&B run of a stage that executes now; its id is the fingerprint, its lineage lies in the config.
+
+    `inputs` names the runs of the stages it reads, `lineage` the artifacts among their outputs. W&B takes a
+    declaration of use online only; `domino wandb-sync` repeats it for runs that were offline.
+    """
+    inputs = {name: path.name for name, path in work.inputs.items()}
+    lineage = [artifact_name(name, digest) for name, digest in inputs.items() if name in ARTIFACTS]
+    config = {"section": dict(work.section), "inputs": inputs, "lineage": lineage}
+    run = start_run(work.tracking, work.fingerprint, f"{stage}-{work.fingerprint[:8]}", stage, config)
+    if run is not None and lineage and not run.offline:
+        import wandb
+
+        for name in lineage:
+            try:
+                run.use_artifact(f"{name}:latest")
+            except (wandb.Error, ValueError) as error:
+                log.warning("W&B: %s, which this run reads, is not there to be linked (%s).", name, error)
+    return run
+
+
+def artifact_name(stage: str, fingerprint: str) -> str:
+    """The artifact that holds a stage's output."""
+    return f"{stage}-{fingerprint}"
 
 
 def lightning_loggers(work: Work) -> list[Any]:
@@ -67,35 +122,94 @@ def log_outputs(work: Work, stage: str) -> None:
         return
     import wandb
 
-    work.run.summary.update(stage_metrics(stage, work.directory))
-    samples = _samples(stage, work.directory)
-    if samples:
-        columns: list[str | int] = list(samples[0])
-        data = [[str(row.get(str(name), "")) for name in columns] for row in samples]
-        table = wandb.Table(columns=columns, data=data)
-        work.run.log({f"{stage}/samples": table})
-    if stage in {"tune", "prepare", "answer"}:
-        artifact = wandb.Artifact(f"{stage}-{work.fingerprint}", type={"tune": "soft_prompt"}.get(stage, "corpus"))
-        for path in sorted(work.directory.iterdir()):
-            if path.is_file() and not path.name.startswith("."):
-                artifact.add_file(str(path))
-        work.run.log_artifact(artifact)
-    work.run.finish()
+    try:
+        work.run.summary.update(stage_metrics(stage, work.directory))
+        key, samples = stage_samples(stage, work)
+        if samples:
+            columns: list[str | int] = list(samples[0])
+            data = [[row[str(name)] for name in columns] for row in samples]
+            work.run.log({key: wandb.Table(columns=columns, data=data)})
+        if stage in ARTIFACTS:
+            work.run.log_artifact(_artifact(work, stage))
+        work.run.finish()
+    except (wandb.Error, OSError, ValueError) as error:
+        _warn(error)
+
+
+def _artifact(work: Work, stage: str) -> Any:
+    """The stage's files, in place: finished stages never change, so no copy waits for the upload."""
+    import wandb
+
+    artifact = wandb.Artifact(artifact_name(stage, work.fingerprint), type=ARTIFACTS[stage])
+    for path in sorted(work.directory.resolve().rglob("*")):
+        parts = path.relative_to(work.directory.resolve()).parts
+        hidden = any(part.startswith(".") or part == SCRATCH for part in parts)
+        if path.is_file() and not hidden and path.stat().st_size <= MAX_ARTIFACT_FILE:
+            artifact.add_file(str(path), name="/".join(parts), policy="immutable")
+    return artifact
 
 
 def log_trial(tracking: Tracking, record: Mapping[str, Any], stages: Mapping[str, Path]) -> None:
-    """The W&B run of a trial: overrides as config, final metrics as summary, ids of its stage runs."""
+    """The W&B run of a trial: axes as config, final metrics as summary, ids of its stage runs.
+
+    Args:
+        tracking: the group is the experiment or the sweep.
+        record: content of `trial.json`; its `overrides` are the axes.
+        stages: directories of the finished stages.
+    """
     identity = sha256_text(f"{record['experiment']}/{record['trial']}/{sorted(record['stages'].items())}")[:16]
     config = {"overrides": record["overrides"], "stage_runs": record["stages"], "trial": record["trial"]}
-    for text in record["overrides"]:
-        key, _, value = text.partition("=")
-        config[f"axes/{key}"] = value
+    config |= {axis_key(key): value for key, value in axes_of(record["overrides"]).items()}
     run = start_run(tracking, identity, f"{record['experiment']}/{record['trial']}", "trial", config)
     if run is None:
         return
-    for stage, directory in stages.items():
-        run.summary.update(stage_metrics(stage, directory))
-    run.finish()
+    import wandb
+
+    try:
+        for stage, directory in stages.items():
+            run.summary.update(stage_metrics(stage, directory))
+        run.finish()
+    except (wandb.Error, OSError) as error:
+        _warn(error)
+
+
+def axes_of(overrides: Sequence[str]) -> dict[str, Any]:
+    """The values that overrides `dotted.key=value` set, as YAML reads them; the last one of a key counts."""
+    import yaml
+
+    axes: dict[str, Any] = {}
+    for text in overrides:
+        key, _, value = text.partition("=")
+        try:
+            axes[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            axes[key] = value
+    return axes
+
+
+def axis_key(key: str) -> str:
+    """An axis in a run's config: W&B takes a dot for nesting and cannot chart by it."""
+    return "axes/" + key.replace(".", "/")
+
+
+def log_report(tracking: Tracking, files: Sequence[Path]) -> None:
+    """A W&B run of job type `report` with the report's files as an artifact; the same files are logged once."""
+    digest = sha256_text(" ".join(sha256_file(path) for path in files))[:16]
+    if any(Path(tracking.root).glob(f"wandb/*run-*-{digest}")):
+        return
+    run = start_run(tracking, digest, f"report-{tracking.group}", "report", {})
+    if run is None:
+        return
+    import wandb
+
+    try:
+        artifact = wandb.Artifact(f"report-{_ARTIFACT_NAME.sub('-', tracking.group)}", type="report")
+        for path in files:
+            artifact.add_file(str(path.resolve()))
+        run.log_artifact(artifact)
+        run.finish()
+    except (wandb.Error, OSError, ValueError) as error:
+        _warn(error)
 
 
 def stage_metrics(stage: str, directory: Path) -> dict[str, float]:
@@ -135,10 +249,27 @@ def _last_values(path: Path) -> dict[str, float]:
     return values
 
 
-def _samples(stage: str, directory: Path) -> list[dict[str, Any]]:
-    files = {"synthesize": "raw-00000.jsonl", "curate": "rejected.jsonl", "answer": "answered.jsonl"}
-    path = directory / files.get(stage, "")
-    if not path.is_file():
-        return []
-    names = ("id", "text", "reason", "detail", "screen", "output")
-    return [{name: row[name] for name in names if name in row} for row in read_jsonl(path)[:SAMPLE_ROWS]]
+def stage_samples(stage: str, work: Work) -> tuple[str, list[dict[str, str]]]:
+    """The key and the rows of a stage's table of samples; no rows for a stage that writes no texts."""
+    if stage == "evaluate":
+        verdicts = {row["id"]: row["verdicts"] for row in _head(work.directory / "verdicts.jsonl", None)}
+        rows = [
+            {"id": row["id"], "completion": row["completions"][0], **_first(verdicts.get(row["id"]))}
+            for row in _head(work.directory / "generations.jsonl", SAMPLE_ROWS)
+        ]
+        return "evaluate/test/samples", rows
+    if stage not in SAMPLES:
+        return "", []
+    split, file = SAMPLES[stage]
+    found = _head(work.directory / file, SAMPLE_ROWS)
+    names = [name for name in SAMPLE_FIELDS if any(name in row for row in found)]
+    return f"{stage}/{split}/samples", [{name: str(row.get(name, "")) for name in names} for row in found]
+
+
+def _first(verdicts: list[dict[str, Any]] | None) -> dict[str, str]:
+    verdict = verdicts[0] if verdicts else {}
+    return {name: str(verdict.get(name, "")) for name in ("status", "detail")}
+
+
+def _head(path: Path, count: int | None) -> list[dict[str, Any]]:
+    return read_jsonl(path)[:count] if path.is_file() else []

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,62 +11,17 @@ import pytest
 
 from domino_lightning.config import load_config
 from domino_lightning.pipeline import make_plan, run_plan
-from domino_lightning.stages.base import Tracking
-from domino_lightning.tracking import stage_metrics, start_run
-
-BLOCK, FILE_HEADER, RECORD_HEADER = 1 << 15, 7, 7
-FULL, FIRST, LAST = 1, 2, 4
-
-
-def records(path: Path) -> Iterator[Any]:
-    """The protobuf records of a .wandb file: LevelDB's log format after a header of seven bytes."""
-    from wandb.proto import wandb_internal_pb2
-
-    data, position, parts = path.read_bytes(), FILE_HEADER, b""
-    while position + RECORD_HEADER <= len(data):
-        room = BLOCK - position % BLOCK
-        if room < RECORD_HEADER:  # the rest of a block is padding
-            position += room
-            continue
-        _, length, kind = struct.unpack_from("<IHB", data, position)
-        chunk = data[position + RECORD_HEADER : position + RECORD_HEADER + length]
-        position += RECORD_HEADER + length
-        parts = chunk if kind in (FULL, FIRST) else parts + chunk
-        if kind in (FULL, LAST):
-            yield wandb_internal_pb2.Record.FromString(parts)
+from domino_lightning.stages.base import Tracking, Work
+from domino_lightning.tracking import axes_of, log_report, stage_metrics, stage_samples, start_run
+from domino_lightning.wandb_offline import OfflineRun, offline_runs, read_offline_run
+from tests.conftest import write_rows
 
 
-class Logged:
-    """What one W&B run holds."""
-
-    def __init__(self, path: Path) -> None:
-        self.config: dict[str, Any] = {}
-        self.summary: dict[str, Any] = {}
-        self.history: set[str] = set()
-        self.exit_code: int | None = None
-        for record in records(path):
-            if record.HasField("run"):
-                self.run = record.run
-                self._config(record.run.config)
-            if record.HasField("config"):
-                self._config(record.config)
-            if record.HasField("exit"):
-                self.exit_code = record.exit.exit_code
-            for item in record.summary.update:
-                self.summary[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
-            for item in record.history.item:
-                self.history.add(item.key or "/".join(item.nested_key))
-
-    def _config(self, config: Any) -> None:
-        for item in config.update:
-            self.config[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
-
-
-def logged(root: Path) -> dict[str, Logged]:
+def logged(root: Path) -> dict[str, OfflineRun]:
     """Runs below a store, by job type."""
-    runs = [Logged(path) for path in (root / "wandb").rglob("*.wandb")]
-    assert len({each.run.job_type for each in runs}) == len(runs)
-    return {each.run.job_type: each for each in runs}
+    runs = [read_offline_run(path) for path in offline_runs(root)]
+    assert len({run.job_type for run in runs}) == len(runs)
+    return {run.job_type: run for run in runs}
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +62,8 @@ def test_one_offline_run_per_executed_stage_and_one_for_the_trial(
     runs = logged(tracked[0])
     assert set(runs) == {"prepare", "tune", "trial"}
     for each in runs.values():
-        assert each.run.run_group == "tracked"
-        assert each.run.project == "tests"
+        assert each.group == "tracked"
+        assert each.project == "tests"
         assert each.exit_code == 0
 
 
@@ -117,7 +71,7 @@ def test_a_stage_run_is_identified_by_its_fingerprint(tracked: tuple[Path, dict[
     root, digests = tracked
     runs = logged(root)
     for stage, digest in digests.items():
-        assert runs[stage].run.run_id == digest
+        assert runs[stage].run_id == digest
     assert runs["tune"].config["inputs"] == {"prepare": digests["prepare"]}
     assert runs["tune"].config["section"]["seed"] == 3
     assert runs["prepare"].config["section"]["split"] == {"reference": 2, "heldout": 2, "test": None}
@@ -127,7 +81,8 @@ def test_keys_are_stage_split_name(tracked: tuple[Path, dict[str, str]]) -> None
     runs = logged(tracked[0])
     assert runs["prepare"].summary["prepare/reference/rows"] == 2
     assert {"tune/heldout/nll", "tune/heldout/nll_best", "tune/train/loss"} <= set(runs["tune"].summary)
-    assert {"tune/train/loss", "tune/heldout/nll"} <= runs["tune"].history
+    assert {"tune/train/loss", "tune/heldout/nll"} <= set(runs["tune"].history)
+    assert len(runs["tune"].history["tune/train/loss"]) == 2  # steps
     for stage in ("prepare", "tune"):
         # Lightning's logger adds trainer/global_step, the axis of its charts.
         own = [key for key in runs[stage].summary if not key.startswith(("_", "trainer/")) and key != "epoch"]
@@ -138,11 +93,20 @@ def test_keys_are_stage_split_name(tracked: tuple[Path, dict[str, str]]) -> None
 def test_the_trial_run_has_axes_stage_runs_and_final_numbers(tracked: tuple[Path, dict[str, str]]) -> None:
     root, digests = tracked
     trial = logged(root)["trial"]
-    assert trial.config["axes/seed"] == "3"
-    assert trial.config["axes/tune.model.num_sample_tokens"] == "2"
+    assert trial.config["axes/seed"] == 3
+    assert trial.config["axes/tune/model/num_sample_tokens"] == 2
     assert trial.config["stage_runs"] == digests
     tune = stage_metrics("tune", root / "stages" / "tune" / digests["tune"])
     assert trial.summary["tune/heldout/nll_best"] == pytest.approx(tune["tune/heldout/nll_best"])
+
+
+def test_lineage_lies_in_the_config_while_offline(tracked: tuple[Path, dict[str, str]]) -> None:
+    root, digests = tracked
+    runs = logged(root)
+    assert runs["prepare"].artifacts == [(f"prepare-{digests['prepare']}", "corpus")]
+    assert runs["tune"].artifacts == [(f"tune-{digests['tune']}", "soft_prompt")]
+    assert runs["prepare"].config["lineage"] == []
+    assert runs["tune"].config["lineage"] == [f"prepare-{digests['prepare']}"]
 
 
 def test_a_stage_found_finished_gets_no_run(
@@ -198,3 +162,71 @@ def test_best_value_is_the_lowest_of_the_history(tmp_path: Path) -> None:
     text = "step,key,value\n" + "".join(f"{step},{key},{value}\n" for step, key, value in rows)
     (tmp_path / "metrics.csv").write_text(text)
     assert stage_metrics("tune", tmp_path) == {"tune/heldout/nll": 2.5, "tune/heldout/nll_best": 2.0}
+
+
+def work_in(directory: Path, **files: list[dict[str, Any]]) -> Work:
+    for name, rows in files.items():
+        write_rows(directory / f"{name}.jsonl", rows)
+    return Work(directory, {}, "f" * 16, {})
+
+
+def test_samples_are_rows_of_one_width(tmp_path: Path) -> None:
+    rows = [{"id": "1", "text": "a", "reason": "parse"}, {"id": "2", "text": "b", "reason": "copy", "detail": "ref-1"}]
+    key, samples = stage_samples("curate", work_in(tmp_path, rejected=rows))
+    assert key == "curate/rejected/samples"
+    assert samples == [
+        {"id": "1", "text": "a", "reason": "parse", "detail": ""},
+        {"id": "2", "text": "b", "reason": "copy", "detail": "ref-1"},
+    ]
+
+
+def test_samples_of_an_evaluation_stand_beside_their_verdicts(tmp_path: Path) -> None:
+    work = work_in(
+        tmp_path,
+        generations=[{"id": "1", "completions": ["x", "y"]}, {"id": "2", "completions": ["z"]}],
+        verdicts=[{"id": "2", "verdicts": [{"passed": True, "status": "passed"}]}],
+    )
+    assert stage_samples("evaluate", work) == (
+        "evaluate/test/samples",
+        [
+            {"id": "1", "completion": "x", "status": "", "detail": ""},
+            {"id": "2", "completion": "z", "status": "passed", "detail": ""},
+        ],
+    )
+
+
+def test_axes_keep_the_type_that_yaml_gives_them() -> None:
+    overrides = ["seed=1", "a.b=1.0e-3", "a.loss={class_path: x.Y}", "seed=2", "name=x=y", "odd={"]
+    assert axes_of(overrides) == {
+        "seed": 2,
+        "a.b": 0.001,
+        "a.loss": {"class_path": "x.Y"},
+        "name": "x=y",
+        "odd": "{",
+    }
+
+
+def test_a_report_is_an_artifact_logged_once(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_text("<p>one</p>")
+    tracking = Tracking("offline", "tests", group="a sweep", root=str(tmp_path / "store"))
+    for _ in range(2):
+        log_report(tracking, [page])
+    page.write_text("<p>two</p>")
+    log_report(tracking, [page])
+    runs = [read_offline_run(path) for path in offline_runs(tmp_path / "store")]
+    assert [run.artifacts for run in runs] == [[("report-a-sweep", "report")]] * 2
+    assert {run.job_type for run in runs} == {"report"}
+
+
+def test_a_tracker_that_cannot_start_costs_a_warning_not_the_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import wandb
+
+    def broken(**_: Any) -> None:
+        raise wandb.Error("no such service")
+
+    monkeypatch.setattr(wandb, "init", broken)
+    assert start_run(Tracking("offline", root=str(tmp_path)), "id", "name", "tune", {}) is None
+    assert "no such service" in caplog.text

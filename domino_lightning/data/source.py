@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from domino_lightning.data.windows import Windows
 from domino_lightning.errors import UserError
 from domino_lightning.records import Record, canonical_json, read_numbered_jsonl, sha256_text
 from domino_lightning.resources import HUB_DATASET, data_file
@@ -22,7 +23,8 @@ class Source:
     """Where raw rows come from.
 
     Args:
-        path: .jsonl, .jsonl.gz or .parquet file, `hf:<dataset id>[:<config>]`, or `pip:<package>/<file>`.
+        path: .jsonl, .jsonl.gz or .parquet file, `hf:<dataset id>[:<config>]`, one file of a hub dataset
+            (`hf:<owner>/<name>/<file>`, for datasets that come with a loading script), or `pip:<package>/<file>`.
         split: which split of a hub dataset.
         limit: first rows only.
     """
@@ -38,12 +40,13 @@ class Source:
             UserError: the source is missing, broken or empty.
         """
         unit = "row"
-        if self.path.startswith(HUB_DATASET):
+        file = _hub_file(self.path, key) or self.path
+        if file.startswith(HUB_DATASET):
             rows = list(enumerate(_hub_rows(self.path.removeprefix(HUB_DATASET), self.split, key), start=1))
-        elif (file := data_file(self.path, key)).suffix == ".parquet":
-            rows = list(enumerate(_parquet_rows(file), start=1))
+        elif (path := data_file(file, key)).suffix == ".parquet":
+            rows = list(enumerate(_parquet_rows(path), start=1))
         else:
-            unit, rows = "line", read_numbered_jsonl(file, skip_bad_lines=skip_bad_lines, remedy=REMEDY)
+            unit, rows = "line", read_numbered_jsonl(path, skip_bad_lines=skip_bad_lines, remedy=REMEDY)
         rows = rows[: self.limit]
         if not rows:
             raise UserError(f"{key}: '{self.path}' has no rows: there would be nothing to read.")
@@ -67,6 +70,32 @@ def _plain(row: Mapping[str, Any]) -> Record:
     return plain
 
 
+def _hub_file(spec: str, key: str) -> str | None:
+    """Local path of `hf:<owner>/<name>/<file>`, downloaded once; None for any other source.
+
+    Raises:
+        UserError: it cannot be downloaded.
+    """
+    owner, _, rest = spec.removeprefix(HUB_DATASET).partition("/")
+    name, _, file = rest.partition("/")
+    if not spec.startswith(HUB_DATASET) or not file:
+        return None
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return str(hf_hub_download(f"{owner}/{name}", file, repo_type="dataset"))
+    except Exception as error:  # the hub client's transport errors derive from no common class
+        raise _not_loaded(f"'{spec}'", error, key) from None
+
+
+def _not_loaded(what: str, error: Exception, key: str) -> UserError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return UserError(
+        f"{key}: {what} cannot be loaded: {reason} "
+        "Check the id and the network, or download it and give the path of a .jsonl or .parquet file."
+    )
+
+
 def _hub_rows(name: str, split: str, key: str) -> list[Record]:
     from datasets import load_dataset
 
@@ -74,49 +103,61 @@ def _hub_rows(name: str, split: str, key: str) -> list[Record]:
     try:
         return [_plain(row) for row in load_dataset(dataset, config or None, split=split)]
     except Exception as error:  # datasets raises whatever its transports raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"{key}: 'hf:{name}' (split {split}) cannot be loaded: {reason} "
-            "Check the id and the network, or download it and give the path of a .jsonl or .parquet file."
-        ) from None
+        raise _not_loaded(f"'hf:{name}' (split {split})", error, key) from None
 
 
 @dataclass(frozen=True)
 class Split:
-    """Groups of each split; None takes what is left, and at most one may."""
+    """Groups of each split; None takes what is left, and at most one may.
+
+    Args:
+        reference: groups to learn the domain from.
+        heldout: groups to choose checkpoints by.
+        test: groups to score the coder on.
+        windows: split by date first: reference and held-out come from one window, test from another.
+    """
 
     reference: int | None = 48
     heldout: int | None = 24
     test: int | None = None
+    windows: Windows | None = None
 
 
 def split_records(records: Sequence[Record], split: Split, seed: int) -> dict[str, list[Record]]:
     """Assign whole groups by the hash of (seed, group), so that a row's split depends on nothing else's order.
 
     Raises:
-        UserError: too few groups, or a split that would be empty.
+        UserError: too few groups, a split that would be empty, or a record without a date under windows.
     """
+    if split.windows is None:
+        return _by_hash(records, SPLITS, split, seed, "")
+    sides = split.windows.sides(records)
+    learned = _by_hash(sides.reference, SPLITS[:2], split, seed, " in the reference window")
+    return learned | _by_hash(sides.test, SPLITS[2:], split, seed, " in the test window")
+
+
+def _by_hash(
+    records: Sequence[Record], names: Sequence[str], split: Split, seed: int, where: str
+) -> dict[str, list[Record]]:
     groups = sorted({record["group"] for record in records}, key=lambda group: sha256_text(f"{seed}/{group}"))
-    sizes = {name: getattr(split, name) for name in SPLITS}
-    open_splits = [name for name, size in sizes.items() if size is None]
-    fixed = sum(size for size in sizes.values() if size is not None)
+    asked = {name: getattr(split, name) for name in names}
+    open_splits = [name for name, size in asked.items() if size is None]
+    fixed = sum(size for size in asked.values() if size is not None)
     if len(open_splits) > 1:
         raise UserError(f"prepare.split: only one split may be null (what is left); {' and '.join(open_splits)} are.")
-    for name in SPLITS:
-        size = len(groups) - fixed if sizes[name] is None else sizes[name]
+    sizes = {name: len(groups) - fixed if size is None else size for name, size in asked.items()}
+    for name, size in sizes.items():
         if size < 1 or fixed > len(groups):
+            left = max(0, len(groups) - fixed if asked[name] is None else size)
             raise UserError(
-                f"prepare.split: {dict(sizes)} leaves {max(0, size)} of {len(groups)} distinct groups for {name}. "
+                f"prepare.split: {asked} leaves {left} of {len(groups)} distinct groups{where} for {name}. "
                 f"Every split needs at least one: lower the others, or give more data."
             )
-        sizes[name] = size
-    bounds = [0, sizes["reference"], sizes["reference"] + sizes["heldout"], sum(sizes.values())]
-    where = {
-        group: name
-        for name, start, stop in zip(SPLITS, bounds[:-1], bounds[1:], strict=True)
-        for group in groups[start:stop]
-    }
-    return {name: [record for record in records if where.get(record["group"]) == name] for name in SPLITS}
+    parts: dict[str, list[Record]] = {}
+    for name, size in sizes.items():
+        members, groups = set(groups[:size]), groups[size:]
+        parts[name] = [record for record in records if record["group"] in members]
+    return parts
 
 
 def overlap(splits: Mapping[str, Sequence[Record]]) -> dict[str, Any]:

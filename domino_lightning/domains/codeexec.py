@@ -43,7 +43,8 @@ class CodeExec(Domain):
     def read(self, row: Mapping[str, Any], where: str) -> Record:
         """CRUXEval's format, LiveCodeBench's execution format, or the project's own.
 
-        Rows with the same function up to layout and names share a `group`, so that splits keep them together.
+        Rows with the same function up to layout and names share a `group`, so that splits keep them together;
+        so do LiveCodeBench's programs for one problem, which compute the same on the same inputs.
         LiveCodeBench's code uses `List`, `gcd` and others without importing them, as LeetCode lets it; the
         imports are added, so that a record's program is whole.
 
@@ -58,7 +59,8 @@ class CodeExec(Domain):
             imports = missing_imports(code) if "function_name" in row else ""
             code = f"{imports}\n\n{code}" if imports else code
             functions = [node.name for node in parse_python(code).body if isinstance(node, ast.FunctionDef)]
-            group = sha256_text(same_names(code))[:12]
+            problem = row.get("question_id") if "function_name" in row else None
+            group = sha256_text(same_names(code) if problem is None else f"livecodebench {problem}")[:12]
         except Unparsable as error:
             raise UserError(f"{where}: field 'code' is not Python ({error}).") from None
         entry_point = row.get("entry_point") or row.get("function_name") or (functions[-1] if functions else None)

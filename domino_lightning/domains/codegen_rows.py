@@ -19,7 +19,9 @@ from domino_lightning.errors import UserError
 from domino_lightning.records import Record
 
 TEST_FIELDS = {"stdin": ("input", "output"), "functional": ("input", "output"), "assert": ("code",)}
-MAX_PACKED_BYTES = 64 << 20
+MAX_PACKED_BYTES = 256 << 20
+_STRING_OPCODES = {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
+_FRAMING_OPCODES = {"PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "STOP"}
 _TRANSLATED = {
     "text", "code", "test_list", "test_setup_code", "test_imports", "test", "canonical_solution",
     "question_content", "public_test_cases", "private_test_cases", "metadata",
@@ -212,20 +214,38 @@ def _cases(text: str, where: str, field: str) -> list[Record]:
 
 def _unpacked(text: Any, where: str) -> str:
     """JSON text as it stands, or from base64, zlib and a pickled string: its opcodes are read, never run."""
-    problem = UserError(f"{where}: field 'private_test_cases' is neither JSON text nor a packed string of it.")
+    problem = f"{where}: field 'private_test_cases' is neither JSON text nor a packed string of it"
     if not isinstance(text, str):
-        raise problem
+        raise UserError(f"{problem}; it is a {type(text).__name__}.")
     if text.lstrip().startswith("["):
         return text
     try:
         unpack = zlib.decompressobj()
-        data = unpack.decompress(base64.b64decode(text), MAX_PACKED_BYTES)
-        strings = [argument for _, argument, _ in pickletools.genops(data) if isinstance(argument, str)]
-    except (binascii.Error, zlib.error, ValueError):
-        raise problem from None
-    if len(strings) != 1 or not unpack.eof:
-        raise problem
-    return strings[0]
+        data = unpack.decompress(base64.b64decode(text, validate=True), MAX_PACKED_BYTES)
+        if unpack.unconsumed_tail:
+            raise UserError(f"{where}: field 'private_test_cases' unpacks to more than {MAX_PACKED_BYTES >> 20} MiB.")
+        if not unpack.eof:
+            raise UserError(f"{problem} (it is cut off).")
+        return _pickled_string(data)
+    except (binascii.Error, zlib.error, ValueError) as error:
+        raise UserError(f"{problem} ({error}).") from None
+
+
+def _pickled_string(data: bytes) -> str:
+    """The value of a pickle that is one string; every opcode that could make or call anything else is refused.
+
+    Raises:
+        ValueError: it holds more than a string, or is no pickle.
+    """
+    found = None
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name in _STRING_OPCODES and found is None:
+            found = str(argument)
+        elif opcode.name not in _FRAMING_OPCODES:
+            raise ValueError(f"opcode {opcode.name} in a pickle that may hold one string and nothing else")
+    if found is None:
+        raise ValueError("a pickle without a string")
+    return found
 
 
 def _checked_tests(tests: Any, where: str) -> list[Record]:

@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from domino_lightning.losses.schedules import Schedule, non_negative
+
 Pairs = Literal["none", "own", "all"] | int
 
 
@@ -53,6 +55,38 @@ class DisentanglementLoss(nn.Module, ABC):
         """
 
 
+class ContrastiveLoss(DisentanglementLoss):
+    """L = mean_i NLL(x_i|D) + λ · [ contrast + α · mean_i NLL(x_i|D,S_i) ]; a subclass says what `contrast` is.
+
+    Args:
+        weight: λ ≥ 0, or a `Schedule` of it.
+        own_weight: α ≥ 0: how much S_i is asked to explain x_i, and not only to explain it better than S_k does.
+        pairs: "all", or the number of negatives of a text.
+    """
+
+    def __init__(self, weight: float | Schedule = 1.0, own_weight: float = 0.0, pairs: Pairs = "all") -> None:
+        super().__init__()
+        self.weight = weight if isinstance(weight, Schedule) else non_negative("weight", weight)
+        self.own_weight = non_negative("own_weight", own_weight)
+        self.pairs = pairs
+
+    @abstractmethod
+    def contrast(self, nll: PromptNLL) -> Tensor:
+        """The scalar that falls as x_i becomes likelier under S_i than under S_k; 0 without a valid negative."""
+
+    def forward(self, nll: PromptNLL, progress: float = 0.0) -> dict[str, Tensor]:
+        """Terms `loss`, `sufficiency`, `own` and `contrast`, and `weight` where λ has a schedule."""
+        sufficiency = masked_mean(nll.domain, nll.valid)
+        own = masked_mean(own_nll(nll), nll.valid)
+        contrast = self.contrast(nll)
+        weight = self.weight(progress) if isinstance(self.weight, Schedule) else self.weight
+        loss = sufficiency + weight * (contrast + self.own_weight * own)
+        terms = {"loss": loss, "sufficiency": sufficiency, "own": own, "contrast": contrast}
+        if isinstance(self.weight, Schedule):
+            terms["weight"] = loss.new_tensor(weight)
+        return terms
+
+
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of `values` where `mask`; 0 (with zero gradient) where nothing is masked in.
 
@@ -63,13 +97,23 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def own_nll(nll: PromptNLL) -> Tensor:
-    """(B,) NLL(x_i | D, S_i).
+    """(B,) NLL(x_i | D, S_i), 0 on rows that are not valid.
 
     Raises:
         ValueError: the loss was given no pairs; set `pairs` on the loss class.
     """
     paired, is_own, _ = require_pairs(nll)
-    return paired.masked_fill(~is_own, 0.0).sum(dim=1)
+    return paired.masked_fill(~(is_own & nll.valid[:, None]), 0.0).sum(dim=1)
+
+
+def negatives(nll: PromptNLL) -> Tensor:
+    """(B, K) bool: which entries of `paired` are NLLs of a text under another sample's tokens.
+
+    Raises:
+        ValueError: the loss was given no pairs; set `pairs` on the loss class.
+    """
+    _, is_own, pair_valid = require_pairs(nll)
+    return pair_valid & ~is_own & nll.valid[:, None]
 
 
 def require_pairs(nll: PromptNLL) -> tuple[Tensor, Tensor, Tensor]:

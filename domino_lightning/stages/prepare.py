@@ -42,6 +42,7 @@ class Prepare(Stage):
     """
 
     name = "prepare"
+    version = 2
     summary = "read the reference data and split it into reference, held-out and test"
 
     def __init__(
@@ -53,6 +54,9 @@ class Prepare(Stage):
         runtime: PrepareRuntime = PrepareRuntime(),
     ) -> None:
         self.domain, self.source, self.split, self.seed, self.runtime = domain, source, split, seed, runtime
+        if split.windows is not None:
+            split.windows.days()  # said before any data is read
+        self.left_out: Record = {}  # by the date windows, known once the splits are
 
     @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
@@ -84,7 +88,11 @@ class Prepare(Stage):
             records = self._completed(records, bad)
         if bad:
             log.warning("%s: left out %d bad rows; the first: %s", self.source.path, len(bad), bad[0])
-        return split_records(without_repeats(records), self.split, self.seed)
+        records = without_repeats(records)
+        if self.split.windows is not None:
+            sides = self.split.windows.sides(records)
+            self.left_out = {"windows": {"outside": sides.outside, "straddling": sides.straddling}}
+        return split_records(records, self.split, self.seed)
 
     def _completed(self, records: Sequence[Record], bad: list[str]) -> list[Record]:
         kept: list[Record] = []
@@ -106,4 +114,4 @@ class Prepare(Stage):
         splits = self.splits()
         for name, rows in splits.items():
             write_jsonl(work.directory / f"{name}.jsonl", rows)
-        write_json(work.directory / "splits.json", overlap(splits))
+        write_json(work.directory / "splits.json", overlap(splits) | self.left_out)

@@ -212,3 +212,22 @@ def test_rows_are_named_by_their_line_and_gzip_can_skip_bad_ones(tmp_path: Path)
     with pytest.raises(UserError, match=r"line 3: not JSON.*--skip-bad-lines"):
         Source(str(file)).rows()
     assert Source(str(file)).rows(skip_bad_lines=True) == [(f"{file}, line 2", {"a": 1}), (f"{file}, line 4", {"a": 2})]
+
+
+def test_one_file_of_a_hub_dataset_is_downloaded_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    asked: list[Any] = []
+
+    def download(repo_id: str, filename: str, *, repo_type: str) -> str:
+        asked.append((repo_id, filename, repo_type))
+        return str(jsonl(tmp_path / "test2.jsonl", ROWS))
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    assert [row for _, row in Source("hf:owner/name/sub/test2.jsonl").rows()] == ROWS
+    assert asked == [("owner/name", "sub/test2.jsonl", "dataset")]
+
+
+def test_a_hub_file_out_of_reach_is_one_error() -> None:
+    with pytest.raises(UserError, match=r"'hf:owner/name/test.jsonl' cannot be loaded: .*Hub.* give the path"):
+        Source("hf:owner/name/test.jsonl").rows()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from domino_lightning.domains import CodeGen, Unparsable, Verdict
+from domino_lightning.domains import CodeGen, Unparsable, Verdict, codegen_rows
 from domino_lightning.domains.codegen import EXAMPLE
 from domino_lightning.domains.codegen_grading import functional_arguments
 from domino_lightning.domains.extraction import find_program, insert_before
@@ -120,6 +120,44 @@ def test_private_tests_are_never_unpickled(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="private_test_cases"):
         DOMAIN.read({**LIVECODEBENCH, "private_test_cases": pickled}, WHERE)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_every_protocol_of_a_pickled_string_is_read(protocol: int) -> None:
+    packed = json.dumps([{"input": '[5]\n"\u00e9\\n"', "output": "5", "testtype": "functional"}], ensure_ascii=False)
+    pickled = base64.b64encode(zlib.compress(pickle.dumps(packed, protocol))).decode()
+    record = DOMAIN.read({**LIVECODEBENCH, "private_test_cases": pickled}, WHERE)
+    assert record["tests"][-1]["input"] == '[5]\n"\u00e9\\n"'
+
+
+@pytest.mark.parametrize(
+    "value", [["[]"], ("[]",), {"[]": 1}, b"[]", 5, None, {"a": "[]"}, ["[]", "[]"], frozenset(["[]"]), Path("[]")]
+)
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_a_pickle_of_anything_but_a_string_is_refused(value: object, protocol: int) -> None:
+    pickled = base64.b64encode(zlib.compress(pickle.dumps(value, protocol))).decode()
+    with pytest.raises(UserError, match="private_test_cases"):
+        DOMAIN.read({**LIVECODEBENCH, "private_test_cases": pickled}, WHERE)
+
+
+@pytest.mark.parametrize(
+    ("packed", "message"),
+    [
+        ("!!!", "neither JSON"),
+        (base64.b64encode(b"no zlib").decode(), "neither JSON"),
+        (base64.b64encode(zlib.compress(b"no pickle")).decode(), "neither JSON"),
+        (base64.b64encode(zlib.compress(pickle.dumps("[]"))[:-6]).decode(), "cut off"),
+        (base64.b64encode(zlib.compress(bytes(3 << 20))).decode(), "more than 1 MiB"),
+        (base64.b64encode(zlib.compress(pickle.dumps("{not json"))).decode(), "not JSON"),
+        (7, "it is a int"),
+    ],
+)  # fmt: skip
+def test_packed_tests_that_are_damaged_or_too_large_are_told(
+    packed: object, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codegen_rows, "MAX_PACKED_BYTES", 1 << 20)
+    with pytest.raises(UserError, match=message):
+        DOMAIN.read({**LIVECODEBENCH, "private_test_cases": packed}, WHERE)
 
 
 @pytest.mark.parametrize(

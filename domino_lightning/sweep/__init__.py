@@ -1,0 +1,8 @@
+"""Sweeps: an experiment varied along axes, its distinct stages scheduled as one graph."""
+
+from __future__ import annotations
+
+from domino_lightning.sweep.axes import Axis
+from domino_lightning.sweep.spec import Sweep, Trial, load_sweep
+
+__all__ = ["Axis", "Sweep", "Trial", "load_sweep"]
