@@ -14,7 +14,6 @@ import pytest
 from domino_lightning.domains import CodeGen, Unparsable, Verdict, codegen_rows
 from domino_lightning.domains.codegen import EXAMPLE
 from domino_lightning.domains.codegen_grading import functional_arguments
-from domino_lightning.domains.extraction import find_program, insert_before
 from domino_lightning.errors import UserError
 
 DOMAIN = CodeGen()
@@ -315,20 +314,6 @@ def test_helpers_and_imports_of_the_starter_code_are_there() -> None:
     rewritten = "def total(xs: List[int]) -> int:\n    return sum(helper(x) for x in xs)"
     assert verdict(record, rewritten).passed
     assert verdict(record, HUMANEVAL["canonical_solution"]).passed
-
-
-def test_whole_programs_are_found_without_an_entry_point() -> None:
-    assert find_program("Here:\n```python\nprint(1)\n```", "", None) == "print(1)"
-    assert find_program("Here:\nimport sys\nprint(1)\nThat's it", "", None) == "import sys\nprint(1)"
-
-
-def test_lines_go_after_future_imports() -> None:
-    code = '"""Doc."""\nfrom __future__ import annotations\nx = 1'
-    assert insert_before("import re", code).splitlines()[1:3] == [
-        "from __future__ import annotations",
-        "import re",
-    ]
-    assert insert_before("import re", "x = 1") == "import re\nx = 1"
 
 
 # Running tests
