@@ -1,4 +1,4 @@
-"""Open a finished or running trial from Python: its configuration, its numbers, its soft prompt."""
+"""Open a trial or a sweep from Python, finished or running: configuration, numbers, texts, soft prompt."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from domino_lightning.errors import UserError
 from domino_lightning.records import Record, read_json, read_jsonl
 from domino_lightning.tracking import stage_metrics
+
+TRIALS = "trials.json"  # what a sweep's directory holds
 
 if TYPE_CHECKING:
     import pandas
@@ -72,6 +74,107 @@ class Run:
         from domino_lightning.soft_prompt import SoftPrompt
 
         return SoftPrompt.load(self.stage("tune"))
+
+
+class SweepRuns:
+    """The trials of one sweep.
+
+    Attributes:
+        path: the sweep's directory, `<root>/sweeps/<name>`.
+        record: content of `trials.json`: axes, seeds, baseline, trials.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record: Record = read_json(path / TRIALS)
+
+    @property
+    def name(self) -> str:
+        """The sweep's name."""
+        return str(self.record["sweep"])
+
+    @property
+    def baseline(self) -> str:
+        """The arm that the others are compared with."""
+        return str(self.record["baseline"])
+
+    @property
+    def axes(self) -> list[str]:
+        """Names of the axes in the order of the sweep file."""
+        return [str(axis["name"]) for axis in self.record["axes"]]
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms in the order of the sweep file; every arm has a trial per seed."""
+        return list(dict.fromkeys(trial["arm"] for trial in self.record["trials"]))
+
+    def folder(self, trial: Record) -> Path:
+        """The directory of an entry of `record["trials"]`, whether or not it has begun."""
+        return self.path.parent.parent / "runs" / self.path.name / str(trial["folder"])
+
+    def runs(self, arm: str | None = None) -> list[Run]:
+        """The trials that have begun, of one arm or of all.
+
+        Raises:
+            UserError: the sweep has no such arm.
+        """
+        if arm is not None and arm not in self.arms:
+            raise UserError(f"{self.path}: no arm '{arm}' here; there are: {'; '.join(self.arms)}.")
+        chosen = [trial for trial in self.record["trials"] if arm in (None, trial["arm"])]
+        folders = [self.folder(trial) for trial in chosen]
+        return [Run(folder) for folder in folders if (folder / "trial.json").is_file()]
+
+    def frame(self) -> pandas.DataFrame:
+        """One row a trial: `trial`, `arm`, `seed`, `status`, every axis, then every metric of its stages.
+
+        An axis holds numbers where its values are numbers and labels elsewhere; it is missing where it does not
+        apply. A trial that has not begun is `pending` and has no metrics.
+        """
+        import pandas
+
+        rows = []
+        for trial in self.record["trials"]:
+            row: Record = {"trial": trial["trial"], "arm": trial["arm"], "seed": trial["seed"], "status": "pending"}
+            row |= {axis: axis_value(trial, axis) for axis in self.axes}
+            if (self.folder(trial) / "trial.json").is_file():
+                run = Run(self.folder(trial))
+                row |= {"status": run.trial["status"], **run.metrics}
+            rows.append(row)
+        return pandas.DataFrame(rows)
+
+    def history(self) -> pandas.DataFrame:
+        """Every logged value: columns `arm`, `seed`, `step`, `key`, `value`; stages that arms share come with each."""
+        import pandas
+
+        frames = [run.history().assign(arm=run.trial["arm"], seed=run.trial["seed"]) for run in self.runs()]
+        columns = ["arm", "seed", "step", "key", "value"]
+        frames = [frame for frame in frames if len(frame)]
+        return pandas.concat(frames, ignore_index=True)[columns] if frames else pandas.DataFrame(columns=columns)
+
+
+def axis_value(trial: Record, axis: str) -> Any:
+    """A trial's number on an axis, or its label; None where the axis does not apply."""
+    value = trial["values"].get(axis)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if number else trial["axes"].get(axis)
+
+
+def open_sweep(path: str | Path) -> SweepRuns:
+    """Open a sweep by its directory, or by its YAML file where its store is the one that the file names.
+
+    Raises:
+        UserError: nothing has been run of it, or there is no sweep at the path.
+    """
+    folder = Path(path)
+    if folder.suffix in {".yaml", ".yml"} and not folder.is_dir():
+        from domino_lightning.sweep import load_sweep
+
+        folder = load_sweep(folder).folder
+    if not (folder / TRIALS).is_file():
+        raise UserError(
+            f"{folder}: no {TRIALS} here. Name a sweep's directory, <root>/sweeps/<name>; `domino sweep` makes it."
+        )
+    return SweepRuns(folder)
 
 
 def open_run(path: str | Path) -> Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,18 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
     """JSON Lines, written without the library under test."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+def finished_offline_runs(root: Path, count: int) -> list[Any]:
+    """The offline W&B runs of a store, once `count` of them are on disk: W&B's own process writes them."""
+    from domino_lightning.wandb_offline import offline_runs, read_offline_run
+
+    for _ in range(1200):
+        runs = [read_offline_run(path) for path in offline_runs(root)]
+        if len([run for run in runs if run.exit_code is not None]) >= count:
+            return runs
+        time.sleep(0.05)
+    raise AssertionError(f"{count} finished runs expected below {root}; there are {runs}")
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

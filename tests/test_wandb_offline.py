@@ -15,6 +15,7 @@ from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.stages.base import Tracking
 from domino_lightning.tracking import start_run
 from domino_lightning.wandb_offline import offline_runs, read_offline_run, sync
+from tests.conftest import finished_offline_runs
 
 
 @pytest.fixture
@@ -27,6 +28,7 @@ def root(tmp_path: Path) -> Path:
         run.log({"tune/train/loss": 1.0})
         run.summary["final"] = 3
         run.finish()
+    finished_offline_runs(tmp_path, 2)
     return tmp_path
 
 
