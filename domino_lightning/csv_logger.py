@@ -10,9 +10,15 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from domino_lightning.stages.training import MetricsFile
 
+SPEED = "/speed/"
+
 
 class LongCsvLogger(Logger):
-    """Rows of step, key, value."""
+    """Rows of step, key, value.
+
+    What depends on the clock (`<stage>/speed/<name>`) goes to speed.csv beside it, so that a run that was killed and
+    continued ends with the same metrics.csv as one that was not.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -32,7 +38,11 @@ class LongCsvLogger(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Append, leaving out Lightning's own `epoch`."""
         kept = {key: value for key, value in metrics.items() if key != "epoch"}
-        MetricsFile(self.path).append(step or 0, kept)
+        timed = {key: kept.pop(key) for key in list(kept) if SPEED in key}
+        if kept:
+            MetricsFile(self.path).append(step or 0, kept)
+        if timed:
+            MetricsFile(self.path.with_name("speed.csv")).append(step or 0, timed)
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:

@@ -231,8 +231,9 @@ def stage_metrics(stage: str, directory: Path) -> dict[str, float]:
         metrics |= {"finetune/train/steps": coder["steps"], "finetune/train/pairs": coder["pairs"]}
     if (path := directory / "metrics.json").is_file():
         metrics |= read_json(path)
-    if (path := directory / "metrics.csv").is_file():
-        metrics |= _last_values(path)
+    for name in ("metrics.csv", "speed.csv"):
+        if (path := directory / name).is_file():
+            metrics |= _last_values(path)
     return metrics
 
 

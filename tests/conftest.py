@@ -130,7 +130,8 @@ def small_document(folder: Path, backbone: Path) -> dict[str, Any]:
             "data": {"batch_size": 2},
             "model": {"domain_prompt": {"init_args": {"num_tokens": 2}}, "num_sample_tokens": 1},
             "trainer": trainer,
-            "runtime": {"checkpoint_every_n_steps": 1},
+            # Health has tests of its own; here it would only cost time.
+            "runtime": {"checkpoint_every_n_steps": 1, "health_every_n_steps": 0, "samples_every_n_steps": 0},
         },
         "synthesize": {
             "generator": {

@@ -24,6 +24,12 @@ def logged(root: Path) -> dict[str, OfflineRun]:
     return {run.job_type: run for run in runs}
 
 
+def csv_values(path: Path) -> dict[str, float]:
+    """The last value of every key of a metrics file."""
+    rows = [line.split(",") for line in path.read_text().splitlines()[1:]]
+    return {key: float(value) for _, key, value in rows}
+
+
 @pytest.fixture(scope="module")
 def tracked(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: Path) -> tuple[Path, dict[str, str]]:
     """The store of a run of prepare and tune with W&B offline, and its fingerprints."""
@@ -87,7 +93,47 @@ def test_keys_are_stage_split_name(tracked: tuple[Path, dict[str, str]]) -> None
         # Lightning's logger adds trainer/global_step, the axis of its charts.
         own = [key for key in runs[stage].summary if not key.startswith(("_", "trainer/")) and key != "epoch"]
         assert own
+        # Of an image or a table, the summary has what W&B says about its file, below its key.
+        below = tuple(f"tune/health/{name}/" for name in ("pair_matrix", "samples", "nearest_tokens"))
+        own = [key for key in own if not key.startswith(below)]
         assert all(key.startswith(f"{stage}/") and key.count("/") == 2 for key in own), own
+
+
+def test_health_is_in_wandb_and_in_csv(tracked: tuple[Path, dict[str, str]]) -> None:
+    root, digests = tracked
+    run, directory = logged(root)["tune"], root / "stages" / "tune" / digests["tune"]
+    written = {**csv_values(directory / "metrics.csv"), **csv_values(directory / "speed.csv")}
+    numbers = {"nll", "own_gain", "other_gap", "domain_norm", "sample_norm", "domain_grad_norm", "sample_grad_norm"}
+    keys = {f"tune/health/{name}" for name in numbers} | {"tune/speed/tokens_per_s", "tune/speed/share_of_peak"}
+    assert keys <= set(run.history)
+    for key in keys:
+        assert run.history[key][-1] == pytest.approx(written[key]), key
+
+
+def test_health_has_an_image_of_the_pair_matrix_and_tables_of_texts_and_tokens(
+    tracked: tuple[Path, dict[str, str]],
+) -> None:
+    root, digests = tracked
+    run, directory = logged(root)["tune"], root / "stages" / "tune" / digests["tune"]
+    folder = run.path.parent
+    (image,) = run.history["tune/health/pair_matrix/filenames"][-1]
+    assert (folder / "files" / image).read_bytes().startswith(b"\x89PNG")
+
+    def table(name: str) -> dict[str, Any]:
+        path = folder / "files" / run.history[f"tune/health/{name}/path"][-1]
+        content: dict[str, Any] = json.loads(path.read_text())
+        return content
+
+    def line(name: str) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((directory / f"{name}.jsonl").read_text().splitlines()[-1])
+        return content
+
+    texts = table("samples")
+    assert texts["columns"] == ["step", "row", "text", "finished"]
+    assert [row[2] for row in texts["data"]] == [entry["text"] for entry in line("samples")["texts"]]
+    nearest = table("nearest_tokens")["data"]
+    assert [row[2] for row in nearest] == [repr(entry["nearest"][0]) for entry in line("nearest_tokens")["tokens"]]
+    assert len(line("pair_matrix")["nll"]) == 2  # two references
 
 
 def test_the_trial_run_has_axes_stage_runs_and_final_numbers(tracked: tuple[Path, dict[str, str]]) -> None:
@@ -104,7 +150,8 @@ def test_lineage_lies_in_the_config_while_offline(tracked: tuple[Path, dict[str,
     root, digests = tracked
     runs = logged(root)
     assert runs["prepare"].artifacts == [(f"prepare-{digests['prepare']}", "corpus")]
-    assert runs["tune"].artifacts == [(f"tune-{digests['tune']}", "soft_prompt")]
+    own = [artifact for artifact in runs["tune"].artifacts if artifact[1] != "run_table"]  # W&B keeps tables as such
+    assert own == [(f"tune-{digests['tune']}", "soft_prompt")]
     assert runs["prepare"].config["lineage"] == []
     assert runs["tune"].config["lineage"] == [f"prepare-{digests['prepare']}"]
 

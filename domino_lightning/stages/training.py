@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.stages.base import Work
 
 if TYPE_CHECKING:
-    from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+    from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 
 # Given by the stage, not by the user.
 OWNED = {
@@ -36,14 +36,19 @@ class TrainingRuntime:
         checkpoint_every_n_steps: what a kill can cost.
         log_every_n_steps: rows of metrics.csv.
         num_workers: loader processes.
+        divergence_nats: stop when the loss averages so much more than at the start, or less than minus this; null
+            never. A run that it stopped continues under a higher limit.
     """
 
     checkpoint_every_n_steps: int = 10
     log_every_n_steps: int = 1
     num_workers: int = 0
+    divergence_nats: float | None = 10.0
 
 
-def training_parser(model: type, data: type, filled_by_stage: set[str]) -> Any:
+def training_parser(
+    model: type, data: type, filled_by_stage: set[str], runtime: type[TrainingRuntime] = TrainingRuntime
+) -> Any:
     """A parser of `model`, `data`, `trainer`, `seed` and `runtime`; `data` lacks what the stage fills in."""
     from jsonargparse import ArgumentParser
     from lightning.pytorch import Trainer
@@ -53,7 +58,7 @@ def training_parser(model: type, data: type, filled_by_stage: set[str]) -> Any:
     parser.add_class_arguments(data, "data", skip={*filled_by_stage, "seed", "num_workers"}, instantiate=False)
     parser.add_class_arguments(Trainer, "trainer", skip=OWNED | {"log_every_n_steps"}, instantiate=False)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_class_arguments(TrainingRuntime, "runtime")
+    parser.add_class_arguments(runtime, "runtime")
     return parser
 
 
@@ -66,8 +71,9 @@ def fit(
     work: Work,
     seed: int,
     monitor: str | None,
+    callbacks: Sequence[Callback] = (),
 ) -> tuple[Trainer, Path, Path]:
-    """Fit, continuing from the stage's last checkpoint if there is one.
+    """Fit, continuing from the stage's last checkpoint if there is one; `callbacks` see a step before it is saved.
 
     Returns:
         The trainer, the last checkpoint and the best one (the last, if nothing was monitored).
@@ -79,6 +85,7 @@ def fit(
     from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch import Trainer, seed_everything
 
+    from domino_lightning.modules.divergence import StopOnDivergence
     from domino_lightning.modules.training import BEST, LAST, ResumableCheckpoint, SeededSteps, StepProgress
     from domino_lightning.tracking import lightning_loggers
 
@@ -86,6 +93,7 @@ def fit(
     args = dict(trainer_args)
     user_callbacks = args.pop("callbacks", None) or []
     checkpoint = ResumableCheckpoint(work.scratch, runtime.checkpoint_every_n_steps, monitor)
+    guards = [StopOnDivergence(stage, runtime.divergence_nats)] if runtime.divergence_nats is not None else []
     try:
         seed_everything(seed, workers=True, verbose=False)
         trainer = Trainer(
@@ -93,6 +101,8 @@ def fit(
             callbacks=[
                 *(user_callbacks if isinstance(user_callbacks, list) else [user_callbacks]),
                 SeededSteps(seed),
+                *guards,
+                *callbacks,
                 checkpoint,
                 StepProgress(stage),
             ],

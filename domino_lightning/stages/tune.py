@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from domino_lightning.config import lookup
 from domino_lightning.resources import backbone_hash, file_hash, soft_prompt_file
 from domino_lightning.stages.base import Section, Stage, Work
 from domino_lightning.stages.training import MetricsFile, TrainingRuntime, fit, training_parser
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+
+    from domino_lightning.modules.health import StepTable
+
+
+@dataclass(frozen=True)
+class TuneRuntime(TrainingRuntime):
+    """Settings that change no result.
+
+    Args:
+        health_every_n_steps: disentanglement on the probe, norms, nearest tokens and speed; 0 never.
+        probe_size: n references of the probe; a look encodes n² + n texts.
+        samples_every_n_steps: texts sampled from D; 0 never.
+        samples: so many texts.
+        sample_tokens: of so many tokens at most.
+    """
+
+    health_every_n_steps: int = 50
+    probe_size: int = 6
+    samples_every_n_steps: int = 50
+    samples: int = 4
+    sample_tokens: int = 64
 
 
 class Tune(Stage):
@@ -31,7 +56,7 @@ class Tune(Stage):
         model: Any,
         data: Any,
         trainer: Any,
-        runtime: TrainingRuntime,
+        runtime: TuneRuntime,
         export: Literal["best", "last"] = "best",
         seed: int = 0,
     ) -> None:
@@ -44,7 +69,7 @@ class Tune(Stage):
         from domino_lightning.data import ReferenceDataModule
         from domino_lightning.modules import PromptTuningModule
 
-        parser = training_parser(PromptTuningModule, ReferenceDataModule, {"reference", "heldout"})
+        parser = training_parser(PromptTuningModule, ReferenceDataModule, {"reference", "heldout"}, TuneRuntime)
         parser.add_argument("--export", type=Literal["best", "last"], default="best")
         return parser
 
@@ -86,8 +111,9 @@ class Tune(Stage):
         )
         data.setup()  # before the backbone is loaded: bad data is told at once
         model = PromptTuningModule(seed=self.seed, **self.model)
+        callbacks, tables = self._health(work)
         trainer, last, best = fit(
-            "tune", model, data, self.trainer, self.runtime, work, self.seed, monitor="tune/heldout/nll"
+            "tune", model, data, self.trainer, self.runtime, work, self.seed, "tune/heldout/nll", callbacks
         )
         if not trainer.is_global_zero:
             return
@@ -103,6 +129,30 @@ class Tune(Stage):
             step=int(state["global_step"]),
         )
         MetricsFile(work.directory / "metrics.csv").tidy()
+        for table in tables:
+            table.tidy()
+
+    def _health(self, work: Work) -> tuple[list[Callback], list[StepTable]]:
+        """The callbacks that watch the run, and the tables they leave in the stage's directory."""
+        from domino_lightning.backbone import load_tokenizer
+        from domino_lightning.modules.health import Norms, StepTable
+        from domino_lightning.modules.probes import Disentanglement, NearestTokens, SampledTexts
+        from domino_lightning.modules.speed import Speed
+
+        runtime, every = self.runtime, self.runtime.health_every_n_steps
+        tokenizer = load_tokenizer(self.model["backbone"])
+        names = ("pair_matrix", "nearest_tokens", "samples")
+        matrices, nearest, samples = tables = [StepTable(work.directory / f"{name}.jsonl") for name in names]
+        callbacks: list[Callback] = [
+            Speed(every),
+            Norms(every),
+            Disentanglement(every, runtime.probe_size, matrices),
+            NearestTokens(every, tokenizer, nearest),
+            SampledTexts(
+                runtime.samples_every_n_steps, tokenizer, runtime.samples, runtime.sample_tokens, self.seed, samples
+            ),
+        ]
+        return callbacks, tables
 
 
 def spec_hashes(stage: str, section: Section, keys: tuple[str, ...]) -> dict[str, str]:

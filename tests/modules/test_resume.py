@@ -24,7 +24,7 @@ from domino_lightning.records import read_json
 from domino_lightning.stages.base import Work
 from domino_lightning.stages.finetune import Finetune
 from domino_lightning.stages.training import MetricsFile, TrainingRuntime
-from domino_lightning.stages.tune import Tune
+from domino_lightning.stages.tune import Tune, TuneRuntime
 
 # Seven references in batches of two: an epoch has four batches, the last with one text.
 SCHEDULES: dict[str, dict[str, Any]] = {
@@ -89,6 +89,7 @@ def flat(node: Any) -> Any:
 
 
 Run = Callable[..., Result]
+HEALTH = ("metrics.csv", "pair_matrix.jsonl", "nearest_tokens.jsonl", "samples.jsonl")
 
 
 @pytest.fixture
@@ -110,11 +111,17 @@ def tune(tmp_path: Path, splits: Path, tiny_backbone: Path) -> Run:
         }
         trainer = {"accelerator": "cpu", "gradient_clip_val": 1.0, "callbacks": [kill] if kill else [], **schedule}
         data = {"tokenizer": str(tiny_backbone), "batch_size": 2, "max_length": 64}
-        stage = Tune(settings, data, trainer, TrainingRuntime(every), seed=3)
+        health: dict[str, Any] = {
+            "health_every_n_steps": 3,
+            "probe_size": 2,
+            "samples_every_n_steps": 4,
+            "sample_tokens": 4,
+        }
+        stage = Tune(settings, data, trainer, TuneRuntime(every, **health), seed=3)
         stage.run(Work(directory, {"prepare": splits}, "0" * 16, {}))
         return Result(
             load_file(str(directory / "soft_prompt.safetensors")),
-            (directory / "metrics.csv").read_text() + str(read_json(directory / "soft_prompt.json")),
+            "".join((directory / name).read_text() for name in HEALTH) + str(read_json(directory / "soft_prompt.json")),
             torch.load(directory / "scratch" / LAST, weights_only=True),
         )
 

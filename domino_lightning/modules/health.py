@@ -1,0 +1,181 @@
+"""How tuning fares, as callbacks: what they share, and the norms of D and S.
+
+Nothing here draws from global random state or touches a gradient, so no cadence changes a result. Numbers go to every
+logger as `tune/health/<name>`, and those that depend on the clock as `tune/speed/<name>`; tables and images go to W&B,
+and tables besides to JSON Lines in the stage's directory, one line a step.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from domino_lightning.modules.prompt_tuning import PromptTuningModule
+
+
+NORM_SAMPLES = 64  # samples whose tokens' norm is looked at
+
+
+class StepTable:
+    """JSON Lines of one object a step, appended to; of a step done twice after a kill the last line counts."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, step: int, content: Mapping[str, Any]) -> None:
+        """Add the line of a step."""
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **content}, ensure_ascii=False) + "\n")
+
+    def read(self) -> list[dict[str, Any]]:
+        """The last whole line of every step, in order."""
+        if not self.path.is_file():
+            return []
+        rows: dict[int, dict[str, Any]] = {}
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:  # cut off by a kill
+                continue
+            rows[row["step"]] = row
+        return [rows[step] for step in sorted(rows)]
+
+    def tidy(self) -> None:
+        """Keep what `read` gives."""
+        if not self.path.is_file():
+            return
+        temporary = self.path.with_name(f".{self.path.name}")
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in self.read()]
+        temporary.write_text("".join(lines), encoding="utf-8")
+        temporary.replace(self.path)
+
+
+class Periodic(Callback):
+    """Calls `observe` before the first step, every n optimiser steps and after the last one, on the first rank.
+
+    Args:
+        every: n; 0 never.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+
+    def observe(self, trainer: Trainer, module: PromptTuningModule, step: int) -> None:
+        """Look at the module after so many steps; gradients are off."""
+        raise NotImplementedError
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Where training starts, unless it continues."""
+        if self.every and trainer.global_step == 0:
+            self._observe(trainer, module)
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        """On cadence, and at the last step."""
+        step = trainer.global_step
+        last = step == int(trainer.estimated_stepping_batches)
+        if self.every and (step % self.every == 0 or last) and not trainer.fit_loop._should_accumulate():
+            self._observe(trainer, module)
+
+    def _observe(self, trainer: Trainer, module: Any) -> None:
+        if trainer.is_global_zero:
+            with torch.no_grad():
+                self.observe(trainer, module, trainer.global_step)
+
+
+class Norms(Periodic):
+    """Mean norm of the vectors of D and S, and the norm of their last gradients before clipping.
+
+    Gradients are looked at every step and kept as two numbers; they are logged on cadence.
+    """
+
+    def on_before_optimizer_step(self, trainer: Trainer, module: LightningModule, optimizer: Any) -> None:
+        """Keep the gradients' norms of a step that will be logged."""
+        if self.every and trainer.is_global_zero:
+            self.gradients = {
+                f"{name}_grad_norm": gradient_norm(part)
+                for name, part in _parts(module).items()
+                if any(p.grad is not None for p in part.parameters())
+            }
+
+    def observe(self, trainer: Trainer, module: PromptTuningModule, step: int) -> None:
+        """Log norms."""
+        metrics = {"domain_norm": mean_norm(module.domain_prompt.exported())}
+        if module.sample_tokens is not None:
+            samples = probe_samples(trainer, NORM_SAMPLES)
+            metrics["sample_norm"] = mean_norm(module.sample_tokens(torch.tensor(list(samples), device=module.device)))
+        metrics |= getattr(self, "gradients", {})
+        log_metrics(trainer, {f"tune/health/{name}": value for name, value in metrics.items()})
+
+
+def mean_norm(vectors: Tensor) -> float:
+    """Mean 2-norm of (…, H) vectors."""
+    return vectors.norm(dim=-1).mean().item()
+
+
+def probe_samples(trainer: Trainer, count: int) -> dict[int, list[int]]:
+    """The first `count` samples of the references whose tokens lie on this rank, each with the ids of a text."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    first: dict[int, list[int]] = {}
+    for ids, sample in zip(data.encoded["reference"], data.samples["reference"], strict=True):
+        if sample % trainer.world_size == trainer.global_rank:
+            first.setdefault(sample, ids)
+    return dict(list(first.items())[:count])
+
+
+def _parts(module: Any) -> dict[str, torch.nn.Module]:
+    parts = {"domain": module.domain_prompt, "sample": module.sample_tokens}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def gradient_norm(module: torch.nn.Module) -> float:
+    """The 2-norm over all gradients of a module, sparse ones included."""
+    total = 0.0
+    for parameter in module.parameters():
+        gradient = parameter.grad
+        if gradient is not None:
+            values = gradient.coalesce().values() if gradient.is_sparse else gradient
+            total += float(values.float().square().sum())
+    return total**0.5
+
+
+def log_metrics(trainer: Trainer, metrics: Mapping[str, float]) -> None:
+    """Hand numbers to every logger, at the step that Lightning gives to the metrics of the same batch."""
+    step = max(0, trainer.global_step - 1)
+    for logger in trainer.loggers:
+        logger.log_metrics(dict(metrics), step=step)
+
+
+def log_table(trainer: Trainer, key: str, columns: Sequence[str], data: list[list[Any]]) -> None:
+    """Hand a table to the loggers that take one (W&B)."""
+    for logger in trainer.loggers:
+        if hasattr(logger, "log_table"):
+            logger.log_table(key, columns=list(columns), data=data)
+
+
+def log_image(trainer: Trainer, key: str, matrix: Tensor, step: int) -> None:
+    """Hand the pair matrix as a heat map to the loggers that take one (W&B)."""
+    takers: list[Any] = [logger for logger in trainer.loggers if hasattr(logger, "log_image")]
+    if not takers:
+        return
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4, 3.4), layout="constrained")
+    axes = figure.subplots()
+    shown = axes.imshow(matrix.float().cpu().numpy(), cmap="viridis")
+    axes.set(xlabel="sample tokens of k", ylabel="text i", title=f"NLL(x_i | D, S_k) at step {step}")
+    figure.colorbar(shown, label="nats/token")
+    for logger in takers:
+        logger.log_image(key, images=[figure])
+
+
+def rounded(values: Tensor) -> list[Any]:
+    """Nested lists of the values to six decimals."""
+    rows: list[Any] = (values.double() * 1e6).round().div(1e6).tolist()
+    return rows
