@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.losses.base import DisentanglementLoss, PromptNLL
 from domino_lightning.modules.training import check_finite, warmup_then_linear
-from domino_lightning.nn import DomainPrompt, SampleTokens, TextBatch, choose_pairs, shared_prefix_nll
+from domino_lightning.nn import DomainPrompt, Likelihoods, SampleTokens, TextBatch, choose_pairs
 from domino_lightning.seeding import generator
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ class PromptTuningModule(LightningModule):
         learning_rate: of D, AdamW without weight decay.
         sample_learning_rate: of the rows of the batch, SparseAdam.
         warmup_steps: linear warm-up, then linear decay to 0 at the last step, for both.
+        pair_micro_batch: (sample prompt, text) pairs encoded at a time; their activations are computed again in the
+            backward pass, so that memory is bounded by one micro-batch at the price of one more forward pass of
+            the pairs. None: all pairs of a batch together, nothing twice.
         seed: of initialisation and negatives.
     """
 
@@ -48,9 +51,12 @@ class PromptTuningModule(LightningModule):
         learning_rate: float = 5e-3,
         sample_learning_rate: float = 5e-3,
         warmup_steps: int = 0,
+        pair_micro_batch: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if pair_micro_batch is not None and pair_micro_batch < 1:
+            raise UserError(f"tune.model.pair_micro_batch: {pair_micro_batch} is not 1 or more; null is no limit.")
         if num_sample_tokens < 1 and loss.pairs != "none":
             raise UserError(f"tune.model.num_sample_tokens: {num_sample_tokens}, but the loss needs 1 or more.")
         self.backbone_spec = backbone
@@ -59,6 +65,7 @@ class PromptTuningModule(LightningModule):
         self.num_sample_tokens = num_sample_tokens
         self.learning_rate, self.sample_learning_rate = learning_rate, sample_learning_rate
         self.warmup_steps, self.seed = warmup_steps, seed
+        self.pair_micro_batch = pair_micro_batch
         self.sample_tokens: SampleTokens | None = None
         self.sample_optimizer: torch.optim.SparseAdam | None = None
         self.heldout_nll = MeanMetric(nan_strategy="disable")  # a NaN is shown, not left out
@@ -72,19 +79,21 @@ class PromptTuningModule(LightningModule):
         """
         if hasattr(self, "backbone"):
             return
-        from domino_lightning.backbone import bos_ids, load_backbone, load_tokenizer
+        from domino_lightning.backbone import load_backbone, load_tokenizer
 
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        tokenizer = load_tokenizer(self.backbone_spec)
-        self.bos = bos_ids(tokenizer)
-        self.attach(load_backbone(self.backbone_spec), data.num_samples, tokenizer)
+        self.attach(load_backbone(self.backbone_spec), data.num_samples, load_tokenizer(self.backbone_spec))
         self._check_context(max(len(ids) for split in data.encoded.values() for ids in split))
 
     def attach(
         self, backbone: PreTrainedModel, num_samples: int, tokenizer: PreTrainedTokenizerBase | None = None
     ) -> None:
-        """Take a backbone, freeze it, and let D and S start from its vocabulary."""
+        """Take a backbone, freeze it, and let D and S start from its vocabulary; without a tokenizer, no BOS."""
+        from domino_lightning.backbone import bos_ids
+
         self.backbone = backbone.requires_grad_(False).eval()
+        self.bos = [] if tokenizer is None else bos_ids(tokenizer)
+        self.likelihoods = Likelihoods(self.backbone, self.bos, self.pair_micro_batch)
         embed: Any = backbone.get_input_embeddings()
         with torch.no_grad():  # as the layers see them: Gemma scales the rows of its matrix when it looks them up
             vocabulary = embed(torch.arange(len(embed.weight), device=embed.weight.device))
@@ -118,12 +127,12 @@ class PromptTuningModule(LightningModule):
         domain = self.domain_prompt()
         pairs = choose_pairs(batch.samples, batch.valid, self.loss.pairs, self.seed, step)
         if pairs is None or self.sample_tokens is None:
-            under_domain, _ = shared_prefix_nll(self.backbone, domain, batch, self.bos)
+            under_domain, _ = self.likelihoods(domain, batch)
             return PromptNLL(under_domain, batch.lengths, batch.valid)
         own = domain.new_zeros(len(batch.ids), self.num_sample_tokens, domain.shape[1])  # (B, S, H)
         # A padding row looks nothing up: even a zero gradient would move the row by its momentum.
         own[batch.valid] = self.sample_tokens(batch.samples[batch.valid]).to(own.dtype)
-        under_domain, paired = shared_prefix_nll(self.backbone, domain, batch, self.bos, own, pairs)
+        under_domain, paired = self.likelihoods(domain, batch, own, pairs)
         return PromptNLL(under_domain, batch.lengths, batch.valid, paired, pairs.is_own, pairs.valid)
 
     def training_step(self, batch: TextBatch, batch_idx: int) -> Tensor:
@@ -144,7 +153,7 @@ class PromptTuningModule(LightningModule):
 
     def validation_step(self, batch: TextBatch, batch_idx: int) -> None:
         """NLL of held-out texts under D, without noise."""
-        nll, _ = shared_prefix_nll(self.backbone, self.domain_prompt.exported(), batch, self.bos)
+        nll, _ = self.likelihoods(self.domain_prompt.exported(), batch)
         self.heldout_nll.update(nll[batch.valid])
 
     def on_validation_epoch_end(self) -> None:

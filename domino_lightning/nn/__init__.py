@@ -1,6 +1,7 @@
 """Soft prompts and the likelihood of texts under them."""
 
 from domino_lightning.nn.domain_prompt import DomainPrompt, VariationalDomainPrompt
+from domino_lightning.nn.likelihoods import Likelihoods
 from domino_lightning.nn.pairs import PairIndex, choose_pairs
 from domino_lightning.nn.prompted_nll import TextBatch, chunked_nll, naive_nll, prompted_nll
 from domino_lightning.nn.sample_tokens import SampleTokens
@@ -8,6 +9,7 @@ from domino_lightning.nn.shared_prefix import shared_prefix_nll
 
 __all__ = [
     "DomainPrompt",
+    "Likelihoods",
     "PairIndex",
     "SampleTokens",
     "TextBatch",

@@ -84,6 +84,8 @@ def shared_prefix_nll(
         return domain_nll, None
 
     def alone(texts: Texts) -> Tensor:
+        if not len(texts.ids):  # nothing but texts of one token
+            return root.new_empty(0, root.shape[1])
         (fed,) = encode(backbone, Tree([texts.group], tree.states), [embed(texts.ids)])
         return fed
 
@@ -106,6 +108,9 @@ def encode(backbone: PreTrainedModel, tree: Tree, inputs: list[Tensor]) -> list[
             use_cache=False,
             tree=tree,
         )
+    layers = backbone.config.get_text_config().num_hidden_layers
+    if len(tree.states) != layers:
+        raise NotImplementedError(f"{layers - len(tree.states)} of {layers} layers mix tokens in a way of their own")
     return list(output.last_hidden_state[0].split([group.tokens for group in tree.groups]))
 
 

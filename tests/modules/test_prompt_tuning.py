@@ -364,3 +364,23 @@ def test_a_heldout_nll_that_is_no_number_is_shown_and_not_left_out_of_the_mean(
     trainer.fit(module(str(tiny_backbone), domain_prompt=Unlucky(3)), datamodule=data_for(splits, tiny_backbone))
     trainer.validate(trainer.lightning_module, datamodule=trainer.datamodule, verbose=False)
     assert math.isnan(trainer.callback_metrics["tune/heldout/nll"].item())
+
+
+def test_micro_batches_of_pairs_reach_the_forward_and_change_no_gradient() -> None:
+    gradients = []
+    for size in (None, 2):
+        tuned = attached(ReleasedObjective(), pair_micro_batch=size)
+        assert tuned.likelihoods.pair_micro_batch == size
+        tuned.loss(tuned.prompt_nll(batch(), 0))["loss"].backward()
+        assert tuned.sample_tokens is not None
+        rows = tuned.sample_tokens.table.weight.grad
+        assert tuned.domain_prompt.weight.grad is not None
+        assert rows is not None
+        gradients.append((tuned.domain_prompt.weight.grad, rows.to_dense()))
+    for whole, small in zip(*gradients, strict=True):
+        assert torch.allclose(whole, small, atol=1e-6, rtol=1e-4)
+
+
+def test_a_micro_batch_of_no_pairs_is_refused() -> None:
+    with pytest.raises(UserError, match=r"tune\.model\.pair_micro_batch: 0"):
+        module(pair_micro_batch=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -207,3 +208,55 @@ def test_the_backbone_attends_as_before_afterwards_even_after_an_error() -> None
     finally:
         hook.remove()
     assert backbone.config._attn_implementation == before
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 16, 100])
+@pytest.mark.parametrize("family", ["qwen3", "gemma3, short window", "gpt2"])
+def test_pair_micro_batches_give_the_same_values_and_gradients(family: str, size: int) -> None:
+    batch = ragged()
+    pairs = choose_pairs(batch.samples, batch.valid, "all", seed=0, step=0)
+    got = results(shared_prefix_nll, model(family), batch, pairs, pair_micro_batch=size)
+    wanted = results(shared_prefix_nll, model(family), batch, pairs)
+    assert_same(got, wanted, value=1e-9, gradient=1e-6)
+
+
+def test_micro_batches_encode_pairs_twice_and_everything_else_once() -> None:
+    seen: list[int] = []
+    backbone, batch = model("llama"), ragged()
+    hook = backbone.base_model.layers[0].register_forward_hook(lambda _, args, __: seen.append(args[0].shape[1]))
+    pairs = choose_pairs(batch.samples, batch.valid, "all", seed=0, step=0)
+    try:
+        results(shared_prefix_nll, backbone, batch, pairs, pair_micro_batch=4)
+    finally:
+        hook.remove()
+    fed = sum(length - 1 for length in LENGTHS)
+    assert seen == [1 + 5 + 4 * 3 + fed, *[fed] * 4, *[fed] * 4]
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """The most bytes that the allocator had given out at once since `work` began."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        work()
+    held = peak = 0
+    for event in profile.profiler.kineto_results.events():  # type: ignore[union-attr]
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak
+
+
+def test_micro_batches_bound_memory_by_one_of_them() -> None:
+    backbone = model("llama", torch.float32)
+
+    def peak(count: int, size: int | None) -> int:
+        batch = ragged((40,) * count, tuple(range(count)))
+        pairs = choose_pairs(batch.samples, batch.valid, "all", seed=0, step=0)
+        return peak_bytes(lambda: results(shared_prefix_nll, backbone, batch, pairs, pair_micro_batch=size))
+
+    peak(2, None)  # what is allocated once and kept
+    whole, bounded, twice = peak(8, None), peak(8, 8), peak(8, 16)
+    # 8 texts under D and 64 pairs against 8 texts under D and 8 pairs: about 72 to 16, or to 24.
+    assert bounded < 0.35 * whole
+    assert bounded < twice < 0.5 * whole
+    # Four times the pairs in the same micro-batches, twice the texts under D.
+    assert peak(16, 8) < 2.6 * bounded
