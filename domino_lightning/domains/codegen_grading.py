@@ -18,7 +18,7 @@ from domino_lightning.domains.base import Verdict
 from domino_lightning.domains.extraction import find_program, insert_before
 from domino_lightning.domains.python_source import parse_python
 from domino_lightning.evaluation.answers import NotALiteral, literal_equal, parse_literal
-from domino_lightning.evaluation.execution import TIER, Execution, run_call, run_program
+from domino_lightning.evaluation.execution import Execution, run_call, run_program
 from domino_lightning.records import Record
 
 Run = tuple[str, str, float]  # status, detail, wall_s

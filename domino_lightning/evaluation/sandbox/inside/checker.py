@@ -1,0 +1,268 @@
+"""The trusted side of a check: test code runs here, and its calls of the program go to another process.
+
+What comes back is data, or a `Remote` standing for an object that is none. A `Remote` lets the program have
+no say in a comparison: it equals no plain value, takes part in no arithmetic, and only against another object
+of the program is the program asked. Test code that needs more (`isinstance` with a class of the program's,
+captured output, patched modules, …) is found by its own syntax, never by what the program does, and reported
+as `unproxyable`.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from domino_lightning.evaluation.sandbox.inside import wire
+from domino_lightning.evaluation.sandbox.inside.peer import Gone, Peer
+from domino_lightning.evaluation.sandbox.inside.program import PEER, Report
+
+_NEEDS_PROCESS = frozenset(
+    "globals locals vars eval exec inspect asyncio open tempfile shutil pathlib Path patch mock StringIO BytesIO "
+    "redirect_stdout redirect_stderr stdin stdout stderr modules settrace setrecursionlimit seed environ chdir "
+    "__import__ importlib import_module pickle gc weakref threading builtins".split()
+)
+_TYPE_TESTS = frozenset(("isinstance", "issubclass"))
+
+
+class _Unproxyable(BaseException):
+    """The test code cannot run in a process of its own; the message says why."""
+
+
+def check(job: Report) -> Report:
+    """Run `job["test"]` and report: passed, failed, error, memory, gone (ask the program), or unproxyable."""
+    peer = Peer(PEER)
+    try:
+        try:
+            tree = ast.parse(job["test"])
+        except (SyntaxError, ValueError) as error:
+            return {"status": "error", "detail": f"the test is not Python ({error})"}
+        namespace = _namespace(tree, _parsed(job["code"]), peer)
+        exec(compile(tree, "<test>", "exec", dont_inherit=True), namespace)
+        peer.send({"o": "done"})
+    except _Unproxyable as error:
+        return {"status": "unproxyable", "detail": str(error)}
+    except Gone as error:
+        return {"status": "gone", "detail": str(error)}
+    except AssertionError as error:
+        return {"status": "failed", "detail": _located(error, job["test"])}
+    except MemoryError:
+        return {"status": "memory", "detail": "out of memory"}
+    except BaseException as error:
+        return {"status": "error", "detail": _located(error, job["test"])}
+    return {"status": "passed"}
+
+
+def _located(error: BaseException, test: str) -> str:
+    """The error with the test's own line, which says more than most messages of assertions."""
+    lines, line = test.splitlines(), 0
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<test>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    message = wire.message_of(error)
+    source = f" at `{lines[line - 1].strip()[:200]}`" if 0 < line <= len(lines) else ""
+    return f"{type(error).__name__}{': ' if message else ''}{message}{source}"
+
+
+def _parsed(code: str) -> ast.Module:
+    try:
+        return ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ast.Module([], [])  # the program's own process says what is wrong with it
+
+
+def _namespace(test: ast.Module, program: ast.Module, peer: Peer) -> dict[str, Any]:
+    """What the test sees: names of the program's that it uses, its own imports, and nothing else of either."""
+    names = [node for node in ast.walk(test) if isinstance(node, ast.Name)]
+    used = {node.id for node in names if isinstance(node.ctx, ast.Load)} - set(_bound(test.body))
+    defined = set(_bound([node for node in program.body if not isinstance(node, ast.Import | ast.ImportFrom)]))
+    _require_proxyable(test, defined)
+    imports = [node for node in program.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    for statement in imports:
+        roots = [statement.module or ""] if isinstance(statement, ast.ImportFrom) else [a.name for a in statement.names]
+        if all(root.partition(".")[0] in sys.stdlib_module_names for root in roots):
+            try:
+                exec(compile(ast.Module([statement], []), "<imports>", "exec"), namespace)
+            except Exception:  # the program's process meets the same error, or the name is not used here
+                continue
+    asked = [name for name in used if name in defined or not (hasattr(builtins, name) or name in namespace)]
+    hoisted = [ast.unparse(node) for node in test.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    reply = _Link(peer).request({"o": "names", "n": asked, "i": hoisted})
+    namespace.update({name: reply[name] for name in asked if name in reply})
+    return namespace
+
+
+def _bound(body: Sequence[ast.stmt]) -> Iterator[str]:
+    """Names that statements bind, at any depth."""
+    for node in (inner for statement in body for inner in ast.walk(statement)):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.alias):
+            yield (node.asname or node.name).partition(".")[0]
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            yield node.name
+
+
+def _require_proxyable(test: ast.Module, defined: set[str]) -> None:
+    for node in ast.walk(test):
+        types: list[ast.expr] = []
+        if isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith):
+            raise _Unproxyable("it awaits")
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _TYPE_TESTS:
+            types = node.args[1:]
+        elif isinstance(node, ast.ClassDef):
+            types = node.bases
+        elif isinstance(node, ast.ExceptHandler) and node.type is not None:
+            types = [node.type]
+        elif isinstance(node, ast.Raise) and node.exc is not None:
+            types = [node.exc]
+        for inner in (each for kind in types for each in ast.walk(kind)):
+            if isinstance(inner, ast.Name) and inner.id in defined:
+                raise _Unproxyable(f"it uses the class {inner.id}")
+        name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+        if name in _NEEDS_PROCESS and name not in defined:
+            raise _Unproxyable(f"it uses {name}")
+
+
+class _Link:
+    """Requests to the program's process."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+
+    def request(self, message: Report, arguments: Sequence[Any] = ()) -> Any:
+        """The value of the reply; arguments that the program changed are changed here too.
+
+        Raises:
+            Exception: what the program raised, as its built-in class.
+        """
+        self.peer.send(message)
+        reply = self.peer.receive()
+        try:
+            for place, tree in reply.get("m", ()):
+                _overwrite(arguments[place], self.decode(tree))
+            if "e" in reply:
+                raise _error(*reply["e"])
+            if "same" in reply:
+                return arguments[reply["same"]]
+            value = reply["v"]
+            if message["o"] == "names":
+                return {name: self.decode(tree) for name, tree in value.items()}
+            return self.decode(value)
+        except (wire.NotPlain, LookupError, AttributeError) as error:
+            if "e" in reply:
+                raise
+            raise TypeError(f"the program answered with {error}") from None
+
+    def decode(self, tree: object) -> Any:
+        """A value of the program's."""
+        return wire.decode(tree, lambda content: Remote(self, content))
+
+    def encode(self, value: object) -> object:
+        """A value of the test's own."""
+        return wire.encode(value, _handle)
+
+
+def _handle(value: object) -> object:
+    if type(value) is Remote:
+        return {"h": value._remote_number}
+    raise _Unproxyable(f"it passes a {type(value).__name__}")
+
+
+def _error(name: str, message: str) -> BaseException:
+    """The program's exception; an instance of a built-in class and nothing else."""
+    if not name:
+        return TypeError(f"returned {message}")
+    kind = getattr(builtins, name) if isinstance(name, str) else None
+    if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+        return TypeError("the program answered with no exception")
+    try:
+        return kind(message)
+    except TypeError:  # UnicodeDecodeError wants five arguments
+        return ValueError(message) if issubclass(kind, ValueError) else RuntimeError(message)
+
+
+def _overwrite(target: Any, now: Any) -> None:
+    """Give a mutable argument the content that the program left in its copy."""
+    if type(target) is not type(now):
+        raise wire.NotPlain("an argument of another type")
+    if isinstance(target, list | bytearray):
+        target[:] = now
+    elif isinstance(target, dict | set):
+        target.clear()
+        target.update(now)
+
+
+class Remote:
+    """An object that stayed in the program's process."""
+
+    __slots__ = ("_remote_link", "_remote_number", "_remote_type")
+    _remote_link: _Link
+    _remote_number: int
+    _remote_type: str
+
+    def __init__(self, link: _Link, content: Any) -> None:
+        number, kind = content
+        object.__setattr__(self, "_remote_link", link)
+        object.__setattr__(self, "_remote_number", int(number))
+        object.__setattr__(self, "_remote_type", str(kind))
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        encode = self._remote_link.encode
+        trees = [encode(argument) for argument in arguments]
+        keywords = {name: encode(argument) for name, argument in named.items()}
+        message = {"o": "call", "h": self._remote_number, "a": trees, "k": keywords}
+        return self._remote_link.request(message, arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return self._remote_link.request({"o": "get", "h": self._remote_number, "n": name})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        tree = self._remote_link.encode(value)
+        self._remote_link.request({"o": "set", "h": self._remote_number, "n": name, "v": tree})
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._remote_link.request({"o": "item", "h": self._remote_number, "k": self._remote_link.encode(key)})
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._list())
+
+    def _list(self) -> list[Any]:
+        found = self._remote_link.request({"o": "list", "h": self._remote_number})
+        return found if type(found) is list else []
+
+    def _ask(self, function: str, kind: type) -> Any:
+        found = self._remote_link.request({"o": "ask", "h": self._remote_number, "f": function})
+        if type(found) is not kind:
+            raise TypeError(f"{function}() of a {self._remote_type} gave no {kind.__name__}")
+        return found
+
+    def __len__(self) -> int:
+        return int(self._ask("len", int))
+
+    def __bool__(self) -> bool:
+        return bool(self._ask("bool", bool))
+
+    def __str__(self) -> str:
+        return str(self._ask("str", str))
+
+    def __repr__(self) -> str:
+        return str(self._ask("repr", str))
+
+    def __hash__(self) -> int:
+        return hash((Remote, self._remote_number))
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not Remote:
+            return False
+        message = {"o": "equal", "h": self._remote_number, "w": other._remote_number}
+        return self._remote_link.request(message) is True

@@ -1,0 +1,39 @@
+"""What one program may use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from domino_lightning.errors import UserError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one program may use.
+
+    Attributes:
+        timeout_s: CPU seconds of the program and its descendants together, start-up of the interpreter
+            excluded. As a backstop for programs that wait it may also take `wall_s` = 2 * timeout_s + 1 seconds
+            of wall time; the slack is for machines that run more programs than they have cores.
+        memory_mb: MiB resident in the program and its descendants together (not measured on macOS).
+        output_bytes: most bytes of standard output, and of the returned value. Standard error is read and
+            dropped, however long.
+        disk_bytes: most bytes of the files in the private work directory.
+    """
+
+    timeout_s: float = 6.0
+    memory_mb: int = 1024
+    output_bytes: int = 1 << 20
+    disk_bytes: int = 64 << 20
+
+    def __post_init__(self) -> None:
+        for name in ("timeout_s", "memory_mb", "output_bytes", "disk_bytes"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UserError(f"{name}={getattr(self, name)!r}: a limit is a positive finite number.")
+        if self.memory_mb < 64:
+            raise UserError(f"memory_mb={self.memory_mb}: the interpreter alone needs 64; give more.")
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds of wall time after which a program is killed."""
+        return 2 * self.timeout_s + 1
