@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.answers import NotALiteral, parse_literal
 from domino_lightning.evaluation.sandbox.execute import execute, find_failure, last_words
-from domino_lightning.evaluation.sandbox.limits import Limits
+from domino_lightning.evaluation.sandbox.limits import DEFAULTS, Limits
 from domino_lightning.evaluation.sandbox.running import Ended
 
 __all__ = ["Call", "Execution", "Limits", "run_call", "run_calls", "run_program"]
@@ -52,7 +52,7 @@ class Call(NamedTuple):
     arguments: str
 
 
-def run_call(code: str, entry_point: str, arguments: str, limits: Limits = Limits()) -> Execution:
+def run_call(code: str, entry_point: str, arguments: str, limits: Limits = DEFAULTS) -> Execution:
     """Run `code` as a module, then `entry_point(arguments)`, and report the value it returns.
 
     Only exact plain values (None, bool, int, finite float, str, bytes, and list, tuple, dict, set,
@@ -67,7 +67,7 @@ def run_call(code: str, entry_point: str, arguments: str, limits: Limits = Limit
     return _run_call(Call(code, entry_point, arguments), limits, None)
 
 
-def run_program(code: str, stdin: str, limits: Limits = Limits()) -> Execution:
+def run_program(code: str, stdin: str, limits: Limits = DEFAULTS) -> Execution:
     """Run `code` as a whole program (`__name__ == "__main__"`) on `stdin`; the result is its standard output.
 
     "ok" means that it ended with exit code 0, `sys.exit()` and `exit()` included. `value` is None.
@@ -88,7 +88,7 @@ def run_program(code: str, stdin: str, limits: Limits = Limits()) -> Execution:
 
 
 def run_calls(
-    jobs: Iterable[Call], limits: Limits = Limits(), workers: int = 1
+    jobs: Iterable[Call], limits: Limits = DEFAULTS, workers: int = 1
 ) -> Generator[Execution, None, None]:
     """Run many calls, `workers` at a time, and yield what became of them in the order of `jobs`.
 

@@ -13,8 +13,8 @@ import pytest
 
 from domino_lightning.domains import CodeGen, Unparsable, Verdict, codegen_rows
 from domino_lightning.domains.codegen import EXAMPLE
-from domino_lightning.domains.codegen_grading import functional_arguments
 from domino_lightning.errors import UserError
+from domino_lightning.evaluation.sandbox.tiers import TIERS
 
 DOMAIN = CodeGen()
 WHERE = "rows.jsonl, row 3"
@@ -295,7 +295,7 @@ def test_no_synthetic_problem_is_answered_yet_and_each_says_so() -> None:
 )
 def test_the_program_is_found_in_a_completion(completion: str) -> None:
     record = problem("assert double(2) == 4", starter_code="import re\n\ndef double(x):")
-    assert verdict(record, completion)._replace(wall_s=0) == Verdict(True, "passed", tier="rlimits")
+    assert verdict(record, completion)._replace(wall_s=0, tier="") == Verdict(True, "passed", tier="")
 
 
 @pytest.mark.parametrize("completion", ["I cannot do that.", "It's: def", "```python\n```", "x" * 30_000])
@@ -338,7 +338,7 @@ def test_helpers_and_imports_of_the_starter_code_are_there() -> None:
 def test_assertions_pass_only_when_they_ran_to_their_end(program: str, status: str) -> None:
     found = verdict(problem("assert double(2) == 4"), program)
     assert (found.status, found.passed) == (status, status == "passed")
-    assert found.tier == "rlimits"
+    assert found.tier in TIERS
     assert found.wall_s > 0
 
 
@@ -371,11 +371,6 @@ def test_whole_programs_are_judged_by_the_lines_they_print(program: str, status:
 def test_functional_results_are_compared_as_values_with_tuples_for_lists(program: str, status: str) -> None:
     record = problem(functional('[1, 2]\n"é"', '[1, ["é"]]'), entry_point="f")
     assert verdict(record, program).status == status
-
-
-def test_functional_input_is_one_json_value_a_line() -> None:
-    assert functional_arguments('[1, true]\nnull\n"a\\nb"\n') == "[1, True], None, 'a\\nb'"
-    assert functional_arguments("") == ""
 
 
 def test_all_tests_must_pass_and_the_first_that_does_not_is_named() -> None:

@@ -16,8 +16,8 @@ import pytest
 
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation import answers
-from domino_lightning.evaluation.sandbox.inside import literal
 from domino_lightning.evaluation.execution import Call, Execution, Limits, run_call, run_calls, run_program
+from domino_lightning.evaluation.sandbox.inside import literal
 
 ROOT = Path(__file__).resolve().parents[2]
 CRUXEVAL = ROOT.parent / "shared" / "data" / "cruxeval_dev.jsonl"

@@ -25,6 +25,7 @@ from domino_lightning.evaluation.sandbox.inside.zygote import HEADER
 from domino_lightning.evaluation.sandbox.layout import DEVICES, SITE, Layout, bubblewrap_arguments, find_layout
 
 _START_S = 60.0
+_INSTALLED = ("site-packages", "dist-packages")
 _INSIDE = "domino_lightning.evaluation.sandbox.inside"
 _MODULES = ("kernel", "seccomp", "wire", "peer", "literal", "init", "program", "serving", "checker", "modes")
 _PRELOADED = (
@@ -119,7 +120,7 @@ class Box:
             "inside": _INSIDE,
             "layout": entered,
             "proc": self.tier == tiers.BUBBLEWRAP and tiers.is_privileged(),
-            "path": [SITE] if self.isolated else [p for p in sys.path if p.endswith(("site-packages", "dist-packages"))],
+            "path": [SITE] if self.isolated else [path for path in sys.path if path.endswith(_INSTALLED)],
             "settings": settings,
         }
         packed = marshal.dumps(job)
@@ -141,8 +142,8 @@ class Box:
         found = marshal.loads(answer)
         if self.isolated and (found["version"], found["prefix"]) != (sys.version, sys.base_prefix):
             raise UserError(
-                f"the interpreter in the sandbox is Python {found['version'].split()[0]} in {found['prefix']}, this one "
-                f"is {sys.version.split()[0]} in {sys.base_prefix}: install Python where it was built for."
+                f"the interpreter in the sandbox is Python {found['version'].split()[0]} in {found['prefix']}, "
+                f"this one is {sys.version.split()[0]} in {sys.base_prefix}: run it from where it was built for."
             )
 
     def spawn(self, header: dict[str, Any], fds: Sequence[int]) -> None:

@@ -37,3 +37,6 @@ class Limits:
     def wall_s(self) -> float:
         """Seconds of wall time after which a program is killed."""
         return 2 * self.timeout_s + 1
+
+
+DEFAULTS = Limits()

@@ -24,7 +24,7 @@ from typing import Any
 
 from domino_lightning.evaluation.sandbox.box import Box, BoxFailed
 from domino_lightning.evaluation.sandbox.inside import wire
-from domino_lightning.evaluation.sandbox.limits import Limits
+from domino_lightning.evaluation.sandbox.limits import DEFAULTS, Limits
 
 _CHUNK = 1 << 20
 _TAIL = 1 << 12
@@ -193,7 +193,7 @@ class Running:
 def run_one(
     box: Box,
     job: dict[str, Any],
-    limits: Limits = Limits(),
+    limits: Limits = DEFAULTS,
     stdin: bytes = b"",
     stop: threading.Event | None = None,
 ) -> Ended:
@@ -209,7 +209,7 @@ def run_one(
 
 
 def watch(programs: Sequence[Running], limits: Limits, stop: threading.Event | None = None) -> None:
-    """See programs to their end; when one of several ends badly, the others are not waited for.
+    """See programs to their end; when the last one ends badly, those that serve it are not waited for.
 
     Raises:
         BoxFailed: the box does not let go of a program.
@@ -235,8 +235,8 @@ def watch(programs: Sequence[Running], limits: Limits, stop: threading.Event | N
                 if stream is program.life and not stream.open:
                     program.settle()
                     left.discard(program)
-                    for other in left:
-                        if _ended_badly(program.ended):
+                    if program is programs[-1] and _ended_badly(program.ended):
+                        for other in left:
                             other.kill()
             if stop is not None and stop.is_set():
                 raise Stopped
@@ -252,8 +252,9 @@ def watch(programs: Sequence[Running], limits: Limits, stop: threading.Event | N
 
 
 def _ended_badly(ended: Ended) -> bool:
+    """Whether there is no point in what runs beside it; "gone" says that the other one has ended already."""
     status = (ended.message or {}).get("status")
-    return ended.code != 0 or bool(ended.killed) or status not in ("passed", "served")
+    return ended.code != 0 or bool(ended.killed) or status not in ("passed", "served", "gone")
 
 
 def _sealed(data: bytes) -> int:

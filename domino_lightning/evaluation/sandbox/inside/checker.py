@@ -19,11 +19,12 @@ from domino_lightning.evaluation.sandbox.inside import wire
 from domino_lightning.evaluation.sandbox.inside.peer import Gone, Peer
 from domino_lightning.evaluation.sandbox.inside.program import PEER, Report
 
-_NEEDS_PROCESS = frozenset(
-    "globals locals vars eval exec inspect asyncio open tempfile shutil pathlib Path patch mock StringIO BytesIO "
-    "redirect_stdout redirect_stderr stdin stdout stderr modules settrace setrecursionlimit seed environ chdir "
-    "__import__ importlib import_module pickle gc weakref threading builtins".split()
-)
+_NEEDS_PROCESS = frozenset((
+    "globals", "locals", "vars", "eval", "exec", "inspect", "asyncio", "open", "tempfile", "shutil", "pathlib",
+    "Path", "patch", "mock", "StringIO", "BytesIO", "redirect_stdout", "redirect_stderr", "stdin", "stdout", "stderr",
+    "modules", "settrace", "setrecursionlimit", "seed", "environ", "chdir", "__import__", "importlib",
+    "import_module", "pickle", "gc", "weakref", "threading", "builtins",
+))  # fmt: skip
 _TYPE_TESTS = frozenset(("isinstance", "issubclass"))
 
 
@@ -217,6 +218,7 @@ class Remote:
         object.__setattr__(self, "_remote_type", str(kind))
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Call it in the program's process."""
         encode = self._remote_link.encode
         trees = [encode(argument) for argument in arguments]
         keywords = {name: encode(argument) for name, argument in named.items()}
@@ -237,7 +239,7 @@ class Remote:
         return iter(self._list())
 
     def _list(self) -> list[Any]:
-        found = self._remote_link.request({"o": "list", "h": self._remote_number})
+        found = self._remote_link.request({"o": "every", "h": self._remote_number})
         return found if type(found) is list else []
 
     def _ask(self, function: str, kind: type) -> Any:

@@ -31,7 +31,9 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LINUX = sys.platform == "linux"
 
 
-def run_init(limits: dict[str, Any], fds: Sequence[int], start: Callable[[dict[str, Any], Sequence[int]], NoReturn]) -> NoReturn:
+def run_init(
+    limits: dict[str, Any], fds: Sequence[int], start: Callable[[dict[str, Any], Sequence[int]], NoReturn]
+) -> NoReturn:
     """Confine this process, fork the program, see it to its end, report, exit.
 
     Args:

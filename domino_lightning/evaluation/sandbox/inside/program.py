@@ -10,7 +10,6 @@ import atexit
 import builtins
 import gc
 import importlib
-import io
 import marshal
 import math
 import os
@@ -23,7 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from domino_lightning.evaluation.sandbox.inside import kernel, wire
-from domino_lightning.evaluation.sandbox.inside.literal import NotLiteral, TooLong, literal
+from domino_lightning.evaluation.sandbox.inside.literal import NotLiteral, TooLong
 from domino_lightning.evaluation.sandbox.inside.seccomp import build_filter
 
 Report = dict[str, Any]
@@ -114,8 +113,7 @@ def _open_streams() -> None:
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         errors = "backslashreplace" if name == "stderr" else "surrogateescape"
         buffering = 1 if name == "stderr" else -1
-        stream = io.open(number, mode, buffering, encoding="utf-8", errors=errors, closefd=False)
-        stream.mode = mode
+        stream = open(number, mode, buffering, encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 
@@ -150,7 +148,8 @@ def attempt(work: Callable[[], Report]) -> Report:
     except (wire.NotPlain, NotLiteral) as error:
         failure = {"status": "error", "detail": f"returned {error}"}
     except SystemExit as error:
-        failure = {"status": "exit", "detail": f"sys.exit({wire.message_of(error.code, repr)})", "code": _exit_code(error)}
+        shown = wire.message_of(error.code, repr)
+        failure = {"status": "exit", "detail": f"sys.exit({shown})", "code": _exit_code(error)}
     except BaseException as error:
         failure = {"status": "error", "detail": describe(error), "kind": wire.builtin_error(error)[0]}
     del reserve

@@ -108,14 +108,15 @@ class _Answers:
         """An item."""
         return {"v": self._objects.encode(self._objects.held(request["h"])[self._objects.decode(request["k"])])}
 
-    def list(self, request: Any) -> Report:
+    def every(self, request: Any) -> Report:
         """All that iterating over an object gives."""
         values = islice(self._objects.held(request["h"]), wire.MAX_NODES)
         return {"v": self._objects.encode([*values])}
 
     def ask(self, request: Any) -> Report:
         """`len`, `str`, `repr` or `bool` of an object."""
-        function = {"len": len, "str": str, "repr": repr, "bool": bool}[request["f"]]
+        functions: dict[str, Callable[[Any], object]] = {"len": len, "str": str, "repr": repr, "bool": bool}
+        function = functions[request["f"]]
         return {"v": self._objects.encode(function(self._objects.held(request["h"])))}
 
     def equal(self, request: Any) -> Report:

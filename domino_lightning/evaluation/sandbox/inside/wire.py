@@ -11,7 +11,6 @@ from __future__ import annotations
 import collections
 import datetime
 import json
-
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
@@ -23,14 +22,11 @@ _SMALL = 10**18
 _FLAT = {type(None), bool, int, float, str}
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
-_ITERATORS = frozenset(
-    type(made)
-    for made in (
-        iter([]), iter(()), iter({}), iter(set()), iter(""), iter(b""), iter(range(0)), reversed([]),
-        map(str, []), filter(None, []), zip(), enumerate([]), (x for x in ()),
-        iter({}.items()), iter({}.values()),
-    )  # fmt: skip
-)
+_EMPTY: tuple[Any, ...] = (
+    iter([]), iter(()), iter({}), iter(set()), iter(""), iter(b""), iter(range(0)), reversed([]), map(str, []),
+    filter(None, []), zip(), enumerate([]), (each for each in ""), iter({}.items()), iter({}.values()),
+)  # fmt: skip
+_ITERATORS = frozenset(map(type, _EMPTY))
 _VIEWS = {type({}.keys()): "dk", type({}.values()): "dv", type({}.items()): "di"}
 _TEXTUAL: dict[type, tuple[str, Callable[[Any], str], Callable[[str], object]]] = {
     Decimal: ("Decimal", str, Decimal),
