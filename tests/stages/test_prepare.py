@@ -11,6 +11,7 @@ import pytest
 from domino_lightning.data.source import Source, Split
 from domino_lightning.domains import CodeExec, CodeGen
 from domino_lightning.errors import UserError
+from domino_lightning.evaluation import execution
 from domino_lightning.records import read_json, read_jsonl
 from domino_lightning.stages import Work
 from domino_lightning.stages.prepare import Prepare, PrepareRuntime
@@ -97,12 +98,15 @@ def test_a_bad_row_stops_it_unless_told_to_leave_it_out(
     assert message in caplog.text
 
 
-def test_without_executing_nothing_runs_and_the_splits_are_the_same(tmp_path: Path) -> None:
-    touch = tmp_path / "touched"
-    code = f"def f(a):\n    open({str(touch)!r}, 'w')\n    return a"
-    stage = prepare(tmp_path, [*rows(), {"id": "x", "code": code, "input": "1"}])
-    dry = stage.splits(execute=False)
-    assert not touch.exists()
+def test_without_executing_nothing_runs_and_the_splits_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = prepare(tmp_path, rows())
+    with monkeypatch.context() as patched:
+        patched.setattr(execution, "run_calls", None)
+        dry = stage.splits(execute=False)
+        with pytest.raises(TypeError):
+            run(stage, tmp_path / "calls it")
     wet = run(stage, tmp_path / "out")
     assert {name: [row["id"] for row in dry[name]] for name in NAMES} == {
         name: [row["id"] for row in wet[name]] for name in NAMES
