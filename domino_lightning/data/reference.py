@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.nn.utils.rnn import pad_sequence
 
-from domino_lightning.data.batches import make_loader
+from domino_lightning.data.batches import assign_slots, make_loader, rank_slots
 from domino_lightning.errors import UserError
 from domino_lightning.nn.prompted_nll import TextBatch
 from domino_lightning.records import Record, read_jsonl
@@ -66,7 +66,7 @@ class ReferenceDataModule(LightningDataModule):
         reference: JSON Lines with `id`, `text` and optionally `group`; rows of one group are one sample.
         heldout: the same, for validation.
         tokenizer: backbone spec.
-        batch_size: texts of a rank's batch.
+        batch_size: texts of a step, over all ranks; a multiple of their number.
         max_length: tokens of a text, EOS included.
         too_long: what to do with a longer one.
         seed: of the batch order.
@@ -98,6 +98,18 @@ class ReferenceDataModule(LightningDataModule):
     def num_samples(self) -> int:
         """Distinct samples of the reference corpus, each with sample tokens of its own."""
         return max(self.samples["reference"]) + 1
+
+    def owned_samples(self) -> list[int]:
+        """The samples of this rank: those of its slots (see `assign_slots`).
+
+        Raises:
+            UserError: the batch cannot be shared out evenly among the ranks.
+        """
+        owners, trainer = self.samples["reference"], self.trainer
+        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        share = rank_slots(self.batch_size, rank, world_size)
+        slot_of = assign_slots(owners, self.batch_size, self.seed)
+        return [sample for sample, slot in enumerate(slot_of) if slot in share]
 
     def setup(self, stage: str | None = None) -> None:
         """Read and tokenise both splits.

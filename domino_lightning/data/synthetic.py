@@ -88,7 +88,7 @@ class SyntheticDataModule(LightningDataModule):
         pairs: JSON Lines files with `messages`, the last of them the assistant's.
         heldout: the same, for validation.
         tokenizer: backbone spec; its chat template is used.
-        batch_size: pairs of a rank's batch.
+        batch_size: pairs of a step, over all ranks; a multiple of their number.
         max_length: tokens of a conversation.
         too_long: leave longer ones out, with a warning, or stop.
         seed: of the batch order.

@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.errors import UserError
 from domino_lightning.losses.base import DisentanglementLoss, PromptNLL
+from domino_lightning.modules.sample_table import SampleTable
 from domino_lightning.modules.training import check_finite, warmup_then_linear
-from domino_lightning.nn import DomainPrompt, Likelihoods, SampleTokens, TextBatch, choose_pairs
+from domino_lightning.nn import (
+    DomainPrompt,
+    Likelihoods,
+    PairIndex,
+    SampleTokens,
+    TextBatch,
+    choose_pairs,
+    gather_rows,
+    ranks,
+)
 from domino_lightning.seeding import generator
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-DOMAIN_PREFIXES = ("domain_prompt.", "sample_tokens.", "loss.")  # what a checkpoint holds: never the backbone
+# What all ranks share and DDP averages; the backbone is frozen, and the sample table belongs to its rank.
+SHARED_PREFIXES = ("domain_prompt.", "loss.", "sample_tokens.basis")
+log = logging.getLogger(__name__)
 
 
 class PromptTuningModule(LightningModule):
     """Domain and sample tokens trained by an injected loss; the backbone is frozen and in eval mode throughout.
 
     Logged as `tune/<split>/<name>`: every term of the loss on `train`, and `nll` under D on `heldout`, in
-    nats/token, averaged over texts. Negatives are local to a rank.
+    nats/token, averaged over texts.
 
     Args:
         backbone: backbone spec.
         domain_prompt: D.
         loss: the objective; its `pairs` says which forward passes are made.
         num_sample_tokens: S.
+        sample_rank: R of low-rank sample tokens (see `SampleTokens`); null keeps S · H numbers a sample.
+        negatives: `global`, the other samples of the whole step's batch, so that the loss is the same on any
+            number of ranks; or `local`, those of the rank's own share, which spares one exchange a step.
         learning_rate: of D, AdamW without weight decay.
         sample_learning_rate: of the rows of the batch, SparseAdam.
         warmup_steps: linear warm-up, then linear decay to 0 at the last step, for both.
@@ -48,6 +64,8 @@ class PromptTuningModule(LightningModule):
         domain_prompt: DomainPrompt,
         loss: DisentanglementLoss,
         num_sample_tokens: int = 4,
+        sample_rank: int | None = None,
+        negatives: Literal["global", "local"] = "global",
         learning_rate: float = 5e-3,
         sample_learning_rate: float = 5e-3,
         warmup_steps: int = 0,
@@ -62,12 +80,12 @@ class PromptTuningModule(LightningModule):
         self.backbone_spec = backbone
         self.domain_prompt = domain_prompt
         self.loss = loss
-        self.num_sample_tokens = num_sample_tokens
+        self.num_sample_tokens, self.sample_rank, self.negatives = num_sample_tokens, sample_rank, negatives
         self.learning_rate, self.sample_learning_rate = learning_rate, sample_learning_rate
         self.warmup_steps, self.seed = warmup_steps, seed
         self.pair_micro_batch = pair_micro_batch
         self.sample_tokens: SampleTokens | None = None
-        self.sample_optimizer: torch.optim.SparseAdam | None = None
+        self.sample_table: SampleTable | None = None
         self.heldout_nll = MeanMetric(nan_strategy="disable")  # a NaN is shown, not left out
         self.strict_loading = False
 
@@ -82,13 +100,25 @@ class PromptTuningModule(LightningModule):
         from domino_lightning.backbone import load_backbone, load_tokenizer
 
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.attach(load_backbone(self.backbone_spec), data.num_samples, load_tokenizer(self.backbone_spec))
+        tokenizer = load_tokenizer(self.backbone_spec)
+        self.attach(load_backbone(self.backbone_spec), data.num_samples, tokenizer, data.owned_samples())
         self._check_context(max(len(ids) for split in data.encoded.values() for ids in split))
 
     def attach(
-        self, backbone: PreTrainedModel, num_samples: int, tokenizer: PreTrainedTokenizerBase | None = None
+        self,
+        backbone: PreTrainedModel,
+        num_samples: int,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        owned: Sequence[int] | None = None,
     ) -> None:
-        """Take a backbone, freeze it, and let D and S start from its vocabulary; without a tokenizer, no BOS."""
+        """Take a backbone, freeze it, and let D and S start from its vocabulary.
+
+        Args:
+            backbone: the causal LM.
+            num_samples: N, over all ranks.
+            tokenizer: says whether texts start with BOS, and reads a text that D starts from; without it, no BOS.
+            owned: the samples whose tokens lie on this rank; by default all.
+        """
         from domino_lightning.backbone import bos_ids
 
         self.backbone = backbone.requires_grad_(False).eval()
@@ -99,10 +129,17 @@ class PromptTuningModule(LightningModule):
             vocabulary = embed(torch.arange(len(embed.weight), device=embed.weight.device))
         self.domain_prompt.initialise(vocabulary, generator("domain", self.seed), tokenizer)
         if self.loss.pairs != "none":
-            self.sample_tokens = SampleTokens(num_samples, self.num_sample_tokens, vocabulary.shape[1])
-            self.sample_tokens.initialise(vocabulary, generator("samples", self.seed))
+            self.sample_tokens = SampleTokens(
+                range(num_samples) if owned is None else owned,
+                self.num_sample_tokens,
+                vocabulary.shape[1],
+                self.sample_rank,
+                gradient_scale=1 / ranks.world_size(),  # DDP divides only what it reduces
+            )
+            self.sample_tokens.initialise(vocabulary, self.seed)
+            self.sample_table = SampleTable(self.sample_tokens, num_samples, self.sample_learning_rate)
         # DDP must neither broadcast nor reduce the frozen backbone, nor the rows that belong to one rank.
-        own = {name for name, _ in self.named_parameters() if not name.startswith(("domain_prompt.", "loss."))}
+        own = {name for name, _ in self.named_parameters() if not name.startswith(SHARED_PREFIXES)}
         buffers = {name for name, _ in self.named_buffers()}
         torch.nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, own | buffers)
 
@@ -123,26 +160,40 @@ class PromptTuningModule(LightningModule):
         return self
 
     def prompt_nll(self, batch: TextBatch, step: int) -> PromptNLL:
-        """All likelihoods that the loss asks for, every prefix encoded once."""
+        """All likelihoods that the loss asks for: of this rank's texts, or under global negatives of all ranks'.
+
+        Each rank scores its own texts, against the sample prompts of all ranks; then the scores are exchanged.
+        """
         domain = self.domain_prompt()
-        pairs = choose_pairs(batch.samples, batch.valid, self.loss.pairs, self.seed, step)
+        size = len(batch.ids)
+        gather = gather_rows if self.negatives == "global" else _as_they_are
+        first = ranks.rank() * size if self.negatives == "global" else 0
+        numbers = gather(torch.stack([batch.samples, batch.lengths, batch.valid.long()], dim=1))
+        samples, lengths, valid = numbers[:, 0], numbers[:, 1], numbers[:, 2].bool()
+        pairs = choose_pairs(samples, valid, self.loss.pairs, self.seed, step)
         if pairs is None or self.sample_tokens is None:
             under_domain, _ = self.likelihoods(domain, batch)
-            return PromptNLL(under_domain, batch.lengths, batch.valid)
-        own = domain.new_zeros(len(batch.ids), self.num_sample_tokens, domain.shape[1])  # (B, S, H)
+            return PromptNLL(gather(under_domain), lengths, valid)
+        own = domain.new_zeros(size, self.num_sample_tokens, domain.shape[1])  # (b, S, H)
         # A padding row looks nothing up: even a zero gradient would move the row by its momentum.
         own[batch.valid] = self.sample_tokens(batch.samples[batch.valid]).to(own.dtype)
-        under_domain, paired = self.likelihoods(domain, batch, own, pairs)
-        return PromptNLL(under_domain, batch.lengths, batch.valid, paired, pairs.is_own, pairs.valid)
+        mine = PairIndex(*(table[first : first + size] for table in pairs))
+        under_domain, paired = self.likelihoods(domain, batch, gather(own), mine)
+        paired = None if paired is None else gather(paired)
+        return PromptNLL(gather(under_domain), lengths, valid, paired, pairs.is_own, pairs.valid)
+
+    def objective(self, batch: TextBatch, step: int, progress: float) -> dict[str, Tensor]:
+        """The loss's terms and the domain prompt's regularizers, which `loss` includes."""
+        terms = self.loss(self.prompt_nll(batch, step), progress=progress)
+        regularizers = self.domain_prompt.regularizers()
+        total = terms["loss"] + sum(regularizers.values(), torch.zeros_like(terms["loss"]))
+        return {**terms, **regularizers, "loss": total}
 
     def training_step(self, batch: TextBatch, batch_idx: int) -> Tensor:
         """The loss of a batch; every term is logged and must be finite."""
         step = self.global_step
         total = max(1, int(self.trainer.estimated_stepping_batches))
-        terms = self.loss(self.prompt_nll(batch, step), progress=min(1.0, step / total))
-        regularizers = self.domain_prompt.regularizers()
-        terms = {**terms, **regularizers}
-        terms["loss"] = terms["loss"] + sum(regularizers.values(), torch.zeros_like(terms["loss"]))
+        terms = self.objective(batch, step, min(1.0, step / total))
         check_finite("tune", step, terms)
         self.log_dict({f"tune/train/{name}": value.detach() for name, value in terms.items()}, sync_dist=True)
         return terms["loss"]
@@ -162,12 +213,12 @@ class PromptTuningModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW over D, the only optimiser that Lightning sees, clips and counts; SparseAdam over S beside it."""
-        parameters = [p for name, p in self.named_parameters() if name.startswith(("domain_prompt.", "loss."))]
-        optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=0.0)
-        total = int(self.trainer.estimated_stepping_batches)
-        schedule = warmup_then_linear(self.warmup_steps, total)
-        if self.sample_tokens is not None:
-            self.sample_optimizer = torch.optim.SparseAdam(self.sample_tokens.parameters(), self.sample_learning_rate)
+        named = list(self.named_parameters())
+        groups = [{"params": [p for name, p in named if name.startswith(("domain_prompt.", "loss."))]}]
+        if self.sample_tokens is not None and self.sample_tokens.basis is not None:
+            groups.append({"params": [self.sample_tokens.basis], "lr": self.sample_learning_rate})  # type: ignore[dict-item]
+        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, weight_decay=0.0)
+        schedule = warmup_then_linear(self.warmup_steps, int(self.trainer.estimated_stepping_batches))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, schedule), "interval": "step"},
@@ -179,53 +230,39 @@ class PromptTuningModule(LightningModule):
         """Step D, then the rows of S that the batch touched, at the same point of the schedule."""
         factor = optimizer.param_groups[0]["lr"] / self.learning_rate if self.learning_rate else 1.0
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        if self.sample_optimizer is not None:
-            self.sample_optimizer.param_groups[0]["lr"] = self.sample_learning_rate * factor
-            self.sample_optimizer.step()
-            self.sample_optimizer.zero_grad()
+        if self.sample_table is not None:
+            self.sample_table.step(factor)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Domain tokens, sample tokens and the loss's own parameters; never the backbone."""
+        """What all ranks share: domain tokens, the loss's own parameters, a basis; never the backbone."""
         state = super().state_dict(*args, **kwargs)
-        return {name: value for name, value in state.items() if name.startswith(DOMAIN_PREFIXES)}
+        return {name: value for name, value in state.items() if name.startswith(SHARED_PREFIXES)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the state of the sample tokens' optimiser, and under DDP every rank's own rows."""
-        if self.sample_optimizer is None:
-            return
-        checkpoint["sample_optimizer"] = self.sample_optimizer.state_dict()
-        if self.trainer.world_size > 1:
-            checkpoint["sample_rows"] = self._rows_of_all_ranks()
+        """Add the sample tokens of all ranks with the state of their optimiser."""
+        checkpoint["world_size"] = ranks.world_size()
+        if self.sample_table is not None:
+            checkpoint["sample_table"] = self.sample_table.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the sample optimiser's state for `on_fit_start`, when the optimiser exists."""
-        self._sample_state = checkpoint.get("sample_optimizer"), checkpoint.get("sample_rows")
+        """Keep the sample tokens for `on_fit_start`; say so when the run goes on with another number of ranks."""
+        before, now = checkpoint.get("world_size", 1), ranks.world_size()
+        if before != now and ranks.rank() == 0:
+            log.warning(
+                "tune goes on with %d rank(s) what %d began: %s", now, before,
+                "batches and negatives stay the same, but sums are taken in another order, so D is no longer bit "
+                "for bit that of an uninterrupted run." if self.negatives == "global"
+                else "under negatives=local every text now meets other negatives.",
+            )  # fmt: skip
+        self._saved_table = checkpoint.get("sample_table")
 
     def on_fit_start(self) -> None:
-        """Restore what `on_load_checkpoint` kept."""
-        state, rows = getattr(self, "_sample_state", (None, None))
-        if state is None or self.sample_optimizer is None or self.sample_tokens is None:
-            return
-        weight = self.sample_tokens.table.weight
-        self.sample_optimizer.load_state_dict(state)
-        if rows is not None:
-            with torch.no_grad():
-                weight.copy_(rows["weight"])
-            for name in ("exp_avg", "exp_avg_sq"):
-                self.sample_optimizer.state[weight][name].copy_(rows[name])
+        """Take this rank's sample tokens out of the checkpoint, now that the table is on its device."""
+        saved = getattr(self, "_saved_table", None)
+        if self.sample_table is not None and saved is not None:
+            self.sample_table.load(saved)
+            self._saved_table = None
 
-    def _rows_of_all_ranks(self) -> dict[str, Tensor]:
-        """The table and its moments with every row taken from the rank that owns it (sample % world size)."""
-        if self.sample_tokens is None or self.sample_optimizer is None:
-            raise StageFailed("there are no sample tokens to gather")
-        weight = self.sample_tokens.table.weight
-        tensors = {"weight": weight.detach()}
-        state = self.sample_optimizer.state.get(weight, {})
-        for name in ("exp_avg", "exp_avg_sq"):
-            tensors[name] = state.get(name, torch.zeros_like(weight))
-        owned = torch.arange(len(weight), device=weight.device) % self.trainer.world_size == self.trainer.global_rank
-        gathered = {}
-        for name, value in tensors.items():
-            mine = torch.where(owned[:, None], value, torch.zeros_like(value))
-            gathered[name] = self.trainer.strategy.reduce(mine, reduce_op="sum")
-        return gathered
+
+def _as_they_are(rows: Tensor) -> Tensor:
+    return rows

@@ -4,6 +4,7 @@ from domino_lightning.nn.domain_prompt import DomainPrompt, VariationalDomainPro
 from domino_lightning.nn.likelihoods import Likelihoods
 from domino_lightning.nn.pairs import PairIndex, choose_pairs
 from domino_lightning.nn.prompted_nll import TextBatch, chunked_nll, naive_nll, prompted_nll
+from domino_lightning.nn.ranks import gather_rows
 from domino_lightning.nn.sample_tokens import SampleTokens
 from domino_lightning.nn.shared_prefix import shared_prefix_nll
 
@@ -16,6 +17,7 @@ __all__ = [
     "VariationalDomainPrompt",
     "choose_pairs",
     "chunked_nll",
+    "gather_rows",
     "naive_nll",
     "prompted_nll",
     "shared_prefix_nll",

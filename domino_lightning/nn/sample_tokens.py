@@ -2,36 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from domino_lightning.nn.initialisation import Init, draw_tokens
+from domino_lightning.seeding import generator
 
 
 class SampleTokens(nn.Module):
-    """A table of N samples × S vectors with sparse gradients.
+    """The S vectors of every sample that this rank owns, with sparse gradients.
 
-    Gradients and updates (`torch.optim.SparseAdam`) reach only the rows of the batch. Under DDP every rank
-    holds the table but updates only the samples it owns; the table is neither broadcast nor reduced.
+    Gradients and updates (`torch.optim.SparseAdam`) reach only the rows of the batch. Under DDP a rank holds the
+    rows of its own samples and no others; the table is neither broadcast nor reduced.
 
     Args:
-        num_samples: N.
+        owned: the samples whose rows lie here, N_r of them.
         num_tokens: S.
+        hidden_size: H.
+        low_rank: R; S_i is then an (S, R) row of the table times an (R, H) basis that all samples share and
+            that is trained like D. None keeps (S, H) numbers a sample.
+        gradient_scale: factor of the table's gradient; 1 / W where it comes back from `gather_rows`.
     """
 
-    def __init__(self, num_samples: int, num_tokens: int, hidden_size: int) -> None:
+    def __init__(
+        self,
+        owned: Sequence[int],
+        num_tokens: int,
+        hidden_size: int,
+        low_rank: int | None = None,
+        gradient_scale: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.num_tokens = num_tokens
-        self.hidden_size = hidden_size
-        self.table = nn.Embedding(num_samples, num_tokens * hidden_size, sparse=True)
+        if low_rank is not None and low_rank < 1:
+            raise ValueError(f"low_rank must be 1 or more, not {low_rank}")
+        self.owned = list(owned)
+        self.num_tokens, self.width = num_tokens, low_rank or hidden_size
+        self.gradient_scale = gradient_scale
+        self.table = nn.Embedding(max(1, len(self.owned)), num_tokens * self.width, sparse=True)
+        self.basis = nn.Parameter(torch.empty(low_rank, hidden_size)) if low_rank is not None else None
+        # -1, which no table has, for the samples of other ranks.
+        row_of = torch.full((max(self.owned, default=-1) + 1,), -1)
+        row_of[self.owned] = torch.arange(len(self.owned))
+        self.row_of: Tensor
+        self.register_buffer("row_of", row_of, persistent=False)
 
     @torch.no_grad()
-    def initialise(self, vocabulary: Tensor, generator: torch.Generator, init: Init = "vocabulary") -> None:
-        """Fill every row from the (V, H) embedding matrix; rows may repeat between samples."""
-        for row in self.table.weight:
-            row.copy_(draw_tokens(vocabulary, self.num_tokens, init, generator).flatten())
+    def initialise(self, vocabulary: Tensor, seed: int, init: Init = "vocabulary") -> None:
+        """Draw each sample's vectors as a function of (seed, sample), whatever rank it lies on.
+
+        Without a basis they are drawn from the (V, H) embedding matrix; with one, the basis is, and every vector
+        starts as one of its rows. Vectors may repeat between samples.
+        """
+        if self.basis is not None:
+            self.basis.copy_(draw_tokens(vocabulary, len(self.basis), init, generator("basis", seed)))
+        for row, sample in enumerate(self.owned):
+            own = generator("samples", seed, sample)
+            if self.basis is None:
+                drawn = draw_tokens(vocabulary, self.num_tokens, init, own)
+            else:
+                chosen = torch.randint(self.width, (self.num_tokens,), generator=own)
+                drawn = torch.nn.functional.one_hot(chosen, self.width).float()
+            self.table.weight[row] = drawn.flatten()
 
     def forward(self, samples: Tensor) -> Tensor:
-        """(B,) sample indices → (B, S, H) vectors."""
-        rows: Tensor = self.table(samples)
-        return rows.unflatten(1, (self.num_tokens, self.hidden_size))
+        """(b,) sample indices → (b, S, H) vectors.
+
+        Raises:
+            IndexError: a sample that lies on another rank.
+        """
+        rows: Tensor = self.table(self.row_of[samples])
+        if self.gradient_scale != 1.0 and rows.requires_grad:
+            scale = self.gradient_scale
+            rows.register_hook(lambda gradient: gradient * scale)
+        rows = rows.unflatten(1, (self.num_tokens, self.width))
+        return rows if self.basis is None else rows @ self.basis

@@ -8,35 +8,65 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domino_lightning.data.batches import PADDING, Rows, SeededBatches, make_loader
+from domino_lightning.data.batches import PADDING, Rows, SeededBatches, assign_slots, make_loader, rank_slots
+from domino_lightning.errors import UserError
 
 Owners = st.lists(st.integers(0, 9), min_size=1, max_size=25)
+Worlds = st.integers(1, 4)
+Shares = st.integers(1, 3)
 
 
 def batches(owners: list[int], size: int, position: int = 0, **kwargs: object) -> SeededBatches:
     return SeededBatches(owners, size, position=lambda: position, **{"seed": 5, **kwargs})  # type: ignore[arg-type]
 
 
-@given(Owners, st.integers(1, 6), st.integers(1, 4))
-def test_every_row_is_seen_once_an_epoch_by_the_rank_that_owns_its_sample(
-    owners: list[int], size: int, world: int
+def split(owners: list[int], size: int, world: int, **kwargs: object) -> list[list[list[int]]]:
+    """The batches of every rank."""
+    return [list(batches(owners, size, rank=rank, world_size=world, **kwargs)) for rank in range(world)]
+
+
+@given(Owners, Worlds, Shares, st.booleans())
+def test_every_row_is_seen_once_an_epoch(owners: list[int], world: int, share: int, shuffle: bool) -> None:
+    seen = chain.from_iterable(chain.from_iterable(split(owners, world * share, world, shuffle=shuffle)))
+    assert sorted(row for row in seen if row != PADDING) == list(range(len(owners)))
+
+
+@given(Owners, Worlds, Shares, st.booleans())
+def test_global_batches_are_the_same_on_any_number_of_ranks(
+    owners: list[int], world: int, share: int, shuffle: bool
 ) -> None:
-    ranks = [batches(owners, size, rank=rank, world_size=world) for rank in range(world)]
-    seen: list[int] = []
-    for rank, sampler in enumerate(ranks):
-        rows = [row for row in chain.from_iterable(sampler) if row != PADDING]
-        assert all(owners[row] % world == rank for row in rows)
-        seen += rows
-    assert sorted(seen) == list(range(len(owners)))
+    (whole,) = split(owners, world * share, 1, shuffle=shuffle)
+    ranks = split(owners, world * share, world, shuffle=shuffle)
+    together = [list(chain.from_iterable(parts)) for parts in zip(*ranks, strict=True)]
+    assert [[row for row in batch if row != PADDING] for batch in together] == whole
 
 
-@given(Owners, st.integers(1, 6), st.integers(1, 4))
-def test_all_ranks_have_the_same_number_of_batches_none_empty(owners: list[int], size: int, world: int) -> None:
-    ranks = [list(batches(owners, size, rank=rank, world_size=world)) for rank in range(world)]
-    assert {len(rank) for rank in ranks} == {len(batches(owners, size, world_size=world))}
-    for batch in chain.from_iterable(ranks):
-        assert 1 <= len(batch) <= size
-        assert batch == [PADDING] or PADDING not in batch
+@given(Owners, Worlds, Shares, st.integers(0, 3))
+def test_a_sample_stays_on_its_rank_in_every_epoch_and_meets_no_copy_of_itself(
+    owners: list[int], world: int, share: int, epoch: int
+) -> None:
+    slot_of = assign_slots(owners, world * share, 5)
+    length = len(batches(owners, world * share))
+    for rank, own in enumerate(split(owners, world * share, world, position=epoch * length)):
+        for batch in own:
+            assert 1 <= len(batch) <= share
+            assert len(batch) == share or world == 1
+            samples = [owners[row] for row in batch if row != PADDING]
+            assert len(samples) == len(set(samples))
+            assert {slot_of[sample] for sample in samples} <= set(rank_slots(world * share, rank, world))
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=12), st.integers(1, 6))
+def test_slots_are_as_even_as_whole_samples_allow(copies: list[int], slots: int) -> None:
+    owners = [sample for sample, count in enumerate(copies) for _ in range(count)]
+    slot_of = assign_slots(owners, slots, 0)
+    load = [sum(slot_of[owner] == slot for owner in owners) for slot in range(slots)]
+    assert max(load) - min(load) <= max(copies)
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused_with_the_remedy() -> None:
+    with pytest.raises(UserError, match=r"data\.batch_size 4 .* shared by 3 of them\. Make it a multiple of 3"):
+        batches([0, 1, 2], 4, world_size=3)
 
 
 @given(st.integers(1, 12), st.integers(1, 4), st.integers(0, 40))
@@ -61,17 +91,6 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
 def test_rows_keep_their_order_without_shuffling_in_every_epoch() -> None:
     for position in (0, 3):
         assert list(batches(list(range(5)), 2, position, shuffle=False)) == [[0, 1], [2, 3], [4]]
-
-
-def test_copies_of_a_sample_stay_on_one_rank() -> None:
-    owners = [0, 1, 0, 2, 0]
-    rows = [set(chain.from_iterable(batches(owners, 2, rank=rank, world_size=2))) for rank in (0, 1)]
-    assert rows[0] - {PADDING} == {0, 2, 3, 4}
-    assert rows[1] - {PADDING} == {1}
-
-
-def test_a_rank_without_any_rows_pads_every_batch() -> None:
-    assert list(batches([0, 2, 4], 2, rank=1, world_size=2)) == [[PADDING], [PADDING]]
 
 
 def test_no_rows_at_all_are_no_batches() -> None:

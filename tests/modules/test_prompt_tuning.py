@@ -125,7 +125,7 @@ def test_the_backbone_stays_in_eval_mode_whatever_is_asked() -> None:
         assert not any(part.training for part in tuned.backbone.modules())
 
 
-def test_a_checkpoint_holds_domain_sample_tokens_and_the_losses_parameters_alone() -> None:
+def test_the_shared_state_is_the_domain_and_the_losses_parameters_alone() -> None:
     class Learned(LikelihoodOnly):
         def __init__(self) -> None:
             super().__init__()
@@ -134,8 +134,8 @@ def test_a_checkpoint_holds_domain_sample_tokens_and_the_losses_parameters_alone
     loss = Learned()
     loss.pairs = "own"
     state = attached(loss).state_dict()
-    assert set(state) == {"domain_prompt.weight", "sample_tokens.table.weight", "loss.scale"}
-    assert sum(value.numel() for value in state.values()) == 3 * 32 + 6 * 2 * 32 + 1
+    assert set(state) == {"domain_prompt.weight", "loss.scale"}
+    assert sum(value.numel() for value in state.values()) == 3 * 32 + 1
 
 
 def test_a_saved_checkpoint_has_no_backbone_weights_and_needs_no_unpickling(
@@ -145,8 +145,11 @@ def test_a_saved_checkpoint_has_no_backbone_weights_and_needs_no_unpickling(
     trainer.fit(tuned, datamodule=data_for(splits, tiny_backbone))
     trainer.save_checkpoint(tmp_path / "x.ckpt")
     state = torch.load(tmp_path / "x.ckpt", weights_only=True)
-    assert set(state["state_dict"]) == {"domain_prompt.weight", "sample_tokens.table.weight"}
-    assert state["sample_optimizer"]["state"][0]["step"] == 2
+    assert set(state["state_dict"]) == {"domain_prompt.weight"}
+    assert state["sample_table"]["step"] == 2
+    assert {name: value.shape for name, value in state["sample_table"].items() if name != "step"} == dict.fromkeys(
+        ("table", "exp_avg", "exp_avg_sq"), (6, 2 * 32)
+    )
     largest = max(p.numel() for p in tuned.backbone.parameters()) * 4
     assert (tmp_path / "x.ckpt").stat().st_size < 5 * 6 * 2 * 32 * 4 + largest
 
@@ -171,7 +174,7 @@ class Watch(Callback):
         self.steps[-1]["logged"] = {name: value.item() for name, value in trainer.callback_metrics.items()}
 
     def copy(self, module: Any) -> dict[str, Tensor]:
-        return {name: value.clone() for name, value in module.state_dict().items()}
+        return {"D": module.domain_prompt.weight.detach().clone(), "S": module.sample_table.state()["table"].clone()}
 
 
 def test_a_step_changes_the_rows_of_the_batch_and_leaves_all_others_bit_identical(
@@ -184,10 +187,10 @@ def test_a_step_changes_the_rows_of_the_batch_and_leaves_all_others_bit_identica
     trainer.fit(tuned, datamodule=data_for(splits, tiny_backbone))
     assert len(watch.steps) == 6
     for step in watch.steps:
-        before, after = (step[name]["sample_tokens.table.weight"] for name in ("before", "after"))
+        before, after = (step[name]["S"] for name in ("before", "after"))
         changed = set((before != after).any(dim=1).nonzero().flatten().tolist())
-        assert changed == set(step["batch"].samples.tolist())
-        assert not torch.equal(step["before"]["domain_prompt.weight"], step["after"]["domain_prompt.weight"])
+        assert changed == set(step["batch"].samples[step["batch"].valid].tolist())
+        assert not torch.equal(step["before"]["D"], step["after"]["D"])
         assert not step["backbone_training"]
     assert all(torch.equal(value, backbone[name]) for name, value in tuned.backbone.state_dict().items())
 
@@ -234,7 +237,7 @@ def test_both_learning_rates_follow_warm_up_and_linear_decay(
 
     class Rates(Callback):
         def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
-            rates.append(module.sample_optimizer.param_groups[0]["lr"])
+            rates.append(module.sample_table.optimizer.param_groups[0]["lr"])
 
     tuned = module(str(tiny_backbone), learning_rate=0.1, sample_learning_rate=0.4, warmup_steps=2)
     trainer = quiet_trainer(max_steps=6, callbacks=[Rates()])

@@ -74,7 +74,7 @@ class Result:
         assert self.metrics == other.metrics
         assert self.tensors.keys() == other.tensors.keys()
         assert [name for name in self.tensors if not torch.equal(self.tensors[name], other.tensors[name])] == []
-        for name in ("state_dict", "optimizer_states", "lr_schedulers", "sample_optimizer", "callbacks"):
+        for name in ("state_dict", "optimizer_states", "lr_schedulers", "sample_table", "callbacks"):
             assert flat(self.checkpoint.get(name)) == flat(other.checkpoint.get(name)), name
         assert self.checkpoint["global_step"] == other.checkpoint["global_step"]
 

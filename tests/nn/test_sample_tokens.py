@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
 import torch
 
 from domino_lightning.nn import SampleTokens
 
 
-def table(samples: int = 6, tokens: int = 2, size: int = 4) -> tuple[SampleTokens, torch.Tensor]:
+def table(
+    owned: Sequence[int] = range(6), tokens: int = 2, size: int = 4, **kwargs: Any
+) -> tuple[SampleTokens, torch.Tensor]:
     vocabulary = torch.randn(20, size, generator=torch.Generator().manual_seed(1))
-    module = SampleTokens(samples, tokens, size)
-    module.initialise(vocabulary, torch.Generator().manual_seed(2))
+    module = SampleTokens(owned, tokens, size, **kwargs)
+    module.initialise(vocabulary, seed=2)
     return module, vocabulary
 
 
@@ -58,3 +64,38 @@ def test_looking_up_nothing_moves_nothing_even_with_momentum() -> None:
         optimiser.step()
         optimiser.zero_grad()
     assert torch.equal(module.table.weight, before)
+
+
+def test_a_sample_starts_the_same_whatever_rank_it_lies_on() -> None:
+    whole, part = table()[0], table(owned=(1, 4))[0]
+    assert part.table.weight.shape == (2, 8)
+    assert torch.equal(part(torch.tensor([4, 1])), whole(torch.tensor([4, 1])))
+    for elsewhere in (0, 5):
+        with pytest.raises(IndexError):
+            part(torch.tensor([elsewhere]))
+
+
+def test_the_tables_gradient_is_scaled_and_nothing_else() -> None:
+    plain, scaled = table()[0], table(gradient_scale=0.5)[0]
+    for module in (plain, scaled):
+        module(torch.tensor([3])).square().sum().backward()
+    assert plain.table.weight.grad is not None
+    assert scaled.table.weight.grad is not None
+    assert torch.equal(scaled.table.weight.grad.to_dense(), plain.table.weight.grad.to_dense() * 0.5)
+    assert torch.equal(plain(torch.tensor([3])), scaled(torch.tensor([3])))
+
+
+def test_low_rank_tokens_start_as_rows_of_the_shared_basis_and_need_fewer_numbers() -> None:
+    module, vocabulary = table(tokens=3, size=4, low_rank=2)
+    assert module.table.weight.shape == (6, 3 * 2)
+    assert module.basis is not None
+    assert (module.basis[:, None] == vocabulary).all(dim=-1).any(dim=-1).all()
+    vectors = module(torch.arange(6))
+    assert vectors.shape == (6, 3, 4)
+    assert (vectors[:, :, None] == module.basis).all(dim=-1).any(dim=-1).all()
+    vectors.sum().backward()
+    assert module.table.weight.grad is not None
+    assert module.table.weight.grad.is_sparse
+    assert module.basis.grad is not None
+    with pytest.raises(ValueError, match="low_rank must be 1 or more"):
+        SampleTokens([0], 1, 4, low_rank=0)
