@@ -59,7 +59,7 @@ def make_plan(config: Config, until: str | None = None) -> list[Step]:
         cls, section = stage_class(name), config.document[name]
         inputs = {stage: steps[stage].key.fingerprint for stage in cls.inputs(section)}
         contents = cls.contents(section)
-        digest = fingerprint(name, cls.version, section, inputs, contents, source_hashes(section))
+        digest = fingerprint(name, cls.version, cls.identity(section), inputs, contents, source_hashes(section))
         steps[name] = Step(StageKey(name, digest, inputs), section)
     return list(steps.values())
 

@@ -14,6 +14,7 @@ from torchmetrics import MeanMetric
 
 from domino_lightning.data.synthetic import ChatBatch
 from domino_lightning.modules.training import check_finite, warmup_then_linear
+from domino_lightning.nn import ranks
 from domino_lightning.nn.prompted_nll import chunked_nll
 
 if TYPE_CHECKING:
@@ -100,9 +101,15 @@ class CoderModule(LightningModule):
         return chunked_nll(causal, hidden[before], batch.ids[scored])
 
     def training_step(self, batch: ChatBatch, batch_idx: int) -> Tensor:
-        """Mean NLL over the assistant's tokens of the batch."""
+        """Mean NLL over the assistant's tokens of the step's batch, on however many ranks it lies.
+
+        A rank's sum is divided by the tokens of all ranks, times W since DDP averages over ranks.
+        """
         nll = self.answer_nll(batch)
-        loss = nll.sum() / max(1, len(nll))
+        tokens = torch.tensor(len(nll), device=nll.device)
+        if ranks.world_size() > 1:
+            torch.distributed.all_reduce(tokens)
+        loss = nll.sum() * (ranks.world_size() / max(1, int(tokens)))
         check_finite("finetune", self.global_step, {"loss": loss})
         self.log("finetune/train/loss", loss.detach(), sync_dist=True)
         return loss

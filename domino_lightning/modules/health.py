@@ -122,9 +122,10 @@ def mean_norm(vectors: Tensor) -> float:
 def probe_samples(trainer: Trainer, count: int) -> dict[int, list[int]]:
     """The first `count` samples of the references whose tokens lie on this rank, each with the ids of a text."""
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    owned = set(data.owned_samples())
     first: dict[int, list[int]] = {}
     for ids, sample in zip(data.encoded["reference"], data.samples["reference"], strict=True):
-        if sample % trainer.world_size == trainer.global_rank:
+        if sample in owned:
             first.setdefault(sample, ids)
     return dict(list(first.items())[:count])
 

@@ -58,6 +58,8 @@ class PromptTuningModule(LightningModule):
         seed: of initialisation and negatives.
     """
 
+    same_noise = True
+
     def __init__(
         self,
         backbone: str,

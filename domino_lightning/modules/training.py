@@ -111,9 +111,9 @@ class ResumableCheckpoint(Callback):
 
 
 class SeededSteps(Callback):
-    """Makes what a step draws from global random state (dropout, a noisy prompt) a function of (seed, batch, rank).
+    """Makes what a step draws from global random state a function of (seed, batch), so that a resumed run repeats it.
 
-    A resumed run then draws what the interrupted one would have.
+    All ranks draw the same where the module says `same_noise` (a noisy D must be one D), or each its own (dropout).
     """
 
     def __init__(self, seed: int) -> None:
@@ -122,7 +122,7 @@ class SeededSteps(Callback):
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
         """Seed the batch."""
         number = trainer.fit_loop.epoch_loop.batch_progress.total.ready
-        torch.manual_seed(derived_seed("step", self.seed, number, trainer.global_rank))
+        torch.manual_seed(derived_seed("step", self.seed, number, 0 if getattr(module, "same_noise", False) else trainer.global_rank))
 
 
 class StepProgress(Callback):

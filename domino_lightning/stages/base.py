@@ -90,6 +90,11 @@ class Stage(ABC):
         return ()
 
     @classmethod
+    def identity(cls, section: Section) -> Section:
+        """What of the section decides the result; the rest is no part of the fingerprint, and neither is `runtime`."""
+        return section
+
+    @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
         """Dotted keys of the section that name outside content, with its hash.
 

@@ -9,7 +9,7 @@ from domino_lightning.domains.base import Domain
 from domino_lightning.errors import UserError
 from domino_lightning.records import Record, read_jsonl, write_json, write_jsonl
 from domino_lightning.stages.base import Section, Stage, Work
-from domino_lightning.stages.training import MetricsFile, TrainingRuntime, fit, training_parser
+from domino_lightning.stages.training import MetricsFile, TrainingRuntime, fit, training_parser, without_ranks
 from domino_lightning.stages.tune import spec_hashes
 
 SourceName = Literal["none", "reference", "synthetic", "both"]
@@ -35,6 +35,7 @@ class Finetune(Stage):
     """
 
     name = "finetune"
+    version = 2
     summary = "fine-tune the coder on synthetic pairs, references, both, or not at all"
 
     def __init__(
@@ -73,6 +74,11 @@ class Finetune(Stage):
         if not isinstance(source, str) or source not in INPUTS:
             raise UserError(f"finetune.source: {source!r} is none of {', '.join(INPUTS)}.")
         return INPUTS[source]
+
+    @classmethod
+    def identity(cls, section: Section) -> Section:
+        """Not which ranks share the work."""
+        return without_ranks(section)
 
     @classmethod
     def contents(cls, section: Section) -> dict[str, str]:

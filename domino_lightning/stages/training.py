@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from domino_lightning.config import one_line
 from domino_lightning.errors import StageFailed, UserError
-from domino_lightning.stages.base import Work
+from domino_lightning.stages.base import Section, Work
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -26,6 +26,18 @@ OWNED = {
     "enable_progress_bar",
     "use_distributed_sampler",
 }
+
+
+# Which ranks share the work: a step's batch is the same on any number of them.
+RANKS = ("devices", "num_nodes", "strategy")
+
+
+def without_ranks(section: Section) -> Section:
+    """The section without the trainer settings that say which ranks share the work."""
+    trainer = section.get("trainer")
+    if not isinstance(trainer, dict):  # validation says what is wrong with it
+        return section
+    return {**section, "trainer": {key: value for key, value in trainer.items() if key not in RANKS}}
 
 
 @dataclass(frozen=True)

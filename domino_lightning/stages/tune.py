@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from domino_lightning.config import lookup
 from domino_lightning.resources import backbone_hash, file_hash, soft_prompt_file
 from domino_lightning.stages.base import Section, Stage, Work
-from domino_lightning.stages.training import MetricsFile, TrainingRuntime, fit, training_parser
+from domino_lightning.stages.training import MetricsFile, TrainingRuntime, fit, training_parser, without_ranks
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -48,7 +48,7 @@ class Tune(Stage):
     """
 
     name = "tune"
-    version = 2
+    version = 3
     summary = "learn the domain tokens from the references"
 
     def __init__(
@@ -82,6 +82,13 @@ class Tune(Stage):
     def inputs(cls, section: Section) -> tuple[str, ...]:
         """The splits."""
         return ("prepare",)
+
+    @classmethod
+    def identity(cls, section: Section) -> Section:
+        """Not which ranks share the work, unless negatives are a rank's own."""
+        model = section.get("model")
+        local = isinstance(model, dict) and model.get("negatives") == "local"
+        return section if local else without_ranks(section)
 
     @classmethod
     def contents(cls, section: Section) -> dict[str, str]:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from domino_lightning.backbone import load_backbone, load_tokenizer
 from domino_lightning.cli import main
+from domino_lightning.data.batches import assign_slots, rank_slots
 from domino_lightning.data.reference import collate_texts, encode_texts
 from domino_lightning.data.synthetic import collate_pairs, encode_pair
 from domino_lightning.domains import CodeExec
@@ -37,7 +38,10 @@ class Record(Callback):
         self.samples, self.start = [], {}
 
     def trained(self, module):
-        return {name: value.detach().clone() for name, value in module.state_dict().items()}
+        state = dict(module.state_dict())
+        if getattr(module, "sample_tokens", None) is not None:
+            state |= {"table": module.sample_tokens.table.weight, "owned": torch.tensor(module.sample_tokens.owned)}
+        return {name: value.detach().clone() for name, value in state.items()}
 
     def on_train_start(self, trainer, module):
         self.start = self.trained(module)
@@ -99,7 +103,12 @@ def launch(
     # Released: unlike InfoNCE it moves S_i of a batch without negatives too.
     loss = {"class_path": "domino_lightning.losses.ReleasedObjective", "init_args": {"weight": 0.5, "pairs": "all"}}
     tree = {
-        "tune": {"trainer": trainer, "model": {"loss": loss, "warmup_steps": 0}, "export": "last"},
+        "tune": {
+            "trainer": trainer,
+            "model": {"loss": loss, "warmup_steps": 0},
+            "data": {"batch_size": 4},
+            "export": "last",
+        },
         "finetune": {"trainer": trainer, "source": "reference", "runtime": {"checkpoint_every_n_steps": 1}},
     }
     experiment = write_experiment(tree)
@@ -131,7 +140,7 @@ def launch(
     return run
 
 
-TABLE, DOMAIN = "sample_tokens.table.weight", "domain_prompt.weight"
+DOMAIN = "domain_prompt.weight"
 
 
 @pytest.mark.slow
@@ -142,27 +151,25 @@ def test_tuning_on_two_ranks_shares_d_and_keeps_every_row_of_s_with_its_owner(
     first, second = (rank["end"] for rank in run.ranks)
     assert torch.equal(first[DOMAIN], second[DOMAIN])
     assert not torch.equal(first[DOMAIN], run.ranks[0]["start"][DOMAIN])
-    assert torch.equal(run.ranks[0]["start"][TABLE], run.ranks[1]["start"][TABLE])
     exported = load_file(str(run.stage / "soft_prompt.safetensors"))["domain"]
     assert torch.equal(exported, first[DOMAIN])
 
-    # Three samples: 0 and 2 are rank 0's, 1 is rank 1's, which has fewer rows and pads every other batch.
-    for rank, owned in ((0, {0, 2}), (1, {1})):
-        record = run.ranks[rank]
+    # Three samples of two rows in four slots: one rank owns two of them, the other one, and each pads.
+    slot_of = assign_slots([0, 0, 1, 1, 2, 2], 4, 0)
+    for rank, record in enumerate(run.ranks):
+        owned = [sample for sample in range(3) if slot_of[sample] in rank_slots(4, rank, 2)]
+        assert record["start"]["owned"].tolist() == owned
         assert len(record["samples"]) == 6
-        assert {sample for batch in record["samples"] for sample in batch} == owned
-        changed = (record["start"][TABLE] != record["end"][TABLE]).any(dim=1).nonzero().flatten().tolist()
-        assert set(changed) == owned
-        assert record["reduced"] == [DOMAIN, TABLE]
+        assert {sample for batch in record["samples"] for sample in batch} == set(owned)
+        changed = (record["start"]["table"] != record["end"]["table"]).any(dim=1)
+        assert changed.tolist() == [True] * len(owned)
+        assert record["reduced"] == [DOMAIN, "sample_tokens.table.weight"]
         assert DOMAIN not in record["ignored"]
-        assert TABLE in record["ignored"]
+        assert "sample_tokens.table.weight" in record["ignored"]
         assert sum(name.startswith("backbone.") for name in record["ignored"]) > 10
-    assert [] in run.ranks[1]["samples"]
-
-    rows = run.checkpoint["sample_rows"]
-    assert torch.equal(rows["weight"][[0, 2]], first[TABLE][[0, 2]])
-    assert torch.equal(rows["weight"][1], second[TABLE][1])
-    assert (rows["exp_avg_sq"].sum(dim=1) > 0).all()
+        assert torch.equal(run.checkpoint["sample_table"]["table"][owned], record["end"]["table"])
+    assert sorted(len(record["start"]["owned"]) for record in run.ranks) == [1, 2]
+    assert (run.checkpoint["sample_table"]["exp_avg_sq"].sum(dim=1) > 0).all()
     assert not any(name.startswith("backbone.") for name in run.checkpoint["state_dict"])
 
     tokenizer, backbone = load_tokenizer(str(tiny_backbone)), load_backbone(str(tiny_backbone))
@@ -176,8 +183,9 @@ def test_tuning_on_two_ranks_shares_d_and_keeps_every_row_of_s_with_its_owner(
     resumed = launch("tune", "killed", kill=True)
     for mine, other in zip(run.ranks, resumed.ranks, strict=True):
         assert torch.equal(mine["end"][DOMAIN], other["end"][DOMAIN])
-    for name, value in run.checkpoint["sample_rows"].items():
-        assert torch.equal(value, resumed.checkpoint["sample_rows"][name]), name
+    assert run.checkpoint["sample_table"]["step"] == resumed.checkpoint["sample_table"]["step"] == 6
+    for name in ("table", "exp_avg", "exp_avg_sq"):
+        assert torch.equal(run.checkpoint["sample_table"][name], resumed.checkpoint["sample_table"][name]), name
     assert (run.stage / "metrics.csv").read_text() == (resumed.stage / "metrics.csv").read_text()
 
 
