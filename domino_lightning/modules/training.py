@@ -122,7 +122,8 @@ class SeededSteps(Callback):
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
         """Seed the batch."""
         number = trainer.fit_loop.epoch_loop.batch_progress.total.ready
-        torch.manual_seed(derived_seed("step", self.seed, number, 0 if getattr(module, "same_noise", False) else trainer.global_rank))
+        rank = 0 if getattr(module, "same_noise", False) else trainer.global_rank
+        torch.manual_seed(derived_seed("step", self.seed, number, rank))
 
 
 class StepProgress(Callback):

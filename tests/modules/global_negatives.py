@@ -53,7 +53,6 @@ def train(case: str, rank: int, world_size: int, low_rank: int | None) -> dict[s
     tuned = PromptTuningModule(
         "none", domino.DomainPrompt(3), CASES[case](), num_sample_tokens=2, sample_rank=low_rank, seed=SEED
     )
-    tuned.bos = []
     slot_of, mine = assign_slots(OWNERS, GLOBAL_BATCH, SEED), rank_slots(GLOBAL_BATCH, rank, world_size)
     owned = [sample for sample, slot in enumerate(slot_of) if slot in mine]
     tuned.attach(tiny_model(), max(OWNERS) + 1, owned=owned)
