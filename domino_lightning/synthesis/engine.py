@@ -155,12 +155,3 @@ class _Block:
         rows = [row or 0 for row in self.rows]
         positions = [0 if row is None else len(self.outputs[row]) for row in self.rows]
         return self.noise[rows, positions]
-
-
-def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
-    """Number of leading tokens that all prompts share, leaving every prompt at least one of its own."""
-    shortest = min(map(len, prompts))
-    shared = 0
-    while shared < shortest - 1 and len({prompt[shared] for prompt in prompts}) == 1:
-        shared += 1
-    return shared

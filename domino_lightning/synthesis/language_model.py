@@ -6,10 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from domino_lightning.errors import UserError
 from domino_lightning.records import read_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Message = Mapping[str, str]  # role and content
 Prompt = str | Sequence[Message]  # a text to continue, or a chat for the assistant to answer
@@ -105,6 +108,7 @@ class LanguageModel(ABC):
         seed: int,
         sampling: Sampling,
         on_tokens: Callable[[int], None] | None = None,
+        sample_tokens: Sequence[Tensor] | None = None,
     ) -> list[Sampled]:
         """One completion a prompt, in order.
 
@@ -116,6 +120,7 @@ class LanguageModel(ABC):
             seed: of the noise.
             sampling: how tokens are drawn.
             on_tokens: called now and then with the number of tokens generated since the last call.
+            sample_tokens: (S, H) soft tokens of each row, between the domain tokens and its prompt.
         """
 
 

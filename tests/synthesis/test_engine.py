@@ -12,7 +12,7 @@ from torch import Tensor
 from domino_lightning.errors import UserError
 from domino_lightning.synthesis import engine
 from domino_lightning.synthesis.drawing import row_noise
-from domino_lightning.synthesis.engine import Decoded, common_prefix, decode
+from domino_lightning.synthesis.engine import Decoded, decode
 from domino_lightning.synthesis.language_model import Sampling
 from domino_lightning.synthesis.slots import Prefix
 from domino_lightning.testing import tiny_model
@@ -197,17 +197,3 @@ def test_a_family_that_keeps_other_state_is_refused_by_name() -> None:
     model = tiny_model("mamba", vocabulary=VOCABULARY)
     with pytest.raises(UserError, match="'mamba'"):
         Prefix(model, soft_prefix())
-
-
-@pytest.mark.parametrize(
-    ("prompts", "shared"),
-    [
-        ([[1, 2, 3], [1, 2, 4]], 2),
-        ([[1, 2], [1, 2]], 1),
-        ([[1], [1, 2]], 0),
-        ([[1, 2, 3], [4, 2, 3]], 0),
-        ([[1, 2, 3]], 2),
-    ],
-)
-def test_a_common_prefix_leaves_each_prompt_a_token(prompts: list[list[int]], shared: int) -> None:
-    assert common_prefix(prompts) == shared

@@ -15,7 +15,7 @@ from domino_lightning.errors import UserError
 from domino_lightning.records import write_json
 from domino_lightning.soft_prompt import save_soft_prompt
 from domino_lightning.synthesis import ModelSource, Prompt, Sampling, TransformersEngine
-from domino_lightning.synthesis.local import end_ids
+from domino_lightning.synthesis.prompts import common_prefix, end_ids
 from domino_lightning.testing import save_tiny_backbone
 
 CHATS: list[Prompt] = [[{"role": "user", "content": text}] for text in ("two plus two", "two plus", "a")]
@@ -80,7 +80,7 @@ def test_vectors_of_a_rows_own_stand_after_the_domain_tokens(tiny_backbone: Path
     save_soft_prompt(tmp_path, domain(), str(tiny_backbone), load_tokenizer(str(tiny_backbone)))
     loaded = TransformersEngine().load(ModelSource.of_soft_prompt(tmp_path))
     own = [torch.randn(2, 32, generator=torch.Generator().manual_seed(row)) for row in (5, 6)]
-    sampled = loaded.complete(["", ""], [0, 1], 0, GREEDY, after_domain=own)
+    sampled = loaded.complete(["", ""], [0, 1], 0, GREEDY, sample_tokens=own)
     model = load_backbone(str(tiny_backbone))
     expected = [naive(model, torch.cat([domain(), each])) for each in own]
     assert [each.text for each in sampled] == loaded.tokenizer.batch_decode(expected, skip_special_tokens=True)
@@ -126,13 +126,27 @@ def test_a_coder_is_an_adapter_a_full_model_or_the_backbone(tmp_path: Path, tiny
 
 def test_every_end_that_the_model_names_ends_a_text(tiny_backbone: Path) -> None:
     model, tokenizer = load_backbone(str(tiny_backbone)), load_tokenizer(str(tiny_backbone))
-    assert end_ids(model, tokenizer) == {0}
+    assert end_ids(tokenizer, model) == {0}
     model.generation_config.eos_token_id = [0, 7]  # type: ignore[union-attr]
-    assert end_ids(model, tokenizer) == {0, 7}
+    assert end_ids(tokenizer, model) == {0, 7}
     model.generation_config.eos_token_id = None  # type: ignore[union-attr]
-    assert end_ids(model, tokenizer) == {0}
+    assert end_ids(tokenizer, model) == {0}
 
 
 def test_a_batch_of_nothing_is_refused() -> None:
     with pytest.raises(UserError, match="batch_size 0"):
         TransformersEngine(0)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "shared"),
+    [
+        ([[1, 2, 3], [1, 2, 4]], 2),
+        ([[1, 2], [1, 2]], 1),
+        ([[1], [1, 2]], 0),
+        ([[1, 2, 3], [4, 2, 3]], 0),
+        ([[1, 2, 3]], 2),
+    ],
+)
+def test_a_common_prefix_leaves_each_prompt_a_token(prompts: list[list[int]], shared: int) -> None:
+    assert common_prefix(prompts) == shared
