@@ -31,7 +31,7 @@ def load_backbone(spec: str, dtype: str = "float32") -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
     _quiet()
-    source = _local(spec, "model")
+    source = local_source(spec, "model")
     try:
         model = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype), trust_remote_code=False)
     except (OSError, ValueError) as error:
@@ -49,7 +49,7 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
 
     _quiet()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(_local(spec, "tokenizer"), trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(local_source(spec, "tokenizer"), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(f"tokenizer of backbone '{spec}' cannot be loaded: {_first_line(error)}.") from None
     if tokenizer.eos_token_id is None:
@@ -64,7 +64,8 @@ def bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return [bos] if bos is not None and ids and ids[0] == bos else []
 
 
-def _local(spec: str, part: Literal["model", "tokenizer"]) -> str:
+def local_source(spec: str, part: Literal["model", "tokenizer"]) -> str:
+    """What `from_pretrained` takes for a backbone spec: a hub id or a directory."""
     return str(_converted(spec, part)) if spec.startswith(PIP) else spec
 
 

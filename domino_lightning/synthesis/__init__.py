@@ -1,6 +1,6 @@
 """Synthesis of candidate texts, and the language models behind it, behind answers, judges and evaluation."""
 
-from domino_lightning.synthesis.engines import TransformersEngine
+from domino_lightning.synthesis.engines import TransformersEngine, VLLMEngine, VLLMServer
 from domino_lightning.synthesis.generators import Generator, HeldoutReplay, SoftPromptGenerator
 from domino_lightning.synthesis.language_model import (
     Engine,
@@ -24,4 +24,6 @@ __all__ = [
     "Sampling",
     "SoftPromptGenerator",
     "TransformersEngine",
+    "VLLMEngine",
+    "VLLMServer",
 ]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from domino_lightning.backbone import bos_ids
+from domino_lightning.backbone import bos_ids, load_backbone, load_tokenizer
 from domino_lightning.data.synthetic import encode_prompt
 from domino_lightning.errors import UserError
-from domino_lightning.synthesis.language_model import Prompt
+from domino_lightning.synthesis.language_model import ModelSource, Prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -71,6 +71,22 @@ class PromptEncoder:
         if min(map(len, own)) == 0:  # every row is fed a vector of its own to begin with
             start, own = start[:-1], [torch.cat([start[-1:], rest]) for rest in own]
         return start, own
+
+    def whole(self, prompts: Sequence[Prompt], sample_tokens: Sequence[Tensor] | None = None) -> list[Tensor]:
+        """(L, H) embeddings of each prompt from its first token on."""
+        start, own = self.split(prompts, sample_tokens)
+        return [torch.cat([start, each]) for each in own]
+
+
+def soft_encoder(source: ModelSource, dtype: str) -> PromptEncoder:
+    """The encoder of a soft prompt for an engine that holds the weights elsewhere: only the embeddings are kept."""
+    from domino_lightning.soft_prompt import read_soft_prompt
+
+    if source.soft_prompt is None:
+        raise TypeError("the source has no soft prompt")
+    domain, _ = read_soft_prompt(source.soft_prompt, source.backbone)
+    embed = load_backbone(source.backbone, dtype).get_input_embeddings()
+    return PromptEncoder(load_tokenizer(source.tokenizer or source.backbone), embed, domain)
 
 
 def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
