@@ -84,6 +84,7 @@ def smoke_layer(config: Config, folder: Path) -> Layer:
             "block_size": 4,
             "stop": {"candidates": 8, "accepted": None},
         },
+        **_small_solver(document, backbone),
         "finetune": {
             "model": {"backbone": backbone},
             "data": {"tokenizer": backbone, "batch_size": 2, "max_length": 2048},
@@ -93,6 +94,13 @@ def smoke_layer(config: Config, folder: Path) -> Layer:
         "evaluate": {"limit": 4, "max_new_tokens": 4, "batch_size": 4},
     }
     return Layer("--smoke", tree)
+
+
+def _small_solver(document: dict[str, Any], backbone: str) -> dict[str, Any]:
+    if not isinstance(document["answer"].get("solver"), dict):
+        return {}
+    small = {"backbone": backbone, "samples": 2, "sampling": {"max_new_tokens": 4}, "block_size": 4}
+    return {"answer": {"solver": small}}
 
 
 def _small_source(document: dict[str, Any]) -> str:

@@ -171,6 +171,18 @@ class Store:
         os.replace(temporary, folder / stage)
 
 
+def lineage(directory: Path) -> dict[str, dict[str, Any]]:
+    """Manifests of a stage's directory and of all that it rests on, by stage name; what is not there is left out."""
+    path = directory / MANIFEST
+    if not path.is_file():
+        return {}
+    manifest = read_json(path)
+    found = {str(manifest["stage"]): manifest}
+    for stage, digest in manifest["inputs"].items():
+        found = lineage(directory.parents[1] / stage / digest) | found
+    return found
+
+
 def _is_private(path: Path) -> bool:
     return path.name == MANIFEST or any(part == SCRATCH or part.startswith(".") for part in path.parts)
 

@@ -32,9 +32,7 @@ def test_every_shipped_experiment_runs_and_is_scored(path: Path, tmp_path: Path)
         assert (trial / stage / "manifest.json").is_file()
 
 
-def test_codegen_problems_go_through_synthesis_and_are_rejected_for_want_of_an_answerer(
-    tmp_path: Path,
-) -> None:
+def test_codegen_problems_go_through_every_stage_and_a_random_model_answers_none(tmp_path: Path) -> None:
     (path,) = [path for path in EXPERIMENTS if path.stem == "mbpp_smollm2"]
     trial = smoke(path, tmp_path, "--until", "answer")
     summary = read_json(trial / "answer" / "answers.json")
@@ -42,7 +40,7 @@ def test_codegen_problems_go_through_synthesis_and_are_rejected_for_want_of_an_a
     assert summary == {
         "accepted": summary["accepted"],
         "answered": 0,
-        "rejected": {"no_answerer": summary["accepted"]},
+        "rejected": {"no_program": summary["accepted"]},
     }
     assert read_jsonl(trial / "answer" / "pairs.jsonl") == []
 

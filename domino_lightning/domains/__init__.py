@@ -1,7 +1,7 @@
 """Domains: how a kind of record reads as text and is read back, answered, asked and graded."""
 
-from domino_lightning.domains.base import Answered, Domain, Message, Program, Unparsable, Verdict
+from domino_lightning.domains.base import Agreement, Answered, Domain, Message, Program, Unparsable, Verdict
 from domino_lightning.domains.codeexec import CodeExec
 from domino_lightning.domains.codegen import CodeGen
 
-__all__ = ["Answered", "CodeExec", "CodeGen", "Domain", "Message", "Program", "Unparsable", "Verdict"]
+__all__ = ["Agreement", "Answered", "CodeExec", "CodeGen", "Domain", "Message", "Program", "Unparsable", "Verdict"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+from domino_lightning.errors import UserError
 from domino_lightning.records import Record
 
 Message = dict[str, str]
@@ -29,6 +31,39 @@ class Program(NamedTuple):
     code: str
     entry_point: str
     arguments: str
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """When sampled solutions agree well enough for one of them to be the answer.
+
+    Args:
+        min_share: share of all sampled solutions that must give the same outputs; two at least.
+        inputs: on how many inputs solutions are compared: those that a record's tests state, and variations.
+        own_tests: whether the answer must also pass the record's own tests, whose outputs a model made up.
+        timeout_s: CPU seconds of one solution on all inputs.
+        seed: of the variations.
+    """
+
+    min_share: float = 0.5
+    inputs: int = 12
+    own_tests: bool = True
+    timeout_s: float = 6.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            UserError: it names them.
+        """
+        if not 0 < self.min_share <= 1 or self.inputs < 1:
+            raise UserError(
+                f"answer.agreement: min_share {self.min_share} must be in (0, 1], inputs {self.inputs} 1 or more."
+            )
+
+
+DEFAULT_AGREEMENT = Agreement()
 
 
 class Answered(NamedTuple):
@@ -60,10 +95,12 @@ class Domain(ABC):
     Class attributes:
         kind: label of its records.
         corpus: data source of a few of its records, used by `--smoke` where the real data is not at hand.
+        needs_solutions: whether its synthetic records are answered from solutions that a language model samples.
     """
 
     kind: ClassVar[str]
     corpus: ClassVar[str]
+    needs_solutions: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, row: Mapping[str, Any], where: str) -> Record:
@@ -111,8 +148,21 @@ class Domain(ABC):
         """The chat pair that a coder is trained on: the question, and the record's answer."""
 
     @abstractmethod
-    def answer(self, records: Sequence[Record], workers: int) -> Iterator[Answered]:
-        """Answer synthetic records, in order."""
+    def answer(
+        self,
+        records: Sequence[Record],
+        workers: int,
+        solutions: Sequence[Sequence[str]] = (),
+        agreement: Agreement = DEFAULT_AGREEMENT,
+    ) -> Iterator[Answered]:
+        """Answer synthetic records, in order.
+
+        Args:
+            records: what to answer.
+            workers: programs executed at a time.
+            solutions: sampled completions of each record's `prompt`, where the domain `needs_solutions`.
+            agreement: when solutions agree well enough.
+        """
 
     @abstractmethod
     def grade(

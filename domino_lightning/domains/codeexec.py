@@ -6,7 +6,16 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from domino_lightning.domains.base import Answered, Domain, Message, Program, Unparsable, Verdict
+from domino_lightning.domains.base import (
+    DEFAULT_AGREEMENT,
+    Agreement,
+    Answered,
+    Domain,
+    Message,
+    Program,
+    Unparsable,
+    Verdict,
+)
 from domino_lightning.domains.python_source import (
     missing_imports,
     parse_python,
@@ -153,7 +162,13 @@ class CodeExec(Domain):
         """The evaluation prompt and the completed assertion, so that training and evaluation ask alike."""
         return [*self.prompt(record), {"role": "assistant", "content": _assertion(record)}]
 
-    def answer(self, records: Sequence[Record], workers: int) -> Iterator[Answered]:
+    def answer(
+        self,
+        records: Sequence[Record],
+        workers: int,
+        solutions: Sequence[Sequence[str]] = (),
+        agreement: Agreement = DEFAULT_AGREEMENT,
+    ) -> Iterator[Answered]:
         """Execute each record; one that fails, hangs or returns no plain value of modest length has no answer."""
         for record, done in zip(records, _execute(records, workers), strict=True):
             if done.status != "ok" or done.value is None:

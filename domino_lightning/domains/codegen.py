@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from domino_lightning.domains.base import Answered, Domain, Message, Unparsable, Verdict
+from domino_lightning.domains.base import DEFAULT_AGREEMENT, Agreement, Answered, Domain, Message, Unparsable, Verdict
 from domino_lightning.domains.codegen_rows import called_name, read_problem, starter_entry_point
 from domino_lightning.domains.python_source import parse_python, source_lines
 from domino_lightning.records import Record, sha256_text
@@ -28,10 +28,6 @@ EXAMPLE = {
         "    return ordered[-2] if len(ordered) > 1 else None"
     ),
 }
-NO_ANSWERER = (
-    "code-generation records are not answered in this version: an LM's solutions, kept where they agree, "
-    "come later. finetune.source=reference trains on records that have a solution"
-)
 _HEADING = "Tests:"
 _STARTER = re.compile(r"\A(.*)\n\n```python\n(.*?)\n```\Z", re.DOTALL)
 _EXAMPLE = re.compile(r"Input:\n(.*?)\n?Output:\n(.*?)(?=\n\nInput:\n|\Z)", re.DOTALL)
@@ -51,6 +47,7 @@ class CodeGen(Domain):
 
     kind = "codegen"
     corpus = "pip:domino_lightning/corpus/problems.jsonl"
+    needs_solutions = True
 
     def read(self, row: Mapping[str, Any], where: str) -> Record:
         """The project's own format, MBPP's, HumanEval's or LiveCodeBench's.
@@ -130,10 +127,18 @@ class CodeGen(Domain):
     def _question(self, record: Mapping[str, Any]) -> str:
         return f"{INSTRUCTION}\n\n{self.render(record)}"
 
-    def answer(self, records: Sequence[Record], workers: int) -> Iterator[Answered]:
-        """No synthetic problem is answered in this version; each is rejected, with the reason."""
-        for record in records:
-            yield Answered(record, "no_answerer", NO_ANSWERER)
+    def answer(
+        self,
+        records: Sequence[Record],
+        workers: int,
+        solutions: Sequence[Sequence[str]] = (),
+        agreement: Agreement = DEFAULT_AGREEMENT,
+    ) -> Iterator[Answered]:
+        """Give each record the sampled solution that enough others agree with by execution; see Agreement."""
+        from domino_lightning.domains.codegen_agreement import answer_by_agreement
+
+        for record, completions in zip(records, solutions, strict=True):
+            yield answer_by_agreement(record, completions, agreement, workers)
 
     def grade(
         self, records: Iterable[Record], completions: Iterable[Sequence[str]], workers: int

@@ -1,14 +1,24 @@
-"""answer: accepted records → chat pairs whose answers come from the domain, for code execution from running it."""
+"""answer: accepted records → chat pairs, answered by execution or by solutions that agree by execution."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from domino_lightning.domains.base import Domain
+from domino_lightning.curation.card import UNKNOWN, Card, write_card, write_parquet
+from domino_lightning.curation.execution import without_addresses
+from domino_lightning.curation.solver import Solver
+from domino_lightning.domains.base import DEFAULT_AGREEMENT, Agreement, Domain
+from domino_lightning.errors import UserError
 from domino_lightning.progress import progress_bar
 from domino_lightning.records import Record, read_json, read_jsonl, write_json, write_jsonl
 from domino_lightning.stages.base import Section, Stage, Work
+from domino_lightning.store import lineage
+from domino_lightning.synthesis.shards import BlockLog
+
+_BLOCK = 16  # records answered together; the unit of commit and resume
 
 
 @dataclass(frozen=True)
@@ -27,77 +37,116 @@ class Answer(Stage):
 
     Args:
         domain: answers records and makes chat pairs of them.
+        solver: samples solutions, where the domain needs any.
+        agreement: when solutions agree well enough.
+        card: licences for the dataset card.
+        seed: of the sampled solutions and of the inputs they are compared on.
         runtime: workers.
     """
 
     name = "answer"
+    version = 2
     summary = "answer the accepted records and write chat pairs"
 
-    def __init__(self, domain: Domain, runtime: AnswerRuntime = AnswerRuntime()) -> None:
-        self.domain, self.runtime = domain, runtime
+    def __init__(
+        self,
+        domain: Domain,
+        solver: Solver | None = None,
+        agreement: Agreement = DEFAULT_AGREEMENT,
+        card: Card = UNKNOWN,
+        seed: int = 0,
+        runtime: AnswerRuntime = AnswerRuntime(),
+    ) -> None:
+        if domain.needs_solutions and solver is None:
+            raise UserError(
+                f"answer.solver: {type(domain).__name__} records are answered from solutions that a language model "
+                "samples; give answer.solver.backbone."
+            )
+        self.domain, self.agreement, self.card, self.runtime = domain, agreement, card, runtime
+        self.solver = solver if domain.needs_solutions else None
+        self.seed = seed
 
     @classmethod
     def inputs(cls, section: Section) -> tuple[str, ...]:
-        """Accepted records, and where they came from."""
-        return ("curate",)
+        """Accepted records and where they came from; splits to measure the corpus against."""
+        return ("prepare", "curate")
+
+    @classmethod
+    def contents(cls, section: Section) -> dict[str, str]:
+        """The solver's backbone."""
+        solver = section.get("solver")
+        found = Solver.contents(solver, "answer.solver.backbone") if isinstance(solver, dict) else {}
+        return {f"solver.{key}": digest for key, digest in found.items()}
 
     def run(self, work: Work) -> None:
         """Write answered.jsonl, pairs.jsonl, pairs.parquet, rejected.jsonl, answers.json and the dataset card."""
         records = read_jsonl(work.input("curate", "accepted.jsonl"))
-        answered: list[Record] = []
-        rejected: list[Record] = []
-        results = self.domain.answer(records, self.runtime.workers)
-        for result in progress_bar(iterable=results, total=len(records), desc="answer", unit="row"):
-            if result.reason is None:
-                answered.append(result.record)
-            else:
-                rejected.append({**result.record, "reason": result.reason, "detail": result.detail})
+        solutions: list[list[str]] = []
+        if self.solver is not None:
+            solutions = self.solver.sample([self.domain.prompt(record) for record in records], self.seed, work.scratch)
+            write_jsonl(
+                work.directory / "solutions.jsonl",
+                [{"id": r["id"], "completions": texts} for r, texts in zip(records, solutions, strict=True)],
+            )
+        results = self._answers(records, solutions, work)
+        answered = [row["record"] for row in results if row["reason"] is None]
+        rejected = [
+            {**row["record"], "reason": row["reason"], "detail": row["detail"]}
+            for row in results
+            if row["reason"] is not None
+        ]
         reasons = dict(Counter(row["reason"] for row in rejected).most_common())
         summary = {"accepted": len(records), "answered": len(answered), "rejected": reasons}
-        pairs = [
-            {
-                "messages": self.domain.pair(record),
-                "source_id": record["id"],
-                "provenance": {"curate": work.inputs["curate"].name, "answered_by": self.domain.kind},
-            }
-            for record in answered
-        ]
+        pairs = self._pairs(answered, work)
         write_jsonl(work.directory / "answered.jsonl", answered)
         write_jsonl(work.directory / "rejected.jsonl", rejected)
         write_jsonl(work.directory / "pairs.jsonl", pairs)
-        _write_parquet(work, pairs)
+        write_parquet(work.directory / "pairs.parquet", pairs)
         write_json(work.directory / "answers.json", summary)
-        (work.directory / "README.md").write_text(_card(work, self.domain.kind, summary), encoding="utf-8")
+        made_by = f"stage answer {work.fingerprint}, curate {work.inputs['curate'].name}"
+        funnel = read_json(work.input("curate", "funnel.json"))
+        write_card(work.directory / "README.md", self.domain.kind, made_by, self.card, funnel, summary)
 
+    def _answers(self, records: Sequence[Record], solutions: Sequence[Sequence[str]], work: Work) -> list[Record]:
+        """Record, reason and detail of each, worked out in blocks that survive a kill."""
+        blocks = BlockLog(work.scratch, "answers", _BLOCK, len(records))
+        done = blocks.recover()
+        bar = progress_bar(total=len(records), initial=len(done), desc="answer", unit="row")
+        while len(done) < len(records):
+            rows = slice(len(done), len(done) + _BLOCK)
+            found = self.domain.answer(records[rows], self.runtime.workers, solutions[rows], self.rule)
+            block = [
+                {"record": each.record, "reason": each.reason, "detail": without_addresses(each.detail)}
+                for each in found
+            ]
+            blocks.append(len(done), block)
+            done += block
+            bar.update(len(block))
+        bar.close()
+        return done
 
-def _write_parquet(work: Work, pairs: list[Record]) -> None:
-    import pyarrow
-    import pyarrow.parquet
+    @property
+    def rule(self) -> Agreement:
+        """The agreement rule under this stage's seed."""
+        return replace(self.agreement, seed=self.seed)
 
-    text = pyarrow.string()
-    schema = pyarrow.schema(
-        {
-            "messages": pyarrow.list_(pyarrow.struct({"role": text, "content": text})),
-            "source_id": text,
-            "provenance": pyarrow.struct({"curate": text, "answered_by": text}),
+    def _pairs(self, answered: Sequence[Record], work: Work) -> list[Record]:
+        """Chat pairs, each with where it came from."""
+        stages = lineage(work.inputs["curate"])
+        curate, synthesize, tune = (stages.get(name, {}) for name in ("curate", "synthesize", "tune"))
+        origin: dict[str, Any] = {
+            "curate": work.inputs["curate"].name,
+            "synthesize": synthesize.get("fingerprint"),
+            "soft_prompt": tune.get("outputs", {}).get("soft_prompt.safetensors", {}).get("sha256"),
+            "seed": synthesize.get("config", {}).get("seed"),
+            "filters": [node["class_path"] for node in curate.get("config", {}).get("filters", [])],
+            "answered_by": self.solver.backbone if self.solver else "execution",
         }
-    )
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(pairs, schema), work.directory / "pairs.parquet")
-
-
-def _card(work: Work, kind: str, summary: Record) -> str:
-    """A dataset card with counts and funnel; `datasets.load_dataset` reads the configuration at its head."""
-    funnel = read_json(work.input("curate", "funnel.json"))
-    lines = [f"| {step['filter']} | {step['in']} | {step['rejected']} | {step['out']} |" for step in funnel["steps"]]
-    failed = summary["accepted"] - summary["answered"]
-    lines.append(f"| answer | {summary['accepted']} | {failed} | {summary['answered']} |")
-    table = "\n".join(lines)
-    return (
-        "---\nconfigs:\n- config_name: default\n  data_files: pairs.parquet\n---\n"
-        f"# Synthetic {kind} pairs\n\n{summary['answered']} chat pairs synthesised by domino_lightning from "
-        f"{funnel['candidates']} candidates (stage answer {work.fingerprint}, curate "
-        f"{work.inputs['curate'].name}).\n\n"
-        "The texts were sampled from a language model; their licence follows from the backbone's and the "
-        "reference data's, which this card does not know.\n\n"
-        f"| step | in | rejected | out |\n| --- | ---: | ---: | ---: |\n{table}\n"
-    )
+        return [
+            {
+                "messages": self.domain.pair(record),
+                "source_id": record["id"],
+                "provenance": {**origin, "agreement": record.get("agreement", {}).get("rate")},
+            }
+            for record in answered
+        ]

@@ -67,3 +67,8 @@ def test_a_record_that_crashes_the_domain_costs_that_row_alone() -> None:
     accepted, rejected, _ = curate(rows, [Executes()], Context(Fragile(), []))
     assert [row["id"] for row in accepted] == ["0", "2", "3"]
     assert rejected[0]["detail"] == "filter crashed: RuntimeError: boom"
+
+
+def test_what_is_said_of_a_failure_is_the_same_in_every_run() -> None:
+    body = "raise ValueError(object())"
+    assert details(body) == details(body) == ["error: ValueError: <object object at 0x...> (line 2)"]

@@ -266,12 +266,6 @@ def test_the_worked_example_is_right() -> None:
     assert verdict(record, DOMAIN.pair(record)[-1]["content"]).passed
 
 
-def test_no_synthetic_problem_is_answered_yet_and_each_says_so() -> None:
-    (rejected,) = DOMAIN.answer([problem("assert f() == 1")], workers=1)
-    assert rejected.reason == "no_answerer"
-    assert "finetune.source=reference" in rejected.detail
-
-
 # Programs in completions
 
 

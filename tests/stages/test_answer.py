@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from domino_lightning.curation.card import Card
+from domino_lightning.curation.solver import Solver
 from domino_lightning.domains import CodeExec, CodeGen, Domain
+from domino_lightning.errors import UserError
 from domino_lightning.records import Record, read_json, read_jsonl, write_json, write_jsonl
 from domino_lightning.stages import Work
 from domino_lightning.stages.answer import Answer
+from domino_lightning.synthesis import Engine, LanguageModel, ModelSource, Sampled, Sampling
 
 FUNNEL = {"candidates": 9, "steps": [{"filter": "parse", "in": 9, "rejected": 5, "out": 4}], "accepted": 4}
 
@@ -28,13 +33,13 @@ RECORDS = [
 ]
 
 
-def run(folder: Path, domain: Domain, records: list[Record]) -> Path:
-    curate, out = folder / "curate-fp", folder / "out"
-    curate.mkdir()
-    out.mkdir()
+def run(folder: Path, domain: Domain, records: list[Record], curate: Path | None = None, **settings: Any) -> Path:
+    prepare, curate, out = folder / "prepare-fp", curate or folder / "curate-fp", folder / "out"
+    for path in (prepare, curate, out):
+        path.mkdir(exist_ok=True)
     write_jsonl(curate / "accepted.jsonl", records)
     write_json(curate / "funnel.json", FUNNEL)
-    Answer(domain).run(Work(out, {"curate": curate}, "fingerprint", {}))
+    Answer(domain, **settings).run(Work(out, {"prepare": prepare, "curate": curate}, "fingerprint", {}))
     return out
 
 
@@ -60,7 +65,8 @@ def test_pairs_ask_the_domains_question_and_say_where_they_come_from(answered: P
     first, second = read_jsonl(answered / "pairs.jsonl")
     assert first["messages"] == CodeExec().pair({**RECORDS[0], "output": "1"})
     assert (first["source_id"], second["source_id"]) == ("s-0", "s-2")
-    assert first["provenance"] == {"curate": "curate-fp", "answered_by": "codeexec"}
+    nowhere = {"synthesize": None, "soft_prompt": None, "seed": None, "filters": [], "agreement": None}
+    assert first["provenance"] == {"curate": "curate-fp", "answered_by": "execution", **nowhere}
 
 
 def test_the_directory_loads_as_a_data_set(answered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,12 +79,82 @@ def test_the_directory_loads_as_a_data_set(answered: Path, tmp_path: Path, monke
 def test_the_card_tells_counts_and_funnel(answered: Path) -> None:
     card = (answered / "README.md").read_text(encoding="utf-8")
     assert "2 chat pairs" in card
-    assert "| parse | 9 | 5 | 4 |\n| answer | 4 | 2 | 2 |" in card
+    assert "| parse | 9 | 5 | 4 |  |\n| answer | 4 | 2 | 2 | error 2 |" in card
 
 
-def test_codegen_records_are_rejected_and_the_stage_still_writes_everything(tmp_path: Path) -> None:
-    text = "Double it.\n\nTests:\nassert f(1) == 2"
-    out = run(tmp_path, CodeGen(), [{"id": "s-0", **CodeGen().parse(text)}])
-    assert read_json(out / "answers.json") == {"accepted": 1, "answered": 0, "rejected": {"no_answerer": 1}}
-    assert (out / "pairs.parquet").is_file()
-    assert "not answered in this version" in read_jsonl(out / "rejected.jsonl")[0]["detail"]
+def test_the_card_has_the_licences_for_the_hub_and_for_readers(tmp_path: Path) -> None:
+    card = Card(license="apache-2.0", reference_license="mit", backbone_license="other")
+    text = (run(tmp_path, CodeExec(), RECORDS, card=card) / "README.md").read_text(encoding="utf-8")
+    head = yaml.safe_load(text.split("---")[1])
+    assert head["license"] == "apache-2.0"
+    assert head["configs"] == [{"config_name": "default", "data_files": "pairs.parquet"}]
+    assert "| reference data | mit |" in text
+    assert "| models that wrote texts and answers | other |" in text
+
+
+def test_pairs_name_the_soft_prompt_seed_and_filters_they_went_through(tmp_path: Path) -> None:
+    for stage, digest, inputs, config in (
+        ("tune", "t", {}, {}),
+        ("synthesize", "s", {"tune": "t"}, {"seed": 3}),
+        ("curate", "c", {"synthesize": "s"}, {"filters": [{"class_path": "a.Parses"}]}),
+    ):
+        folder = tmp_path / stage / digest
+        folder.mkdir(parents=True)
+        outputs = {"soft_prompt.safetensors": {"sha256": "abc"}} if stage == "tune" else {}
+        manifest = {"stage": stage, "fingerprint": digest, "inputs": inputs, "outputs": outputs, "config": config}
+        write_json(folder / "manifest.json", manifest)
+    (row,) = read_jsonl(run(tmp_path, CodeExec(), RECORDS[:1], tmp_path / "curate" / "c") / "pairs.jsonl")
+    assert row["provenance"] == {
+        "curate": "c",
+        "synthesize": "s",
+        "soft_prompt": "abc",
+        "seed": 3,
+        "filters": ["a.Parses"],
+        "answered_by": "execution",
+        "agreement": None,
+    }
+
+
+PROBLEM = "Double it.\n\nTests:\nassert f(1) == 2"
+GOOD, OTHER = "```python\ndef f(x):\n    return {}\n```".format, "```python\ndef f(x):\n    return 2\n```"
+
+
+class Scripted(Engine, LanguageModel):
+    """An engine whose model answers by the row's number, and counts the rows it was asked for."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.texts, self.asked = texts, list[int]()
+
+    def load(self, source: ModelSource) -> LanguageModel:
+        return self
+
+    def complete(self, prompts: Any, rows: Any, seed: int, sampling: Sampling, on_tokens: Any = None) -> list[Sampled]:
+        assert all(prompt[-1]["content"].endswith(PROBLEM) for prompt in prompts)
+        self.asked += rows
+        return [Sampled(self.texts[row % len(self.texts)], True, 1) for row in rows]
+
+
+def test_codegen_records_are_answered_from_sampled_solutions(tmp_path: Path) -> None:
+    records = [{"id": f"s-{n}", **CodeGen().parse(PROBLEM)} for n in range(2)]
+    engine = Scripted([GOOD("x + x"), GOOD("2 * x"), OTHER, OTHER, "none", "none"])
+    solver = Solver("model", samples=3, engine=engine, block_size=2)
+    out = run(tmp_path, CodeGen(), records, solver=solver)
+    assert read_json(out / "answers.json") == {"accepted": 2, "answered": 1, "rejected": {"no_program": 1}}
+    (pair,) = read_jsonl(out / "pairs.jsonl")
+    assert pair["messages"][-1]["content"] == GOOD("x + x")
+    assert (pair["provenance"]["answered_by"], pair["provenance"]["agreement"]) == ("model", 0.6667)
+    assert engine.asked == [0, 1, 2, 3, 4, 5]
+    assert [row["id"] for row in read_jsonl(out / "solutions.jsonl")] == ["s-0", "s-1"]
+
+
+def test_codegen_without_a_solver_is_refused() -> None:
+    with pytest.raises(UserError, match=r"answer\.solver: CodeGen records"):
+        Answer(CodeGen())
+
+
+@pytest.mark.parametrize(
+    "settings", [{"samples": 1}, {"block_size": 0}, {"sampling": Sampling(temperature=0.0)}], ids=str
+)
+def test_solvers_whose_samples_cannot_agree_are_refused(settings: Any) -> None:
+    with pytest.raises(UserError, match=r"answer\.solver"):
+        Solver("model", **settings)

@@ -1,0 +1,104 @@
+"""The synthetic corpus as a data set: Parquet beside a card that `datasets.load_dataset` reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from domino_lightning.records import Record
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a dataset card cannot know by itself; licences as the Hugging Face hub names them.
+
+    Args:
+        license: of the pairs.
+        reference_license: of the reference data.
+        backbone_license: of the models that wrote texts and answers.
+    """
+
+    license: str = "unknown"
+    reference_license: str = "unknown"
+    backbone_license: str = "unknown"
+
+
+UNKNOWN = Card()
+
+
+def write_parquet(path: Path, pairs: Sequence[Record]) -> None:
+    """Write chat pairs with one schema, whether or not there are any."""
+    import pyarrow
+    import pyarrow.parquet
+
+    text = pyarrow.string()
+    provenance: dict[str, Any] = dict.fromkeys(("curate", "synthesize", "soft_prompt"), text)
+    provenance |= {"seed": pyarrow.int64(), "filters": pyarrow.list_(text)}
+    provenance |= {"answered_by": text, "agreement": pyarrow.float64()}
+    schema = pyarrow.schema(
+        {
+            "messages": pyarrow.list_(pyarrow.struct({"role": text, "content": text})),
+            "source_id": text,
+            "provenance": pyarrow.struct(provenance),
+        }
+    )
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(pairs), schema), path)
+
+
+def write_card(path: Path, kind: str, made_by: str, card: Card, funnel: Record, summary: Record) -> None:
+    """Write a card: at its head what the hub reads, then counts, licences and funnel.
+
+    Args:
+        path: the file, README.md beside the Parquet file.
+        kind: of the records.
+        made_by: names of the stages that made it.
+        card: licences.
+        funnel: of `curate`.
+        summary: of `answer`: accepted, answered, and rejected by reason.
+    """
+    steps = [*funnel["steps"], {"filter": "answer", "codes": summary["rejected"], **_counts(summary)}]
+    rows = [
+        f"| {step['filter']} | {step['in']} | {step['rejected']} | {step['out']} | {_codes(step.get('codes'))} |"
+        for step in steps
+    ]
+    head = {
+        "license": card.license,
+        "task_categories": ["text-generation"],
+        "tags": ["synthetic", "code", kind],
+        "pretty_name": f"Synthetic {kind} pairs",
+        "configs": [{"config_name": "default", "data_files": "pairs.parquet"}],
+    }
+    path.write_text(
+        f"---\n{_yaml(head)}---\n"
+        f"# Synthetic {kind} pairs\n\n"
+        f"{summary['answered']} chat pairs synthesised by domino_lightning from {funnel['candidates']} candidates "
+        f"({made_by}). `messages` holds a conversation "
+        "that ends with the answer, `source_id` the raw row, `provenance` the soft prompt (sha256), seed, filters and "
+        "stages it went through.\n\n"
+        "## Licences\n\n"
+        f"| what | licence |\n| --- | --- |\n| these pairs | {card.license} |\n"
+        f"| reference data | {card.reference_license} |\n| models that wrote texts and answers | "
+        f"{card.backbone_license} |\n\n"
+        "The texts were sampled from a language model; what may be done with them follows from the last two.\n\n"
+        "## Funnel\n\n"
+        f"| step | in | rejected | out | by code |\n| --- | ---: | ---: | ---: | --- |\n" + "\n".join(rows) + "\n",
+        encoding="utf-8",
+    )
+
+
+def _counts(summary: Record) -> dict[str, int]:
+    taken, out = summary["accepted"], summary["answered"]
+    return {"in": taken, "rejected": taken - out, "out": out}
+
+
+def _codes(codes: dict[str, int] | None) -> str:
+    return ", ".join(f"{name} {number}" for name, number in (codes or {}).items())
+
+
+def _yaml(tree: Record) -> str:
+    import yaml
+
+    text: str = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    return text

@@ -1,0 +1,71 @@
+"""Sampling answers from a language model in blocks that survive a kill; for answers and for judges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from domino_lightning.errors import UserError
+from domino_lightning.progress import progress_bar
+from domino_lightning.resources import backbone_hash
+from domino_lightning.synthesis.engines import TransformersEngine
+from domino_lightning.synthesis.language_model import Engine, ModelSource, Prompt, Sampling
+from domino_lightning.synthesis.shards import BlockLog
+
+
+@dataclass(frozen=True)
+class Solver:
+    """A language model that is asked several times.
+
+    Args:
+        backbone: backbone spec of an instruct model.
+        samples: completions of each prompt.
+        sampling: how they are drawn.
+        engine: what runs the model; null: `TransformersEngine` with its defaults.
+        block_size: completions sampled together; the unit of commit and resume.
+    """
+
+    backbone: str
+    samples: int = 8
+    sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.8, top_p=0.95, max_new_tokens=384))
+    engine: Engine | None = None
+    block_size: int = 48
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot give several different completions.
+
+        Raises:
+            UserError: it names them.
+        """
+        if self.samples < 2 or self.block_size < 1:
+            raise UserError(
+                f"answer.solver: samples {self.samples} must be 2 or more, so that solutions can agree, and "
+                f"block_size {self.block_size} 1 or more."
+            )
+        if self.sampling.temperature == 0:
+            raise UserError("answer.solver: at temperature 0 all samples would be equal; raise sampling.temperature.")
+
+    @staticmethod
+    def contents(init_args: Mapping[str, Any], key: str) -> dict[str, str]:
+        """The backbone."""
+        spec = init_args.get("backbone")
+        return {"backbone": backbone_hash(spec, key)} if isinstance(spec, str) else {}
+
+    def sample(self, prompts: Sequence[Prompt], seed: int, scratch: Path) -> list[list[str]]:
+        """`samples` completions of each prompt, in blocks kept in `scratch`; no model is loaded if none is missing."""
+        total = len(prompts) * self.samples
+        blocks = BlockLog(scratch, "solutions", self.block_size, total)
+        done = [str(row["text"]) for row in blocks.recover()]
+        bar = progress_bar(total=total, initial=len(done), desc="answer: sample", unit="solution")
+        if len(done) < total:
+            model = (self.engine or TransformersEngine()).load(ModelSource(self.backbone))
+        while len(done) < total:
+            rows = range(len(done), min(len(done) + self.block_size, total))
+            texts = model.complete([prompts[row // self.samples] for row in rows], rows, seed, self.sampling)
+            blocks.append(len(done), [{"text": each.text, "finished": each.finished} for each in texts])
+            done += [each.text for each in texts]
+            bar.update(len(texts))
+        bar.close()
+        return [done[start : start + self.samples] for start in range(0, total, self.samples)]
