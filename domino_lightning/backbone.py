@@ -12,7 +12,7 @@ from domino_lightning.errors import UserError
 from domino_lightning.resources import PIP, cache_dir, file_hash, packaged_file
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,21 @@ def load_backbone(spec: str, dtype: str = "float32") -> PreTrainedModel:
     except (OSError, ValueError) as error:
         raise UserError(f"backbone '{spec}' cannot be loaded: {_first_line(error)}.") from None
     return model.eval()
+
+
+def load_config(spec: str) -> PretrainedConfig:
+    """The configuration of a backbone, without its weights.
+
+    Raises:
+        UserError: the spec names nothing that can be loaded.
+    """
+    from transformers import AutoConfig
+
+    _quiet()
+    try:
+        return AutoConfig.from_pretrained(_local(spec, "model"), trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"backbone '{spec}' cannot be loaded: {_first_line(error)}.") from None
 
 
 def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:

@@ -1,4 +1,7 @@
-"""The exported domain tokens: safetensors beside JSON, checked against backbone and tokenizer when loaded."""
+"""The exported domain tokens: safetensors beside JSON, checked against backbone and tokenizer when loaded.
+
+Beside them lies the same prompt as a PEFT adapter, for programs that know PEFT and not this package.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +31,60 @@ def save_soft_prompt(
     temporary = directory / f".{WEIGHTS}"
     save_file({"domain": domain.detach().float().cpu().contiguous()}, str(temporary))
     temporary.replace(directory / WEIGHTS)
-    description = {
+    described = {"num_tokens": domain.shape[0], **identity(backbone, tokenizer), **extra}
+    write_json(directory / DESCRIPTION, described)
+
+
+def save_peft_adapter(directory: Path, prefix: Tensor, backbone: str) -> None:
+    """Write the prompt as a PEFT prompt-tuning adapter: `adapter_config.json` and `adapter_model.safetensors`.
+
+    `PeftModel.from_pretrained(model, directory)` then gives the logits that this package gives, for text ids without
+    special tokens. PEFT puts its virtual tokens before everything, so a BOS has to be the first of them.
+
+    Args:
+        directory: made if it is not there.
+        prefix: (P, H) embeddings before a text: of BOS where the tokenizer begins texts with one, then D.
+        backbone: spec, kept as the adapter's base model.
+    """
+    from peft import PromptTuningConfig, TaskType
+    from safetensors.torch import save_file
+
+    from domino_lightning.backbone import load_config
+
+    config = load_config(backbone).get_text_config()
+    directory.mkdir(exist_ok=True)
+    save_file(
+        {"prompt_embeddings": prefix.detach().float().cpu().contiguous()}, str(directory / "adapter_model.safetensors")
+    )
+    adapter = PromptTuningConfig(
+        task_type=TaskType.CAUSAL_LM,
+        base_model_name_or_path=backbone,
+        inference_mode=True,
+        num_virtual_tokens=len(prefix),
+        token_dim=prefix.shape[1],
+        num_transformer_submodules=1,
+        num_attention_heads=config.num_attention_heads,
+        num_layers=config.num_hidden_layers,
+    )
+    adapter.save_pretrained(str(directory))
+
+
+def identity(backbone: str, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """What domain tokens belong to: hashes of backbone and tokenizer, and what tells two of them apart in words."""
+    from domino_lightning.backbone import bos_ids, load_config
+
+    config = load_config(backbone).get_text_config()
+    return {
         "backbone": backbone,
         "backbone_hash": backbone_hash(backbone, "backbone"),
+        "model_type": config.model_type,
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.num_hidden_layers,
         "tokenizer_hash": tokenizer_hash(tokenizer),
-        "num_tokens": domain.shape[0],
-        "hidden_size": domain.shape[1],
-        **extra,
+        "tokenizer_size": len(tokenizer),
+        "bos_ids": bos_ids(tokenizer),
+        "eos_token_id": tokenizer.eos_token_id,
     }
-    write_json(directory / DESCRIPTION, description)
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -55,17 +103,20 @@ def read_soft_prompt(directory: Path, backbone: str) -> tuple[Tensor, dict[str, 
     from domino_lightning.backbone import load_tokenizer
 
     description = read_json(directory / DESCRIPTION)
-    found = backbone_hash(backbone, "backbone")
-    if found != description["backbone_hash"]:
+    here = identity(backbone, load_tokenizer(backbone))
+    # An export of an earlier version names fewer things; what it does not name cannot be compared.
+    differing = [key for key in here if key != "backbone" and key in description and description[key] != here[key]]
+    if differing:
+        told = "; ".join(f"{key} {_short(description[key])} there, {_short(here[key])} here" for key in differing)
         raise UserError(
-            f"{directory / DESCRIPTION}: learned on backbone '{description['backbone']}' with hash "
-            f"{description['backbone_hash'][:12]}; '{backbone}' has {found[:12]}. Use that backbone, or tune again."
-        )
-    if tokenizer_hash(load_tokenizer(backbone)) != description["tokenizer_hash"]:
-        raise UserError(
-            f"{directory / DESCRIPTION}: the tokenizer of '{backbone}' differs from the one used in tuning."
+            f"{directory / DESCRIPTION}: learned on backbone '{description['backbone']}', which is not '{backbone}': "
+            f"{told}. Use the backbone and tokenizer of the export, or tune again."
         )
     return load_file(str(directory / WEIGHTS))["domain"], description
+
+
+def _short(value: Any) -> Any:
+    return value[:12] if isinstance(value, str) else value
 
 
 class SoftPrompt:

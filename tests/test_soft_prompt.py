@@ -11,7 +11,7 @@ from torch import Tensor
 from domino_lightning.backbone import load_backbone, load_tokenizer
 from domino_lightning.errors import UserError
 from domino_lightning.records import read_json, write_json
-from domino_lightning.soft_prompt import SoftPrompt, save_soft_prompt, tokenizer_hash
+from domino_lightning.soft_prompt import SoftPrompt, save_peft_adapter, save_soft_prompt, tokenizer_hash
 from domino_lightning.synthesis import Sampling
 from domino_lightning.testing import byte_tokenizer, save_tiny_backbone
 
@@ -54,8 +54,26 @@ def test_a_prompt_with_a_gradient_and_half_precision_is_saved_as_plain_float32(
 def test_another_backbone_is_refused_by_name(tmp_path: Path, tiny_backbone: Path) -> None:
     other = save_tiny_backbone(tmp_path / "other", seed=1)
     export(tmp_path / "tune", tiny_backbone)
-    with pytest.raises(UserError, match=r"soft_prompt\.json: .*learned on backbone .*tiny.*other"):
+    with pytest.raises(UserError, match=r"soft_prompt\.json: .*learned on backbone .*tiny.*other") as caught:
         SoftPrompt.load(tmp_path / "tune", str(other))
+    told = str(caught.value)
+    assert "backbone_hash" in told  # the weights alone differ
+    assert "hidden_size" not in told
+    assert "tokenizer" not in told.removesuffix("Use the backbone and tokenizer of the export, or tune again.")
+
+
+def test_the_refusal_says_in_which_ways_another_backbone_differs(tmp_path: Path, tiny_backbone: Path) -> None:
+    other = save_tiny_backbone(tmp_path / "wider", "qwen2", bos=True, hidden_size=64, num_hidden_layers=3)
+    export(tmp_path / "tune", tiny_backbone)
+    with pytest.raises(UserError) as caught:
+        SoftPrompt.load(tmp_path / "tune", str(other))
+    for words in (
+        "model_type llama there, qwen2 here",
+        "hidden_size 32 there, 64 here",
+        "num_hidden_layers 2 there, 3 here",
+        "bos_ids [] there, [2] here",
+    ):
+        assert words in str(caught.value)
 
 
 def test_a_copy_of_the_backbone_elsewhere_is_accepted(tmp_path: Path, tiny_backbone: Path) -> None:
@@ -68,7 +86,7 @@ def test_another_tokenizer_on_the_same_weights_is_refused(tmp_path: Path, tiny_b
     more = byte_tokenizer()
     more.add_tokens(["<|new|>"])
     write_json(description, read_json(description) | {"tokenizer_hash": tokenizer_hash(more)})
-    with pytest.raises(UserError, match=r"soft_prompt\.json: the tokenizer of '.*tiny' differs"):
+    with pytest.raises(UserError, match=r"soft_prompt\.json: .*: tokenizer_hash \w{12} there, \w{12} here\. Use"):
         SoftPrompt.load(tmp_path / "tune")
 
 
@@ -113,3 +131,20 @@ def test_a_text_depends_on_seed_and_row_and_not_on_the_batch(tmp_path: Path, tin
     sampling = Sampling(0.8, max_new_tokens=8)
     sampled = loaded.language_model.complete([""] * 2, [3, 1], 5, sampling)
     assert [each.text for each in sampled] == [texts[3], texts[1]]
+
+
+@pytest.mark.parametrize(("family", "bos"), [("llama", False), ("llama", True), ("gemma3_text", True), ("gpt2", False)])
+@torch.no_grad()
+def test_the_peft_adapter_gives_the_logits_of_the_prompt(tmp_path: Path, family: str, bos: bool) -> None:
+    from peft import PeftModel
+
+    sizes = {"head_dim": 8} if family == "gemma3_text" else {}
+    spec = str(save_tiny_backbone(tmp_path / "backbone", family, bos=bos, **sizes))
+    model, tokenizer = load_backbone(spec), load_tokenizer(spec)
+    embed, ids = model.get_input_embeddings(), torch.tensor(tokenizer("def f", add_special_tokens=False).input_ids)
+    prefix = torch.cat([embed(torch.tensor([2] if bos else [], dtype=torch.long)), domain()])
+    ours = model(inputs_embeds=torch.cat([prefix, embed(ids)])[None]).logits
+    save_peft_adapter(tmp_path / "adapter", prefix, spec)
+    theirs = PeftModel.from_pretrained(load_backbone(spec), str(tmp_path / "adapter"))(input_ids=ids[None]).logits
+    assert theirs.shape == ours.shape
+    assert torch.allclose(theirs, ours, atol=1e-5)

@@ -1,4 +1,4 @@
-"""tune: references → domain tokens, exported as safetensors beside JSON."""
+"""tune: references → domain tokens, exported as safetensors beside JSON and as a PEFT adapter."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Tune(Stage):
         from domino_lightning.backbone import load_tokenizer
         from domino_lightning.data import ReferenceDataModule
         from domino_lightning.modules import PromptTuningModule
-        from domino_lightning.soft_prompt import save_soft_prompt
+        from domino_lightning.soft_prompt import save_peft_adapter, save_soft_prompt
 
         data = ReferenceDataModule(
             reference=work.input("prepare", "reference.jsonl"),
@@ -126,9 +126,12 @@ class Tune(Stage):
             return
         state = torch.load(best if self.export == "best" else last, weights_only=True)
         model.load_state_dict(state["state_dict"], strict=False)
+        domain = model.domain_prompt.exported()
+        start = model.backbone.get_input_embeddings()(torch.tensor(model.bos, dtype=torch.long, device=model.device))
+        save_peft_adapter(work.directory / "adapter", torch.cat([start, domain.to(start)]), self.model["backbone"])
         save_soft_prompt(
             work.directory,
-            model.domain_prompt.exported(),
+            domain,
             self.model["backbone"],
             load_tokenizer(self.model["backbone"]),
             init=model.domain_prompt.init,

@@ -10,9 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from domino_lightning.backbone import load_backbone
 from domino_lightning.config import load_config
 from domino_lightning.errors import UserError
+from domino_lightning.nn.initialisation import soft_prompt_tokens
 from domino_lightning.pipeline import make_plan
+from domino_lightning.soft_prompt import SoftPrompt
 
 WriteExperiment = Callable[..., Path]
 
@@ -46,3 +49,23 @@ def test_a_soft_prompt_that_is_not_there_is_told_before_anything_runs(
 ) -> None:
     with pytest.raises(UserError, match="no soft prompt there"):
         fingerprint(write_experiment(starting_from(tmp_path / "nowhere")))
+
+
+@torch.no_grad()
+def test_the_export_as_a_peft_adapter_is_the_exported_prompt(smoke_experiment: Path) -> None:
+    from peft import PeftModel
+
+    (trial,) = (smoke_experiment.parent / "outputs" / "smoke" / "runs").glob("*/first")
+    exported = SoftPrompt.load(trial / "tune")
+    spec, ids = exported.description["backbone"], torch.tensor([[20, 30, 40]])
+    model = load_backbone(spec)
+    ours = model(inputs_embeds=torch.cat([exported.domain, model.get_input_embeddings()(ids[0])])[None]).logits
+    adapted = PeftModel.from_pretrained(load_backbone(spec), str(trial / "tune" / "adapter"))
+    assert torch.allclose(adapted(input_ids=ids).logits, ours, atol=1e-5)
+
+
+def test_a_tune_stage_can_be_started_from_by_its_adapter_as_by_its_prompt(smoke_experiment: Path) -> None:
+    (trial,) = (smoke_experiment.parent / "outputs" / "smoke" / "runs").glob("*/first")
+    exported = SoftPrompt.load(trial / "tune").domain
+    for path in (trial / "tune", trial / "tune" / "adapter"):
+        assert torch.equal(soft_prompt_tokens(path, len(exported), exported.shape[1]), exported)
