@@ -49,7 +49,7 @@ def load_config(spec: str) -> PretrainedConfig:
 
     _quiet()
     try:
-        return AutoConfig.from_pretrained(_local(spec, "model"), trust_remote_code=False)
+        return AutoConfig.from_pretrained(local_source(spec, "model"), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(f"backbone '{spec}' cannot be loaded: {_first_line(error)}.") from None
 
