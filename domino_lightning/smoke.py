@@ -91,7 +91,7 @@ def smoke_layer(config: Config, folder: Path) -> Layer:
             "trainer": trainer,
             "runtime": runtime,
         },
-        "evaluate": {"limit": 4, "max_new_tokens": 4, "batch_size": 4},
+        "evaluate": {"limit": 4, "max_new_tokens": 4, "batch_size": 4, "heldout": 2, "engine": None},
     }
     return Layer("--smoke", tree)
 

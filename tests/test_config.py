@@ -257,7 +257,7 @@ def test_unknown_shared_class_is_traced_through_the_interpolation(write_experime
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("evaluate.k=[1,2]", "samples of at least 2"),
+        ("evaluate.k=[0,2]", "different whole numbers from 1"),
         ("tune.model.domain_prompt.init_args.num_tokens=0", "num_tokens must be 1 or more, not 0"),
         ("tune.model.loss.init_args.temperature=0", "temperature must be greater than 0, not 0"),
     ],

@@ -39,6 +39,10 @@ class ChatBatch(NamedTuple):
     answer_starts: Tensor
     valid: Tensor
 
+    def to(self, device: torch.device) -> ChatBatch:
+        """The batch on a device."""
+        return ChatBatch(*(tensor.to(device) for tensor in self))
+
     def token_mask(self) -> Tensor:
         """(B, L) bool: positions that hold a token, by length and never by id."""
         return torch.arange(self.ids.shape[1], device=self.ids.device) < self.lengths[:, None]
@@ -61,6 +65,21 @@ def encode_prompt(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBas
         )
     text = tokenizer.apply_chat_template([dict(each) for each in messages], add_generation_prompt=True, tokenize=False)
     return list(tokenizer(text, add_special_tokens=False).input_ids)
+
+
+def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The special token that the chat template puts after an assistant's answer, if it puts one.
+
+    In some families it is not the EOS (Llama 3 has `<|eot_id|>` beside `<|end_of_text|>`), and a model that is
+    not stopped at it goes on to write the next turn.
+    """
+    if not tokenizer.chat_template:
+        return None
+    chat = [{"role": "user", "content": "Question"}, {"role": "assistant", "content": "Answer"}]
+    text = str(tokenizer.apply_chat_template(chat, tokenize=False)).rpartition("Answer")[2]
+    ids = tokenizer(text.lstrip(), add_special_tokens=False).input_ids
+    special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return ids[0] if ids and ids[0] in special else None
 
 
 def encode_pair(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], int]:

@@ -90,15 +90,7 @@ class CoderModule(LightningModule):
 
     def answer_nll(self, batch: ChatBatch) -> Tensor:
         """(T,) NLL of the T assistant tokens of a batch, in nats."""
-        causal = self.model.get_base_model() if self.lora is not None else self.model
-        attention = batch.token_mask()
-        hidden = causal.base_model(
-            input_ids=batch.ids, attention_mask=attention.long(), use_cache=False
-        ).last_hidden_state
-        scored = batch.answer_mask()
-        # The hidden state before a token predicts it.
-        before = F.pad(scored[:, 1:], (0, 1))
-        return chunked_nll(causal, hidden[before], batch.ids[scored])
+        return answer_nll(self.model.get_base_model() if self.lora is not None else self.model, batch)
 
     def training_step(self, batch: ChatBatch, batch_idx: int) -> Tensor:
         """Mean NLL over the assistant's tokens of the step's batch, on however many ranks it lies.
@@ -145,3 +137,15 @@ class CoderModule(LightningModule):
     def save_pretrained(self, directory: Path) -> None:
         """Write the adapter, or the whole model, in the usual format."""
         self.model.save_pretrained(str(directory))
+
+
+def answer_nll(model: PreTrainedModel, batch: ChatBatch) -> Tensor:
+    """(T,) NLL of the T assistant tokens of a batch under a causal LM, in nats."""
+    backbone: Any = model.base_model
+    hidden = backbone(
+        input_ids=batch.ids, attention_mask=batch.token_mask().long(), use_cache=False
+    ).last_hidden_state
+    scored = batch.answer_mask()
+    # The hidden state before a token predicts it.
+    before = F.pad(scored[:, 1:], (0, 1))
+    return chunked_nll(model, hidden[before], batch.ids[scored])

@@ -86,7 +86,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Score:
-    """pass@1 as shares in [0, 1] with its 95% interval, and what it was counted on."""
+    """pass@1 as shares in [0, 1] with its 95% interval, and what it was counted on.
+
+    `others` are the further numbers, `parts` those of parts of the problems ("difficulty=easy") by name.
+    """
 
     value: float
     low: float | None
@@ -95,6 +98,7 @@ class Score:
     groups: int | None
     samples: int | None
     others: dict[str, float]
+    parts: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def number(value: Any) -> float | None:
@@ -274,5 +278,10 @@ def read_score(stage: StageDir, split: str = "test") -> Score | None:
         return None
     low, high = values.pop("pass@1_low", None), values.pop("pass@1_high", None)
     counts = [whole(values.pop(name, None)) for name in ("problems", "groups", "samples")]
-    others = {name: found for name, found in values.items() if found is not None}
-    return Score(value, low, high, counts[0], counts[1], counts[2], others)
+    others = {name: found for name, found in values.items() if found is not None and "/" not in name}
+    parts: dict[str, dict[str, float]] = {}
+    for name, found in values.items():
+        part, _, key = name.rpartition("/")
+        if part and found is not None:
+            parts.setdefault(part, {})[key] = found
+    return Score(value, low, high, counts[0], counts[1], counts[2], others, parts)

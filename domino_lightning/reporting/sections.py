@@ -26,6 +26,7 @@ from domino_lightning.reporting.collect import (
 )
 from domino_lightning.reporting.funnel import read_funnel
 from domino_lightning.reporting.samples import accepted_samples, evaluation_items, novelty, rejected_samples
+from domino_lightning.reporting.scores import heldout_numbers, how_graded, other_numbers, score_rows
 from domino_lightning.stages import STAGES
 
 _DOTTED_KEY = re.compile(r"((?:\w+\.)+)(\w+)(?==)")
@@ -204,14 +205,16 @@ def evaluation_section(shared: Shared) -> dict[str, Any]:
     test = _rows(shared.stage("prepare"), "test.jsonl")
     passed, failed = evaluation_items(test, _rows(stage, "generations.jsonl"), verdicts)
     score = read_score(stage)
-    others = score.others if score else {}
     statuses = Counter(str(one.get("status")) for row in verdicts for one in row.get("verdicts") or [])
     return {
         "passed": passed,
         "failed": failed,
         "state": stage.state,
         "statuses": statuses.most_common(),
-        "others": {name: value for name, value in others.items() if name not in statuses},
+        "scores": score_rows(score),
+        "others": other_numbers(score, list(statuses)),
+        "heldout": heldout_numbers(stage),
+        "graded": how_graded(shared.trial.config, verdicts),
     }
 
 

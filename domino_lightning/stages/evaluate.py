@@ -1,21 +1,27 @@
-"""evaluate: the coder on the test split → completions, verdicts, pass@k with a bootstrap interval."""
+"""evaluate: the coder on the test split → completions, verdicts, pass@k with intervals, perplexity."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
+from typing import Any
 
-from domino_lightning.domains.base import Domain, Verdict
+from domino_lightning.domains.base import Domain, Message
 from domino_lightning.errors import UserError
+from domino_lightning.evaluation.breakdown import Breakdown, score_evaluation
 from domino_lightning.progress import progress_bar
-from domino_lightning.records import Record, read_jsonl, write_json, write_jsonl
+from domino_lightning.records import Record, read_json, read_jsonl, write_json, write_jsonl
 from domino_lightning.stages.base import Section, Stage, Work
 from domino_lightning.synthesis.engines import TransformersEngine
-from domino_lightning.synthesis.language_model import LanguageModel, ModelSource, Sampling
+from domino_lightning.synthesis.language_model import Engine, LanguageModel, ModelSource, Sampling
 from domino_lightning.synthesis.shards import BlockLog
+
+log = logging.getLogger(__name__)
+
+_BREAKDOWN = Breakdown()
 
 
 @dataclass(frozen=True)
@@ -35,17 +41,21 @@ class Evaluate(Stage):
     Args:
         domain: prompts and grades.
         samples: completions of a problem.
-        k: pass@k for each; none may exceed `samples`.
+        k: pass@k for each; null for every k up to `samples`. One above `samples` is left out, with a warning.
         temperature: 0 is greedy.
+        top_p: nucleus; 1 keeps all tokens.
         max_new_tokens: of a completion.
         batch_size: completions decoded together; the unit of commit and resume.
+        engine: what runs the coder; null: transformers, `batch_size` rows at a time.
         limit: so many problems only, taken in turn from every group.
+        breakdown: parts of the problems that are scored on their own too.
+        heldout: answers of so many held-out references have their perplexity taken; 0 for none.
         seed: of the noise.
         runtime: workers.
     """
 
     name = "evaluate"
-    version = 2
+    version = 3
     summary = "generate, grade and score the coder's answers on the test split"
 
     def __init__(
@@ -54,23 +64,31 @@ class Evaluate(Stage):
         samples: int = 1,
         k: list[int] | None = None,
         temperature: float = 0.0,
+        top_p: float = 1.0,
         max_new_tokens: int = 48,
         batch_size: int = 40,
+        engine: Engine | None = None,
         limit: int | None = None,
+        breakdown: Breakdown = _BREAKDOWN,
+        heldout: int = 32,
         seed: int = 0,
         runtime: EvaluateRuntime = EvaluateRuntime(),
     ) -> None:
-        self.k = tuple(k or [1])
-        if samples < 1 or min(self.k) < 1 or max(self.k) > samples:
+        if samples < 1 or batch_size < 1 or heldout < 0 or (limit is not None and limit < 1):
             raise UserError(
-                f"evaluate: pass@k for k = {list(self.k)} needs samples of at least {max(self.k)}; it is {samples}."
+                f"evaluate: samples {samples}, batch_size {batch_size} and limit {limit} must be 1 or more, "
+                f"and heldout {heldout} 0 or more."
             )
+        if k is not None and (not k or min(k) < 1 or len(set(k)) < len(k)):
+            raise UserError(f"evaluate.k: {k} must be null, or one or more different whole numbers from 1.")
         if temperature == 0 and samples > 1:
             raise UserError(f"evaluate: samples {samples} at temperature 0 would all be equal; raise temperature.")
-        self.domain, self.samples = domain, samples
-        self.sampling = Sampling(temperature, max_new_tokens=max_new_tokens)
-        self.batch_size = batch_size
-        self.limit, self.seed, self.runtime = limit, seed, runtime
+        breakdown.check()
+        self.domain, self.samples, self.k = domain, samples, k
+        self.sampling = Sampling(temperature, top_p, max_new_tokens=max_new_tokens)
+        self.batch_size, self.engine = batch_size, engine or TransformersEngine(batch_size)
+        self.limit, self.breakdown, self.heldout = limit, breakdown, heldout
+        self.seed, self.runtime = seed, runtime
 
     @classmethod
     def inputs(cls, section: Section) -> tuple[str, ...]:
@@ -80,59 +98,117 @@ class Evaluate(Stage):
     def run(self, work: Work) -> None:
         """Write generations.jsonl, verdicts.jsonl and metrics.json."""
         problems = in_turn(read_jsonl(work.input("prepare", "test.jsonl")))[: self.limit]
-        completions = self._generate(problems, work)
+        coder = _Coder(self.engine, work.inputs["finetune"])
+        samples = self._generate(problems, coder, work)
+        heldout = self._perplexity(coder, work)
+        coder.unload()
+        verdicts = self._grade(problems, samples, work)
+        scores = score_evaluation(problems, verdicts, self.k, self.breakdown)
+        scores["truncated"] = sum(not each["finished"] for row in samples for each in row)
         write_jsonl(
             work.directory / "generations.jsonl",
             [
-                {"id": problem["id"], "completions": texts}
-                for problem, texts in zip(problems, completions, strict=True)
+                {
+                    "id": problem["id"],
+                    "completions": [each["text"] for each in row],
+                    "finished": [each["finished"] for each in row],
+                }
+                for problem, row in zip(problems, samples, strict=True)
             ],
         )
-        graded = self.domain.grade(problems, completions, self.runtime.workers)
-        verdicts = list(progress_bar(iterable=graded, total=len(problems), desc="grade", unit="problem"))
-        write_jsonl(
-            work.directory / "verdicts.jsonl",
-            [
-                {"id": problem["id"], "group": problem["group"], "verdicts": [each.as_dict() for each in row]}
-                for problem, row in zip(problems, verdicts, strict=True)
-            ],
-        )
-        write_json(work.directory / "metrics.json", self._metrics(problems, verdicts))
+        write_jsonl(work.directory / "verdicts.jsonl", verdicts)
+        metrics = {f"evaluate/test/{name}": value for name, value in scores.items()}
+        metrics |= {f"evaluate/heldout/{name}": value for name, value in heldout.items()}
+        write_json(work.directory / "metrics.json", metrics)
 
-    def _metrics(self, problems: Sequence[Record], verdicts: Sequence[Sequence[Verdict]]) -> dict[str, float]:
-        from domino_lightning.evaluation.pass_at_k import PassAtK
-
-        metric = PassAtK(k=self.k)
-        metric.update(
-            [sum(verdict.passed for verdict in row) for row in verdicts],
-            [len(row) for row in verdicts],
-            [problem["group"] for problem in problems],
-        )
-        values = {name: float(value) for name, value in metric.compute().items()}
-        # One group alone has no interval; JSON has no NaN, so it is left out.
-        scores = {f"evaluate/test/{name}": value for name, value in values.items() if isfinite(value)}
-        for status in sorted({verdict.status for row in verdicts for verdict in row}):
-            scores[f"evaluate/test/{status}"] = sum(each.status == status for row in verdicts for each in row)
-        return scores
-
-    def _generate(self, problems: Sequence[Record], work: Work) -> list[list[str]]:
-        """Completions of each problem, in blocks that survive a kill."""
+    def _generate(self, problems: Sequence[Record], coder: _Coder, work: Work) -> list[list[Record]]:
+        """`text` and `finished` of every problem's completions, in blocks that survive a kill."""
         total = len(problems) * self.samples
         blocks = BlockLog(work.scratch, "completions", self.batch_size, total)
-        done = [row["text"] for row in blocks.recover()]
+        done = blocks.recover()
         bar = progress_bar(total=total, initial=len(done), desc="evaluate", unit="sample")
-        if len(done) < total:
-            coder = load_coder(work.inputs["finetune"], self.batch_size)
-            prompts = [self.domain.prompt(problem) for problem in problems]
+        prompts = [self.domain.prompt(problem) for problem in problems] if len(done) < total else []
         while len(done) < total:
             rows = range(len(done), min(len(done) + self.batch_size, total))
-            sampled = coder.complete([prompts[row // self.samples] for row in rows], rows, self.seed, self.sampling)
-            texts = [each.text for each in sampled]
-            blocks.append(len(done), [{"text": text} for text in texts])
-            done += texts
-            bar.update(len(texts))
+            asked = [prompts[row // self.samples] for row in rows]
+            sampled = coder.model.complete(asked, rows, self.seed, self.sampling)
+            block = [{"text": each.text, "finished": each.finished} for each in sampled]
+            blocks.append(len(done), block)
+            done += block
+            bar.update(len(block))
         bar.close()
         return [done[start : start + self.samples] for start in range(0, total, self.samples)]
+
+    def _grade(
+        self, problems: Sequence[Record], samples: Sequence[Sequence[Record]], work: Work
+    ) -> list[dict[str, Any]]:
+        """Rows of verdicts.jsonl; those of a run that was killed are kept."""
+        verdicts = BlockLog(work.scratch, "verdicts", 1, len(problems), blocks_per_shard=max(1, len(problems)))
+        done = verdicts.recover()
+        left = problems[len(done) :]
+        texts = [[each["text"] for each in row] for row in samples[len(done) :]]
+        graded = self.domain.grade(left, texts, self.runtime.workers)
+        bar = progress_bar(total=len(problems), initial=len(done), desc="grade", unit="problem")
+        for problem, row in zip(left, graded, strict=True):
+            done.append(
+                {"id": problem["id"], "group": problem["group"], "verdicts": [each.as_dict() for each in row]}
+            )
+            verdicts.append(len(done) - 1, done[-1:])
+            bar.update()
+        bar.close()
+        return done
+
+    def _perplexity(self, coder: _Coder, work: Work) -> dict[str, float]:
+        """Of the answers of held-out references; nothing where none has an answer."""
+        path = work.scratch / "perplexity.json"
+        if path.is_file():
+            found: dict[str, float] = read_json(path)
+            return found
+        pairs: list[list[Message]] = []
+        if self.heldout:
+            records = in_turn(read_jsonl(work.input("prepare", "heldout.jsonl")))
+            pairs = [self.domain.pair(record) for record in records if _has_answer(record)][: self.heldout]
+            if not pairs:
+                log.info("no held-out reference has an answer, so no perplexity is taken.")
+        if not pairs:
+            return {}
+        from domino_lightning.evaluation.perplexity import answer_perplexity
+
+        found = answer_perplexity(*coder.local(), pairs)
+        write_json(path, found)
+        return found
+
+
+def _has_answer(record: Record) -> bool:
+    return record.get("output") is not None or record.get("solution") is not None
+
+
+class _Coder:
+    """The model of a `finetune` directory, loaded when it is first needed."""
+
+    def __init__(self, engine: Engine, directory: Path) -> None:
+        self.engine, self.source = engine, ModelSource.of_coder(directory)
+        self._model: LanguageModel | None = None
+
+    @property
+    def model(self) -> LanguageModel:
+        """The loaded model."""
+        if self._model is None:
+            self._model = self.engine.load(self.source)
+        return self._model
+
+    def local(self) -> tuple[Any, Any]:
+        """A transformers model and its tokenizer, also where another engine generates."""
+        from domino_lightning.synthesis.local import LocalModel
+
+        model: Any = self.model
+        if not isinstance(model, LocalModel):
+            model = TransformersEngine().load(self.source)
+        return model.model, model.tokenizer
+
+    def unload(self) -> None:
+        """Free its memory for the programs that are graded next."""
+        self._model = None
 
 
 def in_turn(problems: Sequence[Record]) -> list[Record]:
@@ -146,8 +222,3 @@ def in_turn(problems: Sequence[Record]) -> list[Record]:
         order.append((place[problem["group"]], index))
         place[problem["group"]] += 1
     return [problems[index] for _, index in sorted(order)]
-
-
-def load_coder(directory: Path, batch_size: int) -> LanguageModel:
-    """The model of a `finetune` directory."""
-    return TransformersEngine(batch_size).load(ModelSource.of_coder(directory))

@@ -99,7 +99,9 @@ def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
 
 
 def end_ids(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel | None = None) -> frozenset[int]:
-    """Ids that end a text: the tokenizer's EOS, and what the model's own generation settings name beside it."""
+    """Ids that end a text: the EOS, what the model's generation settings name beside it, a chat's end of turn."""
+    from domino_lightning.data.synthetic import end_of_turn
+
     named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    ids = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
+    ids = {tokenizer.eos_token_id, end_of_turn(tokenizer), *(named if isinstance(named, list) else [named])}
     return frozenset(each for each in ids if isinstance(each, int))

@@ -172,9 +172,15 @@ def test_evaluation_items_show_expected_completion_and_verdict(store: FakeStore)
     assert "Expected [9] Completion [1]" in text
     file = store.root / "stages" / "evaluate" / ("e1" * 8) / "metrics.json"
     metrics = json.loads(file.read_text(encoding="utf-8"))
-    metrics |= {"evaluate/test/pass@10": 0.45678, "evaluate/test/failed": 7.0}
+    metrics |= {"evaluate/test/pass@10": 0.45678, "evaluate/test/failed": 7.0, "evaluate/test/truncated": 4}
+    metrics |= {"evaluate/test/difficulty=easy/pass@1": 0.5, "evaluate/heldout/perplexity": 3.25}
     file.write_text(json.dumps(metrics), encoding="utf-8")
-    assert "Verdicts: failed 7, passed 3. pass@10 0.4568 3 passed and 3 failed" in text_of(page_of(store))
+    text = text_of(page_of(store))
+    assert "all problems 10 10 45.7% –" in text
+    assert "difficulty=easy – 1 50.0% –" in text
+    assert "truncated 4" in text
+    assert "failed 7.0" not in text
+    assert "perplexity 3.25" in text
 
 
 def test_a_failed_trial_is_shown_with_its_last_error(full_store: FakeStore) -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from domino_lightning.domains import CodeExec
+from domino_lightning.domains import CodeExec, Verdict
 from domino_lightning.errors import UserError
+from domino_lightning.evaluation.breakdown import Breakdown
 from domino_lightning.records import Record, read_json, read_jsonl, write_json, write_jsonl
 from domino_lightning.stages import Work
-from domino_lightning.stages import evaluate as module
 from domino_lightning.stages.evaluate import Evaluate
 from domino_lightning.synthesis import LanguageModel, Prompt, Sampled, Sampling
+from domino_lightning.synthesis.engines import TransformersEngine
 
 DOMAIN = CodeExec()
 # Three functions; the second has three calls, the others one.
@@ -50,11 +52,7 @@ class ScriptedCoder(LanguageModel):
 
 @pytest.fixture
 def coder(monkeypatch: pytest.MonkeyPatch) -> type[ScriptedCoder]:
-    def load(directory: Path, batch_size: int) -> ScriptedCoder:
-        assert directory.name == "finetune"
-        return ScriptedCoder()
-
-    monkeypatch.setattr(module, "load_coder", load)
+    monkeypatch.setattr(TransformersEngine, "load", lambda self, source: ScriptedCoder())
     ScriptedCoder.asked, ScriptedCoder.fail_after = [], None
     return ScriptedCoder
 
@@ -65,6 +63,8 @@ def work(tmp_path: Path) -> Work:
     for folder in (*inputs.values(), tmp_path / "out"):
         folder.mkdir()
     write_jsonl(inputs["prepare"] / "test.jsonl", problems())
+    write_jsonl(inputs["prepare"] / "heldout.jsonl", [])
+    write_json(inputs["finetune"] / "coder.json", {"base": "scripted", "adapter": False})
     return Work(tmp_path / "out", inputs, "fingerprint", {})
 
 
@@ -135,6 +135,88 @@ def test_an_interrupted_evaluation_continues_where_it_stopped(
     assert coder.asked == asked == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
 
 
+class FailingDomain(CodeExec):
+    """Grades so many problems, then is killed; counts what it is asked to grade."""
+
+    left: int | None = None
+    asked: list[int] = []
+
+    def grade(
+        self, records: Iterable[Record], completions: Iterable[Sequence[str]], workers: int
+    ) -> Iterator[list[Verdict]]:
+        rows = list(records)
+        self.asked.append(len(rows))
+        for number, row in enumerate(super().grade(rows, completions, workers)):
+            if self.left is not None and number >= self.left:
+                raise KeyboardInterrupt
+            yield row
+
+
+@pytest.mark.parametrize("graded", [0, 1, 4])
+def test_a_kill_while_grading_keeps_the_verdicts_so_far(
+    coder: type[ScriptedCoder], work: Work, tmp_path: Path, graded: int
+) -> None:
+    Evaluate(DOMAIN).run(work)
+    again = Work(tmp_path / "again", work.inputs, "fingerprint", {})
+    again.directory.mkdir()
+    domain = FailingDomain()
+    domain.left, domain.asked = graded, []
+    with pytest.raises(KeyboardInterrupt):
+        Evaluate(domain).run(again)
+    asked, domain.left = list(coder.asked), None
+    Evaluate(domain).run(again)
+    assert coder.asked == asked  # nothing is generated again
+    assert domain.asked == [5, 5 - graded]
+    assert outputs(again) == outputs(work)
+
+
+def test_a_k_above_the_samples_is_left_out_with_a_warning(
+    coder: type[ScriptedCoder], work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
+    Evaluate(DOMAIN, samples=2, k=[1, 10], temperature=1.0).run(work)
+    metrics = read_json(work.directory / "metrics.json")
+    assert "evaluate/test/pass@1" in metrics
+    assert "evaluate/test/pass@10" not in metrics
+    assert "pass@10 is left out: 5 of 5 problems have fewer than 10 samples" in caplog.text
+
+
+def test_without_k_every_k_up_to_the_samples_is_reported(coder: type[ScriptedCoder], work: Work) -> None:
+    Evaluate(DOMAIN, samples=3, temperature=1.0).run(work)
+    metrics = read_json(work.directory / "metrics.json")
+    assert [name for name in metrics if name.count("_") == 0 and "@" in name] == [
+        f"evaluate/test/pass@{k}" for k in (1, 2, 3)
+    ]
+
+
+def test_parts_of_the_problems_are_scored_on_their_own(coder: type[ScriptedCoder], work: Work) -> None:
+    dated = [
+        {**row, "difficulty": "easy" if i % 2 else "hard", "contest_date": f"2023-0{i + 1}-01"}
+        for i, row in enumerate(problems())
+    ]
+    write_jsonl(work.inputs["prepare"] / "test.jsonl", dated)
+    Evaluate(DOMAIN, breakdown=Breakdown(boundaries=("2023-03-01",))).run(work)
+    metrics = read_json(work.directory / "metrics.json")
+    parts = {name.split("/")[2] for name in metrics if name.count("/") == 3}
+    assert parts == {
+        "difficulty=easy", "difficulty=hard", "contest_date=before 2023-03-01", "contest_date=from 2023-03-01",
+    }  # fmt: skip
+    fields = {row["id"]: row for row in dated}
+    verdicts = read_jsonl(work.directory / "verdicts.jsonl")
+    for name, chosen in (
+        ("difficulty=easy", lambda row: row["difficulty"] == "easy"),
+        ("contest_date=from 2023-03-01", lambda row: row["contest_date"] >= "2023-03-01"),
+    ):
+        passed = [row["verdicts"][0]["passed"] for row in verdicts if chosen(fields[row["id"]])]
+        assert metrics[f"evaluate/test/{name}/problems"] == len(passed)
+        assert metrics[f"evaluate/test/{name}/pass@1"] == pytest.approx(sum(passed) / len(passed))
+
+
+def test_completions_cut_at_the_limit_are_counted(coder: type[ScriptedCoder], work: Work) -> None:
+    Evaluate(DOMAIN, limit=2).run(work)
+    assert read_json(work.directory / "metrics.json")["evaluate/test/truncated"] == 0
+    assert [row["finished"] for row in read_jsonl(work.directory / "generations.jsonl")] == [[True], [True]]
+
+
 def test_a_limit_takes_problems_of_every_group_in_turn(coder: type[ScriptedCoder], work: Work) -> None:
     Evaluate(DOMAIN, limit=3).run(work)
     rows = read_jsonl(work.directory / "verdicts.jsonl")
@@ -155,15 +237,38 @@ def test_metrics_are_json_even_for_a_single_group(coder: type[ScriptedCoder], wo
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"samples": 2, "k": [3], "temperature": 1.0}, "needs samples of at least 3"),
-        ({"samples": 0}, "it is 0"),
-        ({"k": [0]}, r"k = \[0\]"),
+        ({"samples": 0}, "samples 0"),
+        ({"batch_size": 0}, "batch_size 0"),
+        ({"limit": 0}, "limit 0"),
+        ({"heldout": -1}, "heldout -1"),
+        ({"k": [0]}, r"k: \[0\]"),
+        ({"k": [1, 1]}, r"k: \[1, 1\]"),
+        ({"k": []}, r"k: \[\]"),
+        ({"breakdown": Breakdown(boundaries=("2023-09-01", "2023-01-01"))}, "do not rise"),
+        ({"breakdown": Breakdown(boundaries=("soon",))}, "boundaries: Invalid isoformat"),
         ({"samples": 2}, "temperature 0 would all be equal"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Evaluate(DOMAIN, **settings)
+
+
+def test_held_out_answers_have_their_perplexity_taken_once(
+    work: Work, tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_json(work.inputs["finetune"] / "coder.json", {"base": str(tiny_backbone), "adapter": False})
+    unanswered = {**problems()[0], "output": None}
+    write_jsonl(work.inputs["prepare"] / "heldout.jsonl", [unanswered, *problems()])
+    stage = Evaluate(DOMAIN, limit=1, max_new_tokens=2, heldout=3)
+    stage.run(work)
+    metrics = read_json(work.directory / "metrics.json")
+    assert metrics["evaluate/heldout/answers"] == 3
+    assert metrics["evaluate/heldout/perplexity"] == pytest.approx(math.exp(metrics["evaluate/heldout/nll"]))
+    before = outputs(work)
+    monkeypatch.setattr(TransformersEngine, "load", None)  # all that needs a model is kept
+    stage.run(work)
+    assert outputs(work) == before
 
 
 def test_an_untouched_backbone_answers_repeatably(work: Work, tiny_backbone: Path, tmp_path: Path) -> None:
