@@ -1,4 +1,4 @@
-"""Tiny random models for tests and --smoke: a byte-level tokenizer and a two-layer model, made in milliseconds."""
+"""For tests of this package and of forks: a check of any loss, and tiny random models made in milliseconds."""
 
 from __future__ import annotations
 
@@ -8,10 +8,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+    from domino_lightning.losses.base import DisentanglementLoss
+    from domino_lightning.losses.check import LossReport
+
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
 )
+
+
+def check_loss(loss: DisentanglementLoss) -> LossReport:
+    """Exercise a loss on shapes, padding, single and ragged batches, gradients, directions and bounds.
+
+    No model is needed: a loss is arithmetic on NLLs. Print the report, and in a test `assert report.ok, report`.
+
+    Args:
+        loss: any `DisentanglementLoss`.
+    """
+    from domino_lightning.losses.check import report_on
+
+    return report_on(loss)
 
 
 def byte_tokenizer(bos: bool = False) -> PreTrainedTokenizerFast:

@@ -1,0 +1,54 @@
+"""Projects under examples/ work as they stand: by class_path alone, from a directory outside the package."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from domino_lightning.cli import main
+from domino_lightning.config import load_config
+from domino_lightning.pipeline import make_plan
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+@pytest.fixture
+def own_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the project, as the working directory and on sys.path as `python -m domino_lightning` puts it."""
+    copy = tmp_path / "fork"
+    shutil.copytree(EXAMPLES / "own_loss", copy, ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache"))
+    monkeypatch.chdir(copy)
+    monkeypatch.syspath_prepend(str(copy))
+    monkeypatch.delitem(sys.modules, "my_losses", raising=False)
+    return copy
+
+
+def test_an_experiment_trains_a_loss_of_its_own(own_loss: Path) -> None:
+    assert main(["run", "experiment.yaml", "--smoke", "--trial", "it", "--until", "tune"]) == 0
+    (tuned,) = (own_loss / "outputs" / "smoke" / "runs" / "own_loss" / "it").glob("tune")
+    terms = {line.split(",")[1] for line in (tuned / "metrics.csv").read_text().splitlines()[1:]}
+    assert {"tune/train/contrast", "tune/train/own", "tune/heldout/nll"} <= terms
+
+
+def test_editing_the_loss_changes_the_fingerprint_of_tune_alone(own_loss: Path) -> None:
+    def fingerprints() -> dict[str, str]:
+        return {step.stage: step.key.fingerprint for step in make_plan(load_config("experiment.yaml"), until="tune")}
+
+    before = fingerprints()
+    source = own_loss / "my_losses.py"
+    source.write_text(source.read_text() + "# edited\n")
+    after = fingerprints()
+    assert before["prepare"] == after["prepare"]
+    assert before["tune"] != after["tune"]
+
+
+def test_the_projects_own_tests_pass(own_loss: Path) -> None:
+    # A process of its own: its test module must find my_losses as a user's pytest finds it.
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."]
+    done = subprocess.run(command, cwd=own_loss, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout
