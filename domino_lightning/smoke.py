@@ -112,8 +112,8 @@ def _small_source(document: dict[str, Any]) -> str:
     return corpus
 
 
-def _small_split(config: Config, path: str) -> dict[str, int]:
-    """6, 4 and 4 groups, or fewer where the first rows hold fewer."""
+def _small_split(config: Config, path: str) -> dict[str, int | None]:
+    """6, 4 and 4 groups, or fewer where the first rows hold fewer, which may all be of one date."""
     prepare: Any = construct("prepare", config)
     groups = set()
     for where, row in Source(path, prepare.source.split, ROWS).rows(skip_bad_lines=True):
@@ -122,7 +122,7 @@ def _small_split(config: Config, path: str) -> dict[str, int]:
         except UserError:  # the stage itself says what is wrong with the row
             continue
     others = max(1, min(4, len(groups) // 4))
-    return {"reference": max(1, min(6, len(groups) - 2 * others)), "heldout": others, "test": others}
+    return {"reference": max(1, min(6, len(groups) - 2 * others)), "heldout": others, "test": others, "windows": None}
 
 
 def _small_init(document: dict[str, Any]) -> dict[str, Any]:

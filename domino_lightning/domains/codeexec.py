@@ -41,13 +41,19 @@ class CodeExec(Domain):
 
     Args:
         max_output: characters of a synthetic record's output; a longer one (`long_output`) is no fair question.
+        instruction: what the prompt asks for, before the first question.
+        system: a system message before it; null for none, which leaves the chat template's own.
+        example: show a worked example as a first exchange.
     """
 
     kind = "codeexec"
     corpus = "pip:domino_lightning/corpus/functions.jsonl"
 
-    def __init__(self, max_output: int = 200) -> None:
+    def __init__(
+        self, max_output: int = 200, instruction: str = QUESTION, system: str | None = None, example: bool = True
+    ) -> None:
         self.max_output = max_output
+        self.instruction, self.system, self.example = instruction, system, example
 
     def read(self, row: Mapping[str, Any], where: str) -> Record:
         """CRUXEval's format, LiveCodeBench's execution format, or the project's own.
@@ -151,9 +157,13 @@ class CodeExec(Domain):
         return Program(record["code"], record["entry_point"], record["input"])
 
     def prompt(self, record: Mapping[str, Any]) -> list[Message]:
-        """One worked example as a first exchange, then the assertion to complete."""
+        """The system message if there is one, a worked example as a first exchange, then the assertion to complete."""
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        if not self.example:
+            return [*system, {"role": "user", "content": f"{self.instruction}\n\n{_unfinished(record)}"}]
         return [
-            {"role": "user", "content": f"{QUESTION}\n\n{_unfinished(EXAMPLE)}"},
+            *system,
+            {"role": "user", "content": f"{self.instruction}\n\n{_unfinished(EXAMPLE)}"},
             {"role": "assistant", "content": _assertion(EXAMPLE)},
             {"role": "user", "content": _unfinished(record)},
         ]

@@ -43,11 +43,19 @@ class CodeGen(Domain):
     Completions run in subprocesses with resource limits. That keeps mistakes out of this process and is no
     security boundary: a program can read files, use the network and meddle with the process that runs its
     assertions. A sandbox comes later; until then grade only programs that you would run yourself.
+
+    Args:
+        instruction: what the prompt asks for, before the problem.
+        system: a system message before it; null for none, which leaves the chat template's own.
+        example: show a worked example as a first exchange.
     """
 
     kind = "codegen"
     corpus = "pip:domino_lightning/corpus/problems.jsonl"
     needs_solutions = True
+
+    def __init__(self, instruction: str = INSTRUCTION, system: str | None = None, example: bool = True) -> None:
+        self.instruction, self.system, self.example = instruction, system, example
 
     def read(self, row: Mapping[str, Any], where: str) -> Record:
         """The project's own format, MBPP's, HumanEval's or LiveCodeBench's.
@@ -114,18 +122,25 @@ class CodeGen(Domain):
         return _statement(record)
 
     def prompt(self, record: Mapping[str, Any]) -> list[Message]:
-        """One worked example as a first exchange, then the question."""
-        return [*self.pair(EXAMPLE), {"role": "user", "content": self._question(record)}]
+        """The system message if there is one, a worked example as a first exchange, then the question."""
+        example = self._exchange(EXAMPLE) if self.example else []
+        return [*self._system(), *example, {"role": "user", "content": self._question(record)}]
 
     def pair(self, record: Mapping[str, Any]) -> list[Message]:
-        """The question, and the record's `solution` in a ```python block."""
+        """The question, after the system message, and the record's `solution` in a ```python block."""
+        return [*self._system(), *self._exchange(record)]
+
+    def _system(self) -> list[Message]:
+        return [{"role": "system", "content": self.system}] if self.system else []
+
+    def _exchange(self, record: Mapping[str, Any]) -> list[Message]:
         return [
             {"role": "user", "content": self._question(record)},
             {"role": "assistant", "content": f"```python\n{record['solution'].rstrip()}\n```"},
         ]
 
     def _question(self, record: Mapping[str, Any]) -> str:
-        return f"{INSTRUCTION}\n\n{self.render(record)}"
+        return f"{self.instruction}\n\n{self.render(record)}"
 
     def answer(
         self,

@@ -261,6 +261,15 @@ def test_prompt_and_pair_ask_for_a_python_block() -> None:
     assert DOMAIN.prompt(record)[-1] == question
 
 
+def test_instruction_system_message_and_example_can_be_chosen() -> None:
+    record = problem("assert double(1) == 2", solution=DOUBLE)
+    plain = CodeGen(instruction="Write it.", example=False).prompt(record)
+    assert plain == [{"role": "user", "content": f"Write it.\n\n{record['text']}"}]
+    spoken = CodeGen(system="You are terse.")
+    assert [message["role"] for message in spoken.prompt(record)] == ["system", "user", "assistant", "user"]
+    assert [message["role"] for message in spoken.pair(record)] == ["system", "user", "assistant"]
+
+
 def test_the_worked_example_is_right() -> None:
     record = DOMAIN.read(EXAMPLE, "example")
     assert verdict(record, DOMAIN.pair(record)[-1]["content"]).passed
