@@ -226,6 +226,10 @@ def stage_metrics(stage: str, directory: Path) -> dict[str, float]:
         metrics["curate/accepted/rows"] = funnel["accepted"]
     if (path := directory / "answers.json").is_file():
         metrics["answer/pairs/rows"] = read_json(path)["answered"]
+    if (path := directory / "corpus.json").is_file():
+        for name, found in read_json(path)["measures"].items():
+            values = {f"answer/pairs/{name}": found["value"], f"answer/heldout/{name}": found["floor_value"]}
+            metrics |= {key: value for key, value in values.items() if value is not None}
     if (path := directory / "coder.json").is_file():
         coder = read_json(path)
         metrics |= {"finetune/train/steps": coder["steps"], "finetune/train/pairs": coder["pairs"]}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from domino_lightning.curation.filters import Candidate, Context, Filter
 from domino_lightning.domains.extraction import insert_before
+from domino_lightning.domains.python_source import parse_python
 from domino_lightning.evaluation.answers import NotALiteral, literal_equal, parse_literal
 from domino_lightning.evaluation.execution import Call, Execution, Limits, run_calls
 
@@ -38,6 +40,14 @@ sys.addaudithook(hook)
 """
 # One line and a namespace of its own: line numbers move by one, and builtins that the program redefines do not matter.
 _WATCH = f"_domino_watcher = {{}}; exec({_WATCHER!r}, _domino_watcher)"
+# Another interpreter inside the sandbox, since string hashes are fixed when one starts.
+_REHASH = """
+import subprocess, sys
+
+def rehashed(script):
+    command = [sys.executable, "-S", "-B", "-c", script]
+    return subprocess.run(command, env={"PYTHONHASHSEED": "7"}, capture_output=True, text=True).stdout
+"""
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}")
 _STATUS_CODES = {"timeout": "slow"}
 
@@ -45,9 +55,10 @@ _STATUS_CODES = {"timeout": "slow"}
 class Executes(Filter):
     """Rejects a record whose program fails, is slow, prints, changes files, or does not give one answer.
 
-    It runs twice with different string hashes. The second run is watched by an audit hook for files opened
-    for writing, directories, processes and sockets. Records that hold no program pass, code-generation
-    problems among them.
+    It runs twice, the second time watched by an audit hook for files opened for writing, directories, processes
+    and sockets. One that uses sets or hashes runs a third time, in an interpreter with other string hashes, since
+    the order of a set of strings is no answer. Records that hold no program pass, code-generation problems among
+    them.
 
     Codes: `error`, `slow`, `memory`, `output_limit`, `crashed`, `nondeterministic`, `side_effect`.
 
@@ -74,27 +85,38 @@ class Executes(Filter):
     def review(self, candidates: Sequence[Candidate]) -> Iterator[str | None]:
         """Run the programs, `workers` at a time."""
         jobs = [self._job(candidate) for candidate in candidates]
-        calls = [call for job in jobs if isinstance(job, tuple) for call in job]
+        calls = [call for job in jobs if isinstance(job, list) for call in job]
         done = run_calls(calls, self.limits, self.workers)
         try:
             for job in jobs:
                 if isinstance(job, Exception):
                     raise job  # at its own row's turn
-                yield None if job is None else _problem(next(done), next(done))
+                yield None if job is None else _problem(*(next(done) for _ in job))
         finally:
             done.close()
 
-    def _job(self, candidate: Candidate) -> tuple[Call, Call] | Exception | None:
-        """The plain and the watched run, or what went wrong with making them."""
+    def _job(self, candidate: Candidate) -> list[Call] | Exception | None:
+        """The runs of a record's program, or what went wrong with making them."""
         try:
             program = self.domain.program(candidate.record)
             if program is None:
                 return None
             code, entry_point, arguments = program
             watched = f"_domino_watcher['watched']({entry_point})"
-            return Call(code, entry_point, arguments), Call(insert_before(_WATCH, code), watched, arguments)
+            calls = [Call(code, entry_point, arguments), Call(insert_before(_WATCH, code), watched, arguments)]
+            if _uses_hashes(code):
+                script = f"{code}\nprint(repr([{entry_point}({arguments})]))"
+                calls.append(Call(_REHASH, "rehashed", repr(script)))
+            return calls
         except Exception as error:
             return error
+
+
+def _uses_hashes(code: str) -> bool:
+    """Whether a program holds a set, or what makes one, or asks for a hash."""
+    nodes = list(ast.walk(parse_python(code)))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return bool(names & {"set", "frozenset", "hash"}) or any(isinstance(node, ast.Set | ast.SetComp) for node in nodes)
 
 
 def without_addresses(detail: str) -> str:
@@ -102,21 +124,32 @@ def without_addresses(detail: str) -> str:
     return _ADDRESS.sub("0x...", detail)
 
 
-def _problem(plain: Execution, watched: Execution) -> str | None:
+def _problem(plain: Execution, watched: Execution, rehashed: Execution | None = None) -> str | None:
     if plain.status != "ok" or plain.value is None:
         return f"{_STATUS_CODES.get(plain.status, plain.status)}: {without_addresses(plain.detail)}"
     if plain.stdout:
         return f"side_effect: prints {without_addresses(plain.stdout[:60])!r}"
     if watched.status != "ok" or watched.value is None:
         return f"nondeterministic: ran once, then {watched.status}: {without_addresses(watched.detail)}"
-    try:
-        first = parse_literal(plain.value, max_chars=len(plain.value))
-        both: Any = parse_literal(watched.value, max_chars=len(watched.value))
-    except NotALiteral as error:
-        return f"error: {error}"
-    second, events = both
+    value, (again, events) = _parsed(plain.value), _parsed(watched.value)
     if events:
         return f"side_effect: {', '.join(map(str, events))}"
-    if not literal_equal(first, second):
+    if not literal_equal(value, again):
         return "nondeterministic: two runs return different values"
+    if rehashed is not None and not _is_printed(value, rehashed):
+        return "nondeterministic: the value depends on string hashes"
     return None
+
+
+def _parsed(literal: str) -> Any:
+    return parse_literal(literal, max_chars=len(literal))
+
+
+def _is_printed(value: object, run: Execution) -> bool:
+    """Whether a run of `_REHASH` returned what prints as a list of the value."""
+    if run.status != "ok" or run.value is None:
+        return False
+    try:
+        return literal_equal([value], _parsed(_parsed(run.value)))
+    except NotALiteral:
+        return False

@@ -26,6 +26,7 @@ from domino_lightning.reporting.headline import describe_overlap, headline, test
 from domino_lightning.reporting.sections import (
     Shared,
     config_differences,
+    corpus_section,
     distinct,
     evaluation_section,
     finetune_section,
@@ -156,6 +157,7 @@ def _context(trials: Sequence[Trial]) -> dict[str, Any]:
         "tunes": shared(("tune",), tune_section),
         "finetunes": shared(("finetune",), finetune_section),
         "samples": shared(("prepare", "curate", "answer"), samples_section),
+        "corpora": shared(("answer",), corpus_section),
         "evaluations": shared(("evaluate",), evaluation_section),
         "splits": shared(("prepare",), splits_section),
         "differences": config_differences(trials),

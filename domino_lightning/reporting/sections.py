@@ -24,6 +24,7 @@ from domino_lightning.reporting.collect import (
     series,
     whole,
 )
+from domino_lightning.reporting.corpus import corpus_rows
 from domino_lightning.reporting.funnel import read_funnel
 from domino_lightning.reporting.samples import accepted_samples, evaluation_items, novelty, rejected_samples
 from domino_lightning.reporting.scores import heldout_numbers, how_graded, other_numbers, score_rows
@@ -196,6 +197,12 @@ def samples_section(shared: Shared) -> dict[str, Any]:
         "novelty": novelty(accepted, references) if accepted and references else None,
         "curated": curate.exists,
     }
+
+
+def corpus_section(shared: Shared) -> dict[str, Any]:
+    """How varied and how new the answered rows are, beside held-out data."""
+    counts, rows = corpus_rows(shared.stage("answer"))
+    return {"counts": counts, "rows": rows, "state": shared.stage("answer").state}
 
 
 def evaluation_section(shared: Shared) -> dict[str, Any]:

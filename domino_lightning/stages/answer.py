@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from domino_lightning.curation.card import UNKNOWN, Card, write_card, write_parquet
+from domino_lightning.curation.corpus import look_at
 from domino_lightning.curation.execution import without_addresses
 from domino_lightning.curation.solver import Solver
 from domino_lightning.domains.base import DEFAULT_AGREEMENT, Agreement, Domain
@@ -79,7 +80,7 @@ class Answer(Stage):
         return {f"solver.{key}": digest for key, digest in found.items()}
 
     def run(self, work: Work) -> None:
-        """Write answered.jsonl, pairs.jsonl, pairs.parquet, rejected.jsonl, answers.json and the dataset card."""
+        """Write answered.jsonl, rejected.jsonl, pairs (.jsonl, .parquet), their card, answers.json and corpus.json."""
         records = read_jsonl(work.input("curate", "accepted.jsonl"))
         solutions: list[list[str]] = []
         if self.solver is not None:
@@ -103,6 +104,7 @@ class Answer(Stage):
         write_jsonl(work.directory / "pairs.jsonl", pairs)
         write_parquet(work.directory / "pairs.parquet", pairs)
         write_json(work.directory / "answers.json", summary)
+        write_json(work.directory / "corpus.json", self._look(answered, work))
         made_by = f"stage answer {work.fingerprint}, curate {work.inputs['curate'].name}"
         funnel = read_json(work.input("curate", "funnel.json"))
         write_card(work.directory / "README.md", self.domain.kind, made_by, self.card, funnel, summary)
@@ -129,6 +131,11 @@ class Answer(Stage):
     def rule(self) -> Agreement:
         """The agreement rule under this stage's seed."""
         return replace(self.agreement, seed=self.seed)
+
+    def _look(self, answered: Sequence[Record], work: Work) -> Record:
+        """The corpus beside references and held-out records."""
+        references, heldout = (read_jsonl(work.input("prepare", f"{name}.jsonl")) for name in ("reference", "heldout"))
+        return look_at(self.domain, answered, references, heldout, self.seed)
 
     def _pairs(self, answered: Sequence[Record], work: Work) -> list[Record]:
         """Chat pairs, each with where it came from."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from domino_lightning.errors import UserError
+from domino_lightning.records import write_json
 from domino_lightning.reporting import write_report
 from tests.reporting.conftest import FakeStore
 
@@ -150,7 +151,7 @@ def test_curves_show_terms_and_the_best_heldout_step(store: FakeStore) -> None:
 def test_a_trial_without_tune_is_shown_plainly(store: FakeStore) -> None:
     store.none_trial()
     text = text_of(page_of(store))
-    assert text.count("Not run in any of these trials.") == 3
+    assert text.count("Not run in any of these trials.") == 4
     assert "Nothing was trained: the source is none, the coder is the base model." in text
 
 
@@ -326,3 +327,17 @@ def test_an_output_that_is_a_file_is_named(store: FakeStore, tmp_path: Path) -> 
     (tmp_path / "taken").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match=r"taken: cannot write a report here"):
         write_report([store.root], tmp_path / "taken")
+
+
+def test_the_corpus_is_shown_beside_its_floor(store: FakeStore) -> None:
+    trial = store.synthetic_trial()
+    measures = {
+        "self_bleu": {"value": 60, "low": 55, "high": 64, "floor_value": 50, "floor_low": 46, "floor_high": 54.5},
+        "memorised": {"value": 0, "low": 0, "high": 0.1, "floor_value": 0, "floor_low": None, "floor_high": None},
+    }
+    corpus = {"rows": 17, "functions": 15, "references": 4, "compared": 8, "measures": measures}
+    write_json(trial / "answer" / "corpus.json", corpus)
+    text = text_of(page_of(store))
+    assert "17 answered rows with 15 distinct functions or problems, learned from 4" in text
+    assert "0 to 100; more is less varied 60.0 55.0 to 64.0 50.0 46.0 to 54.5 apart" in text
+    assert "allows by default 0.000 0.000 to 0.100 0.000 – –" in text

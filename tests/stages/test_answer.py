@@ -37,6 +37,8 @@ def run(folder: Path, domain: Domain, records: list[Record], curate: Path | None
     prepare, curate, out = folder / "prepare-fp", curate or folder / "curate-fp", folder / "out"
     for path in (prepare, curate, out):
         path.mkdir(exist_ok=True)
+    for name in ("reference", "heldout"):
+        write_jsonl(prepare / f"{name}.jsonl", [record(n, f"return {name[0]!r} * a") for n in range(2)])
     write_jsonl(curate / "accepted.jsonl", records)
     write_json(curate / "funnel.json", FUNNEL)
     Answer(domain, **settings).run(Work(out, {"prepare": prepare, "curate": curate}, "fingerprint", {}))
@@ -67,6 +69,14 @@ def test_pairs_ask_the_domains_question_and_say_where_they_come_from(answered: P
     assert (first["source_id"], second["source_id"]) == ("s-0", "s-2")
     nowhere = {"synthesize": None, "soft_prompt": None, "seed": None, "filters": [], "agreement": None}
     assert first["provenance"] == {"curate": "curate-fp", "answered_by": "execution", **nowhere}
+
+
+def test_the_corpus_is_measured_beside_heldout_records(answered: Path) -> None:
+    corpus = read_json(answered / "corpus.json")
+    assert (corpus["rows"], corpus["functions"], corpus["compared"]) == (2, 2, 1)
+    # def f ( a ) : return a + 1 | def f ( a ) : return { a : 'e' }, and the held-out: return 'h' * a
+    assert corpus["measures"]["length"]["value"] in {10.0, 12.0}
+    assert corpus["measures"]["length"]["floor_value"] == 10.0
 
 
 def test_the_directory_loads_as_a_data_set(answered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

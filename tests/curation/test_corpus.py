@@ -1,0 +1,83 @@
+"""Measures of a corpus: against values by hand, and what must hold of any."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domino_lightning.curation.corpus import compression_ratio, distinct, look_at, self_bleu
+from domino_lightning.domains import CodeExec
+
+DOMAIN = CodeExec()
+texts = st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=8), min_size=1, max_size=5)
+
+
+def records(count: int, start: int = 0) -> list[dict[str, Any]]:
+    body = "total = {}\n    for x in a:\n        total = total * {} + x\n    return total"
+    numbers = range(start, start + count)
+    return [
+        DOMAIN.read({"id": str(n), "code": f"def f(a):\n    {body.format(n, n + 2)}", "input": "[1]"}, "row")
+        for n in numbers
+    ]
+
+
+def test_distinct_n_is_the_share_of_different_ngrams() -> None:
+    assert distinct([["a", "b", "a"], ["b", "a"]], 1) == 2 / 5
+    assert distinct([["a", "b", "a"], ["b", "a"]], 2) == 2 / 3  # ab, ba | ba
+    assert math.isnan(distinct([["a"]], 2))
+
+
+@given(texts, st.integers(1, 3))
+def test_a_corpus_written_twice_is_half_as_distinct(corpus: list[list[str]], order: int) -> None:
+    once = distinct(corpus, order)
+    assert math.isnan(once) or distinct(corpus + corpus, order) == pytest.approx(once / 2)
+
+
+def test_repetition_compresses() -> None:
+    varied = [f"{n * 7919 % 1000} {n * 104729 % 997}" for n in range(200)]
+    assert compression_ratio(["same words here"] * 200) > 5 * compression_ratio(varied)
+
+
+def test_self_bleu_of_equal_texts_is_100_and_of_strangers_near_0() -> None:
+    assert self_bleu([["a", "b", "c", "d", "e"]] * 3) == pytest.approx([100.0] * 3)
+    assert max(self_bleu([["a", "b", "c", "d"], ["e", "f", "g", "h"]])) < 20
+    assert self_bleu([["a"]]) == []
+
+
+def test_copies_of_the_references_show_as_memorised_and_similar() -> None:
+    references, heldout = records(4), records(4, 4)
+    found = look_at(DOMAIN, references, references, heldout)["measures"]
+    assert (found["memorised"]["value"], found["reference_similarity"]["value"]) == (1.0, 1.0)
+    assert found["reference_similarity"]["floor_value"] < 1.0
+
+
+def test_equally_many_functions_are_compared_one_row_of_each() -> None:
+    several = [{**row, "id": f"{row['id']}-{n}", "input": f"[{n}]"} for row in records(5) for n in range(3)]
+    found = look_at(DOMAIN, several, records(2), records(3, 5))
+    assert (found["rows"], found["functions"], found["references"], found["compared"]) == (15, 5, 2, 3)
+    assert set(found["measures"]["self_bleu"]) == {"value", "low", "high", "floor_value", "floor_low", "floor_high"}
+
+
+def test_the_same_corpora_give_the_same_numbers_whatever_the_order() -> None:
+    ours, references, heldout = records(6), records(3, 6), records(4, 9)
+    assert look_at(DOMAIN, ours, references, heldout) == look_at(DOMAIN, ours[::-1], references, heldout[::-1])
+
+
+@pytest.mark.parametrize(("ours", "heldout"), [(0, 3), (3, 0), (1, 1)])
+def test_too_few_rows_leave_gaps_that_are_json(ours: int, heldout: int) -> None:
+    found = look_at(DOMAIN, records(ours), records(2), records(heldout))
+    assert "NaN" not in json.dumps(found)
+    assert found["compared"] == min(ours, heldout)
+    assert bool(found["measures"]) == (min(ours, heldout) > 0)
+
+
+@pytest.mark.parametrize("name", ["length", "distinct_2", "compression_ratio", "self_bleu", "reference_similarity"])
+def test_an_interval_holds_its_value(name: str) -> None:
+    found = look_at(DOMAIN, records(12), records(4, 12), records(12, 16))["measures"][name]
+    assert found["low"] <= found["value"] <= found["high"]
+    assert found["floor_low"] <= found["floor_value"] <= found["floor_high"]
