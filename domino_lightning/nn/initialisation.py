@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -97,3 +100,28 @@ def fit_count(tokens: Tensor, count: int, origin: str) -> Tensor:
         done = "cut" if len(tokens) > count else "repeated"
         log.warning("Initialising %d domain tokens from %s, which has %d: %s.", count, origin, len(tokens), done)
     return tokens[torch.arange(count) % len(tokens)].clone()
+
+
+def keyword_ids(texts: Sequence[Sequence[int]], samples: Sequence[int], count: int) -> list[list[int]]:
+    """For every sample the `count` tokens that are most its own: those of highest tf-idf, in order of appearance.
+
+    tf is how often the token stands in the sample's texts, idf = log(N / number of samples that have it) over the N
+    samples (Spärck Jones 1972). Of equal scores the earlier token counts; a sample with fewer distinct tokens than
+    `count` has them over and over.
+
+    Args:
+        texts: token ids.
+        samples: the sample of each text, 0 … N − 1, all of them present.
+        count: tokens a sample.
+    """
+    counts = [Counter[int]() for _ in range(max(samples) + 1)]  # a Counter keeps the order of first appearance
+    for ids, sample in zip(texts, samples, strict=True):
+        counts[sample].update(ids)
+    having = Counter(token for each in counts for token in each)
+    chosen = []
+    for each in counts:
+        score = {token: times * math.log(len(counts) / having[token]) for token, times in each.items()}
+        best = set(sorted(score, key=lambda token: -score[token])[:count])
+        tokens = [token for token in each if token in best]
+        chosen.append([tokens[position % len(tokens)] for position in range(count)])
+    return chosen
