@@ -11,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from domino_lightning.errors import UserError
 from domino_lightning.records import Record, read_jsonl
 from domino_lightning.reporting.charts import Line, curves
 from domino_lightning.reporting.collect import (
@@ -116,6 +117,10 @@ def tune_section(shared: Shared) -> dict[str, Any]:
         Line("train", series(metrics, "tune/train/nll"), 0),
         Line("held-out", series(metrics, "tune/heldout/nll"), 1, dots=True),
     ]
+    disentangled = [
+        Line("under D − with own tokens", series(metrics, "tune/health/own_gain"), 2, dots=True),
+        Line("with another's − with own tokens", series(metrics, "tune/health/other_gap"), 3, dots=True),
+    ]
     prompt = read_optional(stage, "soft_prompt.json") or {}
     facts = [(key, value) for key, value in prompt.items() if isinstance(value, (str, int, float))]
     return {
@@ -127,9 +132,20 @@ def tune_section(shared: Shared) -> dict[str, Any]:
             [
                 ("Negative log-likelihood", "nats/token", nll, best),
                 ("Loss terms", "", _terms(metrics, "tune"), None),
+                ("Disentanglement, NLL gaps on a probe", "nats/token", disentangled, None),
             ],
         ),
+        "texts": sampled_texts(stage),
     }
+
+
+def sampled_texts(stage: StageDir) -> list[Record]:
+    """The first and the last look of `samples.jsonl`: `step` and `texts`; nothing where there is no whole file."""
+    try:
+        looks = sorted(_rows(stage, "samples.jsonl"), key=lambda row: row["step"])
+    except UserError:  # a run that is not finished may hold half a line
+        return []
+    return looks[:1] + looks[1:][-1:]
 
 
 def finetune_section(shared: Shared) -> dict[str, Any]:
@@ -155,7 +171,8 @@ def finetune_section(shared: Shared) -> dict[str, Any]:
 
 def _terms(metrics: Sequence[Metric], stage: str) -> list[Line]:
     """Every logged loss term but the NLL, at most six; train solid, held-out dashed."""
-    keys = {row.key for row in metrics if row.key.count("/") == 2 and row.key.startswith(f"{stage}/")}
+    splits = (f"{stage}/train/", f"{stage}/heldout/")
+    keys = {row.key for row in metrics if row.key.count("/") == 2 and row.key.startswith(splits)}
     names = sorted(
         {key.rpartition("/")[2] for key in keys} - {"nll"}, key=lambda name: (name != "loss", name)
     )

@@ -148,6 +148,34 @@ def test_curves_show_terms_and_the_best_heldout_step(store: FakeStore) -> None:
     assert "Fine-tuning the coder train loss held-out NLL" in text
 
 
+def test_health_of_tuning_has_a_chart_and_the_first_and_last_sampled_texts(store: FakeStore) -> None:
+    tune = store.synthetic_trial() / "tune"
+    with open(tune / "metrics.csv", "a", encoding="utf-8") as file:
+        for step in (0, 30):
+            file.write(f"{step},tune/health/own_gain,{step / 100}\n{step},tune/health/other_gap,{step / 50}\n")
+            file.write(f"{step},tune/health/domain_norm,3.2\n")
+    looks = [
+        {"step": step, "texts": [{"text": f"<b>text of step {step}", "finished": step > 0}]} for step in (0, 15, 30)
+    ]
+    (tune / "samples.jsonl").write_text("".join(json.dumps(look) + "\n" for look in looks))
+    page = page_of(store)
+    text = text_of(page)
+    assert "Disentanglement, NLL gaps on a probe under D − with own tokens with another's − with own tokens" in text
+    assert "Loss terms loss contrast" in text  # the norms take no place among the terms
+    assert "with the same noise at step 0 and step 30" in text
+    assert "Step 0 <b>text of step 0 … Step 30 <b>text of step 30" in text
+    assert "text of step 15" not in text
+    assert "<b>" not in page
+
+
+def test_half_a_line_of_sampled_texts_costs_no_curves(store: FakeStore) -> None:
+    tune = store.synthetic_trial() / "tune"
+    (tune / "samples.jsonl").write_text('{"step": 0, "te')
+    text = text_of(page_of(store))
+    assert "train held-out best, 1.250 at step 20" in text
+    assert "Texts sampled" not in text
+
+
 def test_a_trial_without_tune_is_shown_plainly(store: FakeStore) -> None:
     store.none_trial()
     text = text_of(page_of(store))
