@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from domino_lightning.data.windows import Windows
 from domino_lightning.errors import UserError
 from domino_lightning.records import Record, canonical_json, read_numbered_jsonl, sha256_text
 from domino_lightning.resources import HUB_DATASET, data_file
+
+log = logging.getLogger(__name__)
 
 SPLITS = ("reference", "heldout", "test")
 KEY = "prepare.source.path"
@@ -180,4 +183,22 @@ def without_repeats(records: Sequence[Record]) -> list[Record]:
         if key not in seen:
             seen.add(key)
             kept.append(record)
+    return kept
+
+
+def with_distinct_ids(records: Sequence[Record], source: str) -> list[Record]:
+    """Records of which each has an id of its own: "7" that comes again with other content becomes "7#2"."""
+    seen: set[str] = set()
+    kept, renamed = [], []
+    for record in records:
+        name, number = record["id"], 1
+        while name in seen:
+            number += 1
+            name = f"{record['id']}#{number}"
+        if number > 1:
+            renamed.append(f"'{record['id']}' is now '{name}'")
+        seen.add(name)
+        kept.append({**record, "id": name})
+    if renamed:
+        log.warning("%s: %d rows have an id that came before; the first: %s.", source, len(renamed), renamed[0])
     return kept

@@ -6,7 +6,16 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from domino_lightning.data.source import KEY, REMEDY, Source, Split, overlap, split_records, without_repeats
+from domino_lightning.data.source import (
+    KEY,
+    REMEDY,
+    Source,
+    Split,
+    overlap,
+    split_records,
+    with_distinct_ids,
+    without_repeats,
+)
 from domino_lightning.domains.base import Domain
 from domino_lightning.errors import UserError
 from domino_lightning.progress import progress_bar
@@ -42,7 +51,7 @@ class Prepare(Stage):
     """
 
     name = "prepare"
-    version = 2
+    version = 3
     summary = "read the reference data and split it into reference, held-out and test"
 
     def __init__(
@@ -88,7 +97,7 @@ class Prepare(Stage):
             records = self._completed(records, bad)
         if bad:
             log.warning("%s: left out %d bad rows; the first: %s", self.source.path, len(bad), bad[0])
-        records = without_repeats(records)
+        records = with_distinct_ids(without_repeats(records), self.source.path)
         if self.split.windows is not None:
             sides = self.split.windows.sides(records)
             self.left_out = {"windows": {"outside": sides.outside, "straddling": sides.straddling}}

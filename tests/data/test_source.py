@@ -14,7 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domino_lightning.data.source import SPLITS, Source, Split, overlap, split_records, without_repeats
+from domino_lightning.data.source import (
+    SPLITS,
+    Source,
+    Split,
+    overlap,
+    split_records,
+    with_distinct_ids,
+    without_repeats,
+)
 from domino_lightning.errors import UserError
 from domino_lightning.resources import data_hash
 
@@ -204,6 +212,12 @@ def test_overlap_counts_groups_on_two_sides() -> None:
 def test_rows_equal_but_for_their_id_are_kept_once() -> None:
     rows = [{"id": "a", "x": 1, "y": 2}, {"id": "b", "y": 2, "x": 1}, {"id": "c", "x": 1, "y": 3}]
     assert [row["id"] for row in without_repeats(rows)] == ["a", "c"]
+
+
+def test_an_id_that_comes_again_is_made_distinct_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"id": "7"}, {"id": "7", "x": 1}, {"id": "7#2"}, {"id": "7", "x": 2}]
+    assert [row["id"] for row in with_distinct_ids(rows, "data.jsonl")] == ["7", "7#2", "7#2#2", "7#3"]
+    assert "data.jsonl: 3 rows have an id that came before; the first: '7' is now '7#2'." in caplog.text
 
 
 def test_rows_are_named_by_their_line_and_gzip_can_skip_bad_ones(tmp_path: Path) -> None:
