@@ -50,6 +50,7 @@ class SmokeGenerator(Generator):
 
     def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
         """Odd rows from the inner generator, even rows from the held-out texts."""
+        self.generator.on_tokens = self.on_tokens
         sampled = self.generator.generate(rows, seed)
         replayed = self.replay.generate([row // 2 for row in rows], seed)
         return [own if row % 2 else text for row, own, text in zip(rows, sampled, replayed, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -10,12 +11,21 @@ from typing import Any
 from domino_lightning.config import class_of
 from domino_lightning.domains.base import Domain, Unparsable
 from domino_lightning.errors import UserError
-from domino_lightning.progress import progress_bar
 from domino_lightning.records import Record, write_json
 from domino_lightning.stages.base import Section, Stage, Work
 from domino_lightning.synthesis.generators import Generator
 from domino_lightning.synthesis.language_model import Sampled
+from domino_lightning.synthesis.panel import Panel
 from domino_lightning.synthesis.shards import BlockLog
+
+log = logging.getLogger(__name__)
+
+# What to try against the reason that took most rows, by how it begins.
+REMEDIES = (
+    ("unfinished", "Raise the generator's max_new_tokens, or tune longer"),
+    ("parse:", "Tune longer, or lower the generator's temperature"),
+    ("duplicate", "Raise the generator's temperature"),
+)
 
 
 @dataclass(frozen=True)
@@ -62,13 +72,13 @@ class Synthesize(Stage):
     version = 2
     summary = "sample new texts from the domain tokens"
 
-    def __init__(
-        self, domain: Domain, generator: Generator, stop: Stop, block_size: int = 48, seed: int = 0
-    ) -> None:
+    def __init__(self, domain: Domain, generator: Generator, stop: Stop, block_size: int = 48, seed: int = 0) -> None:
         if block_size < 1 or stop.candidates < 1:
             raise UserError(
                 f"synthesize: block_size {block_size} and stop.candidates {stop.candidates} must be 1 or more."
             )
+        if stop.accepted is not None and stop.accepted < 1:
+            raise UserError(f"synthesize: stop.accepted {stop.accepted} must be 1 or more, or null.")
         self.domain, self.generator, self.stop = domain, generator, stop
         self.block_size, self.seed = block_size, seed
 
@@ -94,34 +104,57 @@ class Synthesize(Stage):
         reasons: Counter[str] = Counter(screen(row["text"], row["finished"]) for row in rows)
         tokens = sum(row["num_tokens"] for row in rows)
         started = time.monotonic()
-        bar = progress_bar(total=total, initial=len(rows), desc="synthesize", unit="row")
         if len(rows) < total and not self._enough(reasons):
             self.generator.open(work.inputs)
-        done = len(rows)
-        while done < total and not self._enough(reasons):
-            numbers = range(done, min(done + self.block_size, total))
-            block = [
-                _row(number, sampled, screen(sampled.text, sampled.finished))
-                for number, sampled in zip(numbers, self.generator.generate(numbers, self.seed), strict=True)
-            ]
-            shards.append(done, block)
-            done += len(block)
-            tokens += sum(row["num_tokens"] for row in block)
-            reasons.update(row["screen"] for row in block)
-            bar.set_postfix(kept=f"{reasons['ok'] / done:.0%}", tokens=tokens, refresh=False)
-            bar.update(len(block))
-        bar.close()
+            with Panel(total, self.stop.accepted, reasons) as panel:
+                self.generator.on_tokens = panel.add_tokens
+                tokens += self._append_blocks(shards, screen, reasons, panel)
         summary = {
-            "candidates": done,
+            "candidates": reasons.total(),
             "screened_in": reasons["ok"],
             "reasons": dict(reasons.most_common()),
             "tokens": tokens,
             "wall_s": round(time.monotonic() - started, 1),
         }
         write_json(work.directory / "synthesis.json", summary)
+        if self.stop.accepted is not None and not self._enough(reasons):
+            log.warning("%s", shortfall(reasons, self.stop.accepted))
+
+    def _append_blocks(self, shards: BlockLog, screen: Screen, reasons: Counter[str], panel: Panel) -> int:
+        """Sample, screen and commit block by block; the number of tokens."""
+        tokens, done = 0, reasons.total()
+        try:
+            while done < self.stop.candidates and not self._enough(reasons):
+                numbers = range(done, min(done + self.block_size, self.stop.candidates))
+                block = [
+                    _row(number, sampled, screen(sampled.text, sampled.finished))
+                    for number, sampled in zip(numbers, self.generator.generate(numbers, self.seed), strict=True)
+                ]
+                shards.append(done, block)
+                done += len(block)
+                tokens += sum(row["num_tokens"] for row in block)
+                reasons.update(row["screen"] for row in block)
+                panel.add_block(row["screen"] for row in block)
+        except KeyboardInterrupt:
+            log.warning("synthesize: interrupted; the %d rows of whole blocks stay in %s.", done, shards.directory)
+            raise
+        return tokens
 
     def _enough(self, reasons: Counter[str]) -> bool:
         return self.stop.accepted is not None and reasons["ok"] >= self.stop.accepted
+
+
+def shortfall(reasons: Counter[str], wanted: int) -> str:
+    """Why the candidates ran out before enough rows had passed the screen, and what may help."""
+    counts = {reason: count for reason, count in reasons.most_common() if reason != "ok"}
+    worst = next(iter(counts))
+    remedy = next((remedy for start, remedy in REMEDIES if worst.startswith(start)), "See the rows")
+    share = counts[worst] / reasons.total()
+    return (
+        f"synthesize: {reasons['ok']} of {wanted} rows asked for (synthesize.stop.accepted) were screened in when "
+        f"all {reasons.total()} candidates (synthesize.stop.candidates) were made. '{worst}' took most: "
+        f"{counts[worst]} rows, {share:.0%}. {remedy}; or raise stop.candidates."
+    )
 
 
 def _row(number: int, sampled: Sampled, screen: str) -> Record:

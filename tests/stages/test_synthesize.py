@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from domino_lightning.domains import CodeExec
 from domino_lightning.errors import UserError
 from domino_lightning.records import read_json, read_jsonl
 from domino_lightning.stages import Work
-from domino_lightning.stages.synthesize import Stop, Synthesize
-from domino_lightning.synthesis import Generator, Sampled, SoftPromptGenerator
+from domino_lightning.stages.synthesize import Stop, Synthesize, shortfall
+from domino_lightning.synthesis import Generator, HeldoutReplay, Sampled, SoftPromptGenerator, TransformersEngine
 
 GOOD = "def f(a):\n    return a + {}\n\nf(1)"
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,10 +121,10 @@ def test_a_text_that_would_break_the_parser_is_screened_out(tmp_path: Path) -> N
     assert [row["screen"] for row in rows] == ["parse:syntax"] * 4
 
 
-@pytest.mark.parametrize(("block_size", "candidates"), [(0, 4), (4, 0)])
-def test_nothing_to_do_is_refused(block_size: int, candidates: int) -> None:
+@pytest.mark.parametrize(("block_size", "stop"), [(0, Stop(4)), (4, Stop(0)), (4, Stop(4, 0))])
+def test_nothing_to_do_is_refused(block_size: int, stop: Stop) -> None:
     with pytest.raises(UserError, match="1 or more"):
-        Synthesize(CodeExec(), Scripted(), Stop(candidates), block_size)
+        Synthesize(CodeExec(), Scripted(), stop, block_size)
 
 
 @pytest.mark.parametrize("node", [None, {}, {"class_path": "json.JSONDecoder"}, {"class_path": "no.such.Thing"}])
@@ -132,42 +133,99 @@ def test_a_generator_that_is_none_is_refused(node: Any) -> None:
         Synthesize.inputs({"generator": node})
 
 
-@pytest.mark.slow
-def test_killed_at_random_moments_the_same_command_gives_the_same_bytes(tmp_path: Path, tiny_backbone: Path) -> None:
+def test_a_shortfall_names_the_reason_that_took_most_rows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows, summary = run(tmp_path / "short", Scripted(), candidates=9, accepted=50)
+    assert (len(rows), summary["screened_in"]) == (9, 3)
+    (message,) = [record.message for record in caplog.records]
+    assert "3 of 50 rows" in message and "all 9 candidates" in message
+    assert "'parse:syntax' took most: 2 rows, 22%. Tune longer" in message
+    caplog.clear()
+    run(tmp_path / "enough", Scripted(), candidates=9, accepted=3)
+    assert caplog.records == []
+
+
+def test_a_shortfall_of_unknown_kind_still_has_advice() -> None:
+    assert "'other' took most: 3 rows, 75%. See the rows; or raise" in shortfall(Counter(ok=1, other=3), 2)
+
+
+@pytest.fixture(scope="module")
+def tuned(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from domino_lightning.backbone import load_tokenizer
     from domino_lightning.soft_prompt import save_soft_prompt
 
-    tune = tmp_path / "tune"
-    tune.mkdir()
+    tune = tmp_path_factory.mktemp("tune")
     domain = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
     save_soft_prompt(tune, domain, str(tiny_backbone), load_tokenizer(str(tiny_backbone)))
-    settings = {"backbone": str(tiny_backbone), "temperature": 1.0, "top_p": 0.95, "max_new_tokens": 60}
-    generator = {"class_path": "domino_lightning.synthesis.SoftPromptGenerator", "init_args": settings}
-    section = {"seed": 1, "block_size": 3, "stop": {"candidates": 36}, "generator": generator}
-    section["domain"] = {"class_path": "domino_lightning.domains.CodeExec"}
+    return tune
 
+
+def sampled_stage(backbone: Path) -> Synthesize:
+    """12 blocks of 4 rows in 2 slots, so that slots are refilled inside a block."""
+    engine = TransformersEngine(batch_size=2)
+    generator = SoftPromptGenerator(str(backbone), 1.0, 0.95, max_new_tokens=40, engine=engine)
+    return Synthesize(CodeExec(), generator, Stop(48), block_size=4, seed=1)
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_moments_the_same_command_gives_the_same_bytes(
+    tmp_path: Path, tiny_backbone: Path, tuned: Path
+) -> None:
     calm, killed = tmp_path / "calm", tmp_path / "killed"
     for folder in (calm, killed):
         folder.mkdir()
-    stage = Synthesize(CodeExec(), SoftPromptGenerator(**settings), Stop(36), block_size=3, seed=1)  # type: ignore[arg-type]
-    stage.run(Work(calm, {"tune": tune}, "fp", {}))
+    sampled_stage(tiny_backbone).run(Work(calm, {"tune": tuned}, "fp", {}))
     expected, log = calm / "raw-00000.jsonl", killed / "raw-00000.jsonl"
     size = expected.stat().st_size
 
-    # What the pipeline starts for a stage that has a process of its own.
-    job = {"stage": "synthesize", "document": {"synthesize": section}, "directory": str(killed)}
-    job |= {"inputs": {"tune": str(tune)}, "fingerprint": "fp", "tracking": {}}
-    (tmp_path / "job.json").write_text(json.dumps(job))
-    command = [sys.executable, "-m", "domino_lightning.stages.process", str(tmp_path / "job.json")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    def stage() -> None:
+        sampled_stage(tiny_backbone).run(Work(killed, {"tune": tuned}, "fp", {}))
+
     chance = random.Random(0)
-    for share in (chance.uniform(0.0, 0.3), chance.uniform(0.35, 0.6)):
-        process = subprocess.Popen(command, env=environment)
-        while process.poll() is None and (not log.exists() or log.stat().st_size < share * size):
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        assert log.stat().st_size < size
-    subprocess.run(command, env=environment, check=True)
+    for share in sorted(chance.uniform(-0.1, 0.85) for _ in range(10)):  # below 0: before anything is written
+        process = get_context("fork").Process(target=stage)
+        process.start()
+        while process.is_alive() and share > 0 and (not log.exists() or log.stat().st_size < share * size):
+            time.sleep(0.0005)
+        time.sleep(chance.uniform(0, 0.02))
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert not log.exists() or log.stat().st_size < size
+    process = get_context("fork").Process(target=stage)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
     assert log.read_bytes() == expected.read_bytes()
-    assert read_json(log.parent / "synthesis.json")["candidates"] == 36
+    assert read_json(killed / "synthesis.json")["candidates"] == 48
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_with_130_and_keeps_whole_blocks(write_experiment: Any, tmp_path: Path) -> None:
+    """And the same command, given again, goes on to the bytes of an undisturbed run."""
+    replay = {"class_path": "domino_lightning.synthesis.HeldoutReplay"}
+    tree = {"generator": replay, "block_size": 2, "stop": {"candidates": 2000}}
+    command = [sys.executable, "-m", "domino_lightning", "run", str(write_experiment({"synthesize": tree}))]
+    command += ["--until", "synthesize"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    store = tmp_path / "outputs" / "stages"
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not any(store.glob("synthesize/*/raw-00000.jsonl")):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    assert "rows of whole blocks stay in" in told and "the same command continues" in told
+    (directory,) = [path.parent for path in store.glob("synthesize/*/raw-00000.jsonl")]
+    rows = sum(len(path.read_text().splitlines()) for path in directory.glob("raw-*.jsonl"))
+    assert 0 < rows < 2000 and rows % 2 == 0
+    assert not (directory / "manifest.json").exists()
+
+    subprocess.run(command, env=environment, check=True)
+    calm = tmp_path / "calm"
+    calm.mkdir()
+    (prepare,) = [path.parent for path in store.glob("prepare/*/manifest.json")]
+    Synthesize(CodeExec(), HeldoutReplay(), Stop(2000), 2, seed=0).run(Work(calm, {"prepare": prepare}, "fp", {}))
+    written = {path.name: path.read_bytes() for path in directory.glob("raw-*.jsonl")}
+    assert written == {path.name: path.read_bytes() for path in calm.glob("raw-*.jsonl")}
