@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 WEIGHTS, DESCRIPTION = "soft_prompt.safetensors", "soft_prompt.json"
+SAMPLES = "sample_tokens.safetensors"
 
 
 def save_soft_prompt(
@@ -85,6 +86,32 @@ def identity(backbone: str, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any
         "bos_ids": bos_ids(tokenizer),
         "eos_token_id": tokenizer.eos_token_id,
     }
+
+
+def save_sample_tokens(directory: Path, vectors: Tensor) -> None:
+    """Write the (N, S, H) sample tokens of all references; only ablations of generation read them."""
+    from safetensors.torch import save_file
+
+    temporary = directory / f".{SAMPLES}"
+    save_file({"samples": vectors.detach().float().cpu().contiguous()}, str(temporary))
+    temporary.replace(directory / SAMPLES)
+
+
+def read_sample_tokens(directory: Path) -> Tensor:
+    """(N, S, H) float32 sample tokens of an export.
+
+    Raises:
+        UserError: the export has none.
+    """
+    from safetensors.torch import load_file
+
+    if not (directory / SAMPLES).is_file():
+        raise UserError(
+            f"{directory}: no {SAMPLES}, which the generator's sample_tokens asks for. Set "
+            "tune.keep_sample_tokens=true and a loss that has sample tokens, or "
+            "synthesize.generator.init_args.sample_tokens=none."
+        )
+    return load_file(str(directory / SAMPLES))["samples"]
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:

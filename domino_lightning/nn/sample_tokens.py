@@ -76,5 +76,9 @@ class SampleTokens(nn.Module):
         if self.gradient_scale != 1.0 and rows.requires_grad:
             scale = self.gradient_scale
             rows.register_hook(lambda gradient: gradient * scale)
+        return self.vectors(rows)
+
+    def vectors(self, rows: Tensor) -> Tensor:
+        """(b, S · R) rows of a table like this one's → (b, S, H) vectors."""
         rows = rows.unflatten(1, (self.num_tokens, self.width))
         return rows if self.basis is None else rows @ self.basis

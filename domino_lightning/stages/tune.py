@@ -43,12 +43,13 @@ class Tune(Stage):
         data: arguments of `ReferenceDataModule`, but for the files.
         trainer: arguments of `lightning.pytorch.Trainer`.
         export: the step with the best held-out NLL, or the last.
+        keep_sample_tokens: write `sample_tokens.safetensors` too, for generators with `sample_tokens`; 4 N S H bytes.
         seed: of initialisation, batch order and negatives.
         runtime: checkpoint cadence, logging, workers.
     """
 
     name = "tune"
-    version = 3
+    version = 4
     summary = "learn the domain tokens from the references"
 
     def __init__(
@@ -58,10 +59,12 @@ class Tune(Stage):
         trainer: Any,
         runtime: TuneRuntime,
         export: Literal["best", "last"] = "best",
+        keep_sample_tokens: bool = True,
         seed: int = 0,
     ) -> None:
         self.model, self.data, self.trainer = dict(model), dict(data), dict(trainer)
         self.runtime, self.export, self.seed = runtime, export, seed
+        self.keep_sample_tokens = keep_sample_tokens
 
     @classmethod
     def parser(cls) -> Any:
@@ -71,6 +74,7 @@ class Tune(Stage):
 
         parser = training_parser(PromptTuningModule, ReferenceDataModule, {"reference", "heldout"}, TuneRuntime)
         parser.add_argument("--export", type=Literal["best", "last"], default="best")
+        parser.add_argument("--keep_sample_tokens", type=bool, default=True)
         return parser
 
     @classmethod
@@ -107,7 +111,7 @@ class Tune(Stage):
         from domino_lightning.backbone import load_tokenizer
         from domino_lightning.data import ReferenceDataModule
         from domino_lightning.modules import PromptTuningModule
-        from domino_lightning.soft_prompt import save_peft_adapter, save_soft_prompt
+        from domino_lightning.soft_prompt import save_peft_adapter, save_sample_tokens, save_soft_prompt
 
         data = ReferenceDataModule(
             reference=work.input("prepare", "reference.jsonl"),
@@ -126,6 +130,8 @@ class Tune(Stage):
             return
         state = torch.load(best if self.export == "best" else last, weights_only=True)
         model.load_state_dict(state["state_dict"], strict=False)
+        if self.keep_sample_tokens and model.sample_tokens is not None:
+            save_sample_tokens(work.directory, model.sample_tokens.vectors(state["sample_table"]["table"]))
         domain = model.domain_prompt.exported()
         start = model.backbone.get_input_embeddings()(torch.tensor(model.bos, dtype=torch.long, device=model.device))
         save_peft_adapter(work.directory / "adapter", torch.cat([start, domain.to(start)]), self.model["backbone"])

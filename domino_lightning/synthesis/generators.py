@@ -5,12 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from domino_lightning.records import read_jsonl
 from domino_lightning.resources import backbone_hash
+from domino_lightning.seeding import derived_seed
 from domino_lightning.synthesis.engines import TransformersEngine
 from domino_lightning.synthesis.language_model import Engine, ModelSource, Sampled, Sampling
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Generator(ABC):
@@ -51,6 +55,8 @@ class SoftPromptGenerator(Generator):
         min_p: drops tokens less likely than this share of the likeliest; 0 keeps all.
         repetition_penalty: above 1 it lowers the logits of tokens that the row has generated.
         max_new_tokens: a row that reaches it is not finished.
+        sample_tokens: soft tokens between D and a text, for ablations: none, those of a random reference for every
+            row (`random`), or the mean over all references (`dummy`).
         engine: what runs the backbone; null: `TransformersEngine` with its defaults.
     """
 
@@ -62,9 +68,10 @@ class SoftPromptGenerator(Generator):
         min_p: float = 0.0,
         repetition_penalty: float = 1.0,
         max_new_tokens: int = 128,
+        sample_tokens: Literal["none", "random", "dummy"] = "none",
         engine: Engine | None = None,
     ) -> None:
-        self.backbone_spec, self.engine = backbone, engine
+        self.backbone_spec, self.sample_tokens, self.engine = backbone, sample_tokens, engine
         self.sampling = Sampling(temperature, top_p, min_p, repetition_penalty, max_new_tokens)
 
     @classmethod
@@ -81,12 +88,22 @@ class SoftPromptGenerator(Generator):
 
     def open(self, inputs: Mapping[str, Path]) -> None:
         """Load the backbone and the soft prompt, which must belong together."""
+        self.samples: Tensor | None = None  # (N, S, H)
+        if self.sample_tokens != "none":
+            from domino_lightning.soft_prompt import read_sample_tokens
+
+            self.samples = read_sample_tokens(inputs["tune"])
+            if self.sample_tokens == "dummy":
+                self.samples = self.samples.mean(dim=0, keepdim=True)
         engine = self.engine or TransformersEngine()
         self.language_model = engine.load(ModelSource.of_soft_prompt(inputs["tune"], self.backbone_spec))
 
     def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
         """Sample the rows as one block."""
-        return self.language_model.complete([""] * len(rows), rows, seed, self.sampling, self.on_tokens)
+        own = None
+        if self.samples is not None:  # whose tokens a row gets is a function of (seed, row), as its noise is
+            own = [self.samples[derived_seed("sample", seed, row) % len(self.samples)] for row in rows]
+        return self.language_model.complete([""] * len(rows), rows, seed, self.sampling, self.on_tokens, own)
 
 
 class HeldoutReplay(Generator):

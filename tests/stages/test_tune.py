@@ -15,7 +15,8 @@ from domino_lightning.config import load_config
 from domino_lightning.errors import UserError
 from domino_lightning.nn.initialisation import soft_prompt_tokens
 from domino_lightning.pipeline import make_plan
-from domino_lightning.soft_prompt import SoftPrompt
+from domino_lightning.records import read_jsonl
+from domino_lightning.soft_prompt import SoftPrompt, read_sample_tokens
 
 WriteExperiment = Callable[..., Path]
 
@@ -69,3 +70,11 @@ def test_a_tune_stage_can_be_started_from_by_its_adapter_as_by_its_prompt(smoke_
     exported = SoftPrompt.load(trial / "tune").domain
     for path in (trial / "tune", trial / "tune" / "adapter"):
         assert torch.equal(soft_prompt_tokens(path, len(exported), exported.shape[1]), exported)
+
+
+def test_the_sample_tokens_of_every_reference_are_kept(smoke_experiment: Path) -> None:
+    (trial,) = (smoke_experiment.parent / "outputs" / "smoke" / "runs").glob("*/first")
+    references = {row["group"] for row in read_jsonl(trial / "prepare" / "reference.jsonl")}
+    samples = read_sample_tokens(trial / "tune")
+    assert samples.shape == (len(references), 1, 32)
+    assert samples.isfinite().all() and len(samples.flatten(1).unique(dim=0)) == len(references)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 
 from domino_lightning.backbone import load_tokenizer
 from domino_lightning.errors import UserError
-from domino_lightning.soft_prompt import save_soft_prompt
+from domino_lightning.soft_prompt import save_sample_tokens, save_soft_prompt
 from domino_lightning.synthesis import HeldoutReplay, SoftPromptGenerator
 from domino_lightning.testing import save_tiny_backbone
 
@@ -84,6 +85,35 @@ def test_the_soft_prompt_is_read_from_tune_and_hashed_by_backbone_content(tiny_b
     hashes = [SoftPromptGenerator.contents({"backbone": str(path)}) for path in (tiny_backbone, copy)]
     assert hashes[0] == hashes[1]
     assert list(hashes[0]) == ["backbone"]
+
+
+@pytest.mark.parametrize("kind", ["random", "dummy"])
+def test_sample_tokens_stand_between_the_domain_tokens_and_the_text(
+    tiny_backbone: Path, tmp_path: Path, kind: Literal["random", "dummy"]
+) -> None:
+    table = 2 * torch.randn(5, 2, 32, generator=torch.Generator().manual_seed(1))
+    domain = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
+    spec, rows, seed = str(tiny_backbone), range(40), 4
+    save_soft_prompt(tmp_path, domain, spec, load_tokenizer(spec))
+    save_sample_tokens(tmp_path, table)
+    made = SoftPromptGenerator(spec, 0.0, max_new_tokens=6, sample_tokens=kind)
+    made.open({"tune": tmp_path})
+    texts = [each.text for each in made.generate(rows, seed)]
+    assert [each.text for each in made.generate([7, 2], seed)] == [texts[7], texts[2]]
+
+    with_own = []  # domain tokens with each reference's tokens, or their mean, appended
+    for own in table if kind == "random" else [table.mean(dim=0)]:
+        save_soft_prompt(tmp_path, torch.cat([domain, own]), spec, load_tokenizer(spec))
+        plain = SoftPromptGenerator(spec, 0.0, max_new_tokens=6)
+        plain.open({"tune": tmp_path})
+        with_own.append(plain.generate([0], 0)[0].text)
+    assert len(set(with_own)) > len(with_own) // 2
+    assert set(texts) == set(with_own)  # forty rows have met all five references
+
+
+def test_sample_tokens_that_were_not_kept_are_asked_for_by_key(tuned: Path, tiny_backbone: Path) -> None:
+    with pytest.raises(UserError, match="tune.keep_sample_tokens=true"):
+        SoftPromptGenerator(str(tiny_backbone), sample_tokens="random").open({"tune": tuned})
 
 
 def test_replay_gives_the_heldout_texts_in_turn(tmp_path: Path) -> None:
