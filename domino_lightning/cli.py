@@ -41,9 +41,14 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("experiment", type=Path, help="experiment YAML")
     check.add_argument("overrides", nargs="*", help="dotted.key=value")
     _skip_bad_lines(check)
-    report = commands.add_parser("report", help="write report.html and results.csv for any set of runs")
-    report.add_argument("runs", nargs="+", type=Path, help="trial or experiment directories, or a store's root")
-    report.add_argument("--output", type=Path, default=Path("report"), help="directory to write (default: report)")
+    report = commands.add_parser("report", help="write report.html and results.csv for a sweep or any set of runs")
+    report.add_argument(
+        "runs", nargs="+", type=Path, help="a sweep (its YAML or directory), or trials, experiments, a store's root"
+    )
+    report.add_argument(
+        "--output", type=Path, help="directory to write (default: report; for a sweep <root>/sweeps/<name>/report)"
+    )
+    report.add_argument("--baseline", metavar="ARM", help="arm of a sweep to compare with (default: the sweep's)")
     sync = commands.add_parser("wandb-sync", help="upload W&B runs that were kept offline, and attach their lineage")
     sync.add_argument("--root", type=Path, default=Path("outputs"), help="store (default: outputs)")
     ls = commands.add_parser("ls", help="list runs, their stages and scores")

@@ -31,7 +31,7 @@ def dispatch(arguments: argparse.Namespace) -> int:
     if arguments.command == "check":
         return check(arguments)
     if arguments.command == "report":
-        return report(arguments.runs, arguments.output)
+        return report(arguments.runs, arguments.output, arguments.baseline)
     if arguments.command == "wandb-sync":
         return wandb_sync(arguments.root)
     return ls(arguments.root)
@@ -121,14 +121,31 @@ def check(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def report(runs: Sequence[Path], output: Path) -> int:
-    """Write the report of the given runs."""
-    from domino_lightning.reporting import find_trials, write_report
+def report(paths: Sequence[Path], output: Path | None, baseline: str | None = None) -> int:
+    """Write the report of a sweep or of the given runs, and log it to W&B where they were logged."""
+    from domino_lightning.reporting import find_trials, write_report, write_sweep_report
+    from domino_lightning.runs import is_sweep, open_run, open_sweep
+    from domino_lightning.tracking import log_report
 
-    html, table = write_report(find_trials(runs), output)
+    sweeps = [path for path in paths if is_sweep(path)]
+    if sweeps and len(paths) > 1:
+        raise UserError(f"report: {sweeps[0]} is a sweep, which has a report of its own. Name it alone.")
+    if baseline and not sweeps:
+        raise UserError("report: --baseline names an arm of a sweep, and these are runs. Leave it out.")
+    if sweeps:
+        sweep = open_sweep(sweeps[0])
+        written = write_sweep_report(sweep, output or sweep.path / "report", baseline)
+        group, runs = sweep.name, sweep.runs()
+    else:
+        folders = find_trials(paths)
+        written = list(write_report(folders, output or Path("report")))
+        runs = [open_run(folders[0])]
+        group = str(runs[0].trial["experiment"])
     console = _console()
-    console.print(f"report   {html}", highlight=False, soft_wrap=True)
-    console.print(f"results  {table}", highlight=False, soft_wrap=True)
+    for path in written:
+        console.print(f"{path.stem:<8} {path}", highlight=False, soft_wrap=True)
+    if runs and (tracking := runs[0].tracking(group)):
+        log_report(tracking, written)
     return 0
 
 

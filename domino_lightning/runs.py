@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas
 
     from domino_lightning.soft_prompt import SoftPrompt
+    from domino_lightning.stages.base import Tracking
 
 
 class Run:
@@ -68,6 +69,15 @@ class Run:
     def rows(self, stage: str, name: str) -> list[Record]:
         """The rows of a stage's JSON Lines file, for example `rows("answer", "answered.jsonl")`."""
         return read_jsonl(self.stage(stage) / name)
+
+    def tracking(self, group: str) -> Tracking | None:
+        """Where this trial is logged, for a W&B run of `group` beside it; None where it is not."""
+        from domino_lightning.stages.base import Tracking
+
+        section = self.config.get("tracking") or {}
+        if section.get("wandb", "disabled") == "disabled":
+            return None
+        return Tracking(**section, group=group, root=str(self.path.parent.parent.parent))
 
     def soft_prompt(self) -> SoftPrompt:
         """The tuned soft prompt with its backbone loaded; `soft_prompt().generate(8)` samples it."""
@@ -159,6 +169,11 @@ def axis_value(trial: Record, axis: str) -> Any:
     return value if number else trial["axes"].get(axis)
 
 
+def is_sweep(path: Path) -> bool:
+    """Whether a path names a sweep: its directory or a YAML file."""
+    return (path / TRIALS).is_file() or (path.suffix in {".yaml", ".yml"} and path.is_file())
+
+
 def open_sweep(path: str | Path) -> SweepRuns:
     """Open a sweep by its directory, or by its YAML file where its store is the one that the file names.
 
@@ -166,7 +181,7 @@ def open_sweep(path: str | Path) -> SweepRuns:
         UserError: nothing has been run of it, or there is no sweep at the path.
     """
     folder = Path(path)
-    if folder.suffix in {".yaml", ".yml"} and not folder.is_dir():
+    if folder.suffix in {".yaml", ".yml"} and folder.is_file():
         from domino_lightning.sweep import load_sweep
 
         folder = load_sweep(folder).folder

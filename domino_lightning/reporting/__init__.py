@@ -1,4 +1,4 @@
-"""Reports over finished, failed and unfinished trials: one HTML page and one CSV file."""
+"""Reports over finished, failed and unfinished trials or a sweep of them: one HTML page and CSV."""
 
 from domino_lightning.reporting.collect import (
     Metric,
@@ -12,6 +12,7 @@ from domino_lightning.reporting.collect import (
 )
 from domino_lightning.reporting.funnel import Funnel, read_funnel
 from domino_lightning.reporting.report import write_report
+from domino_lightning.reporting.sweep_report import write_sweep_report
 
 __all__ = [
     "Funnel",
@@ -25,4 +26,5 @@ __all__ = [
     "read_trial",
     "series",
     "write_report",
+    "write_sweep_report",
 ]

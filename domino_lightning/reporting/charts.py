@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # matplotlib knows no CSS: it draws in these colours, which are replaced in the text of the SVG.
-_INK, _GRID, _PAPER = "#010203", "#040506", "#070809"
-_SERIES = ("#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04", "#0a0b05", "#0a0b06")
-_CSS = {_INK: "currentColor", _GRID: "var(--rule)", _PAPER: "var(--paper)"} | {
-    colour: f"var(--s{index})" for index, colour in enumerate(_SERIES)
+INK, GRID, PAPER = "#010203", "#040506", "#070809"
+SERIES = ("#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04", "#0a0b05", "#0a0b06")
+_CSS = {INK: "currentColor", GRID: "var(--rule)", PAPER: "var(--paper)"} | {
+    colour: f"var(--s{index})" for index, colour in enumerate(SERIES)
 }
 _DPI = 72  # one SVG unit is one CSS pixel
 _MAX_POINTS = 500
@@ -61,25 +61,25 @@ def curves(lines: Sequence[Line], y_label: str, title: str, mark: tuple[int, flo
     drawn = [(line, _finite(line.points)) for line in lines]
     if not any(points for _, points in drawn):
         return ""
-    figure, axes = _figure(400, 250, 11, left=56, right=12, top=10, bottom=42)
+    figure, axes = figure_of(400, 250, 11, left=56, right=12, top=10, bottom=42)
     for line, points in drawn:
         axes.plot(
             [step for step, _ in points],
             [value for _, value in points],
-            color=_SERIES[line.series % len(_SERIES)],
+            color=SERIES[line.series % len(SERIES)],
             linestyle=(0, (4, 2.5)) if line.dashed else "solid",
             linewidth=1.6,
             marker="o" if line.dots or len(points) == 1 else None,
             markersize=3.6,
         )
     if mark is not None:
-        axes.plot(*mark, marker="o", color=_INK, ms=9, mfc="none", mew=1.2)
+        axes.plot(*mark, marker="o", color=INK, ms=9, mfc="none", mew=1.2)
     axes.set_xlabel("optimiser step")
     axes.set_ylabel(y_label)
-    axes.grid(axis="y", color=_GRID, linewidth=0.8)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.locator_params(axis="y", nbins=5)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    return _svg(figure, title)
+    return svg_of(figure, title)
 
 
 def intervals(rows: Sequence[Interval], width: int, title: str) -> str:
@@ -87,35 +87,36 @@ def intervals(rows: Sequence[Interval], width: int, title: str) -> str:
     if not rows:
         return ""
     narrow = width < 560
-    row_height, longest = (48 if narrow else 34), max(len(_short(row.label)) for row in rows)
+    row_height, longest = (48 if narrow else 34), max(len(short(row.label)) for row in rows)
     left = 14 if narrow else min(330, 24 + 7.4 * longest)
     height = 54 + row_height * len(rows)
-    figure, axes = _figure(width, height, 13, left=left, right=20, top=8, bottom=46)
+    figure, axes = figure_of(width, height, 13, left=left, right=20, top=8, bottom=46)
     for index, row in enumerate(rows):
         y = len(rows) - 1 - index
         if row.low is not None and row.high is not None:
-            axes.plot([100 * row.low, 100 * row.high], [y, y], color=_SERIES[0], linewidth=2)
+            axes.plot([100 * row.low, 100 * row.high], [y, y], color=SERIES[0], linewidth=2)
             for end in (row.low, row.high):
-                axes.plot([100 * end] * 2, [y - 0.1, y + 0.1], color=_SERIES[0], linewidth=2)
-        fill = _PAPER if row.hollow else _SERIES[0]
-        axes.plot(100 * row.value, y, "o", ms=8, mfc=fill, mec=_SERIES[0], mew=1.8, clip_on=False, zorder=5)
+                axes.plot([100 * end] * 2, [y - 0.1, y + 0.1], color=SERIES[0], linewidth=2)
+        fill = PAPER if row.hollow else SERIES[0]
+        axes.plot(100 * row.value, y, "o", ms=8, mfc=fill, mec=SERIES[0], mew=1.8, clip_on=False, zorder=5)
         if narrow:
-            axes.text(0, y + 0.27, _short(row.label), parse_math=False, color=_INK, size=13, va="bottom")
+            axes.text(0, y + 0.27, short(row.label), parse_math=False, color=INK, size=13, va="bottom")
     top = max(value for row in rows for value in (row.value, row.high or 0.0))
     axes.set_xlim(0, min(100.0, max(5.0, 115 * top)))
     axes.set_ylim(-0.55, len(rows) - (0.25 if narrow else 0.45))
     axes.set_yticks([] if narrow else range(len(rows)))
     if not narrow:
-        for text in axes.set_yticklabels([_short(row.label) for row in reversed(rows)]):
+        for text in axes.set_yticklabels([short(row.label) for row in reversed(rows)]):
             text.set_parse_math(False)
     axes.tick_params(axis="y", length=0, pad=10)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("pass@1, %")
-    axes.grid(axis="x", color=_GRID, linewidth=0.8)
-    return _svg(figure, title)
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
+    return svg_of(figure, title)
 
 
-def _short(label: str, limit: int = 44) -> str:
+def short(label: str, limit: int = 44) -> str:
+    """A label cut to `limit` characters."""
     return label if len(label) <= limit else label[: limit - 1] + "…"
 
 
@@ -126,7 +127,7 @@ def _finite(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
     return [kept[round(place * (len(kept) - 1) / (_MAX_POINTS - 1))] for place in range(_MAX_POINTS)]
 
 
-def _figure(
+def figure_of(
     width: float, height: float, size: float, *, left: float, right: float, top: float, bottom: float
 ) -> tuple[Figure, Axes]:
     """A figure with margins and a text size in pixels, without pyplot's global state."""
@@ -139,15 +140,16 @@ def _figure(
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
-        axes.spines[side].set_color(_GRID)
-    axes.tick_params(labelcolor=_INK, labelsize=size, length=3, color=_GRID)
+        axes.spines[side].set_color(GRID)
+    axes.tick_params(labelcolor=INK, labelsize=size, length=3, color=GRID)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.label.set_color(_INK)
+        axis.label.set_color(INK)
         axis.label.set_fontsize(size)
     return figure, axes
 
 
-def _svg(figure: Figure, title: str) -> str:
+def svg_of(figure: Figure, title: str) -> str:
+    """The drawing as inline SVG; `title` is its text alternative."""
     import matplotlib
 
     buffer = io.StringIO()

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import os
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +19,7 @@ from domino_lightning.reporting.collect import (
 )
 from domino_lightning.reporting.funnel import read_funnel
 from domino_lightning.reporting.headline import describe_overlap, headline, test_set_warning
+from domino_lightning.reporting.page import csv_text, render_page, write_files
 from domino_lightning.reporting.sections import (
     Shared,
     config_differences,
@@ -57,15 +54,8 @@ def write_report(trials: Sequence[Path], output: Path) -> tuple[Path, Path]:
         UserError: there is no trial below a path, or `output` is not a directory that can be written to.
     """
     found = [read_trial(path) for path in find_trials(trials)]
-    output = Path(output)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        page, table = output / "report.html", output / "results.csv"
-        _replace(table, _csv_text(found))
-        _replace(page, render(found))
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        reason = error.strerror or "not a directory"
-        raise UserError(f"{output}: cannot write a report here ({reason}). Name another directory.") from None
+    page, table = Path(output) / "report.html", Path(output) / "results.csv"
+    write_files({table: csv_text([result_row(trial) for trial in found]), page: render(found)})
     return page, table
 
 
@@ -111,28 +101,9 @@ def result_row(trial: Trial) -> dict[str, Any]:
 _COUNTED = {"curate": "funnel.json", "answer": "answers.json"}
 
 
-def _csv_text(trials: Sequence[Trial]) -> str:
-    rows = [result_row(trial) for trial in trials]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
-
-
 def render(trials: Sequence[Trial]) -> str:
     """The page about the trials as HTML."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    formats = (percent, fixed, count, duration, when)
-    environment.filters |= {function.__name__: function for function in formats}
-    source = files("domino_lightning.reporting").joinpath("report.html.j2").read_text(encoding="utf-8")
-    # Lone surrogates are legal in JSON text and cannot be written as UTF-8.
-    page = environment.from_string(source).render(_context(trials))
-    return page.encode("utf-8", "replace").decode("utf-8")
+    return render_page("report.html.j2", _context(trials))
 
 
 def _context(trials: Sequence[Trial]) -> dict[str, Any]:
@@ -179,45 +150,3 @@ def _built(group: Shared, build: Callable[[Shared], dict[str, Any]]) -> dict[str
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         content, problem = {}, f"a file is not in the expected format ({type(error).__name__}: {error})."
     return {"shared": group, "content": content, "problem": problem}
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """A share in [0, 1] as a percentage."""
-    return "–" if value is None else f"{100 * value:.{digits}f}%"
-
-
-def fixed(value: float | None, digits: int = 3) -> str:
-    """A number with a fixed number of digits after the point."""
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def count(value: float | None) -> str:
-    """A whole number with thin spaces between thousands."""
-    return "–" if value is None else f"{int(value):,}".replace(",", "\u202f")
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as 4.2 s, 3 min 05 s or 2 h 07 min."""
-    if seconds is None:
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def when(stamp: str) -> str:
-    """An ISO 8601 time to the minute; other text as it is."""
-    if len(stamp) < 16 or stamp[10] != "T":
-        return stamp
-    return f"{stamp[:10]} {stamp[11:16]}" + (" UTC" if stamp.endswith(("Z", "+00:00")) else "")
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file under a temporary name and move it over the old one, so that nobody reads half a page."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(text.encode("utf-8", "replace"))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
 import pytest
 
-from domino_lightning.reporting import write_report
+from domino_lightning.reporting import write_report, write_sweep_report
+from domino_lightning.runs import open_sweep
 from tests.reporting.conftest import FakeStore
+from tests.reporting.fake_sweep import losses_sweep
 
 FLAGS = [
     "--headless",
@@ -35,16 +38,32 @@ def chromium(page: Path, profile: Path, width: int, *arguments: str) -> tuple[st
     return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
 
 
+def runs_page(store: FakeStore, output: Path) -> Path:
+    """A report of runs, long names among them."""
+    for add in (store.none_trial, store.synthetic_trial, store.both_trial, store.failed_trial):
+        add()
+    store.synthetic_trial_with_long_names()
+    return write_report([store.root], output)[0]
+
+
+def sweep_page(store: FakeStore, output: Path) -> Path:
+    """A report of a sweep with an arm whose label has no place to break."""
+    sweep = losses_sweep(store)
+    sweep.axes["loss"]["x" * 60] = {"class_path": "x"}  # type: ignore[index]
+    sweep.trial({"loss": "x" * 60}, 0, range(12))
+    return write_sweep_report(open_sweep(sweep.write()), output)[0]
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", [0, 1], ids=["dark", "light"])
+@pytest.mark.parametrize("make", [runs_page, sweep_page])
 def test_the_page_fits_the_screen_without_console_messages(
-    full_store: FakeStore, tmp_path: Path, width: int, scheme: int
+    store: FakeStore, tmp_path: Path, make: Callable[[FakeStore, Path], Path], width: int, scheme: int
 ) -> None:
     if shutil.which("chromium") is None:
         pytest.skip("chromium is not installed")
-    full_store.synthetic_trial_with_long_names()
-    page, _ = write_report([full_store.root], tmp_path / "out")
+    page = make(store, tmp_path / "out")
     colours = f"--blink-settings=preferredColorScheme={scheme}"
     shot = tmp_path / "shot.png"
     _, console = chromium(page, tmp_path / "profile-1", width, colours, f"--screenshot={shot}")
@@ -57,10 +76,12 @@ def test_the_page_fits_the_screen_without_console_messages(
     script = (
         "<script>onload = () => { const inner = document.querySelector('iframe').contentWindow, root ="
         " inner.document.documentElement; document.title = [root.scrollWidth, inner.innerWidth,"
+        " inner.performance.getEntriesByType('resource').length,"
         " inner.getComputedStyle(inner.document.body).backgroundColor].join(' ') }</script>"
     )
     probe = tmp_path / "probe.html"
     probe.write_text(f'<!doctype html><meta charset="utf-8"><title></title>{frame}{script}', encoding="utf-8")
     html, _ = chromium(probe, tmp_path / "profile-2", 1300, colours, "--dump-dom")
-    title = re.findall(r"<title>(\d+) (\d+) (rgb\([^)]*\))</title>", html)
-    assert title == [(str(width), str(width), "rgb(20, 23, 28)" if scheme == 0 else "rgb(255, 255, 255)")]
+    title = re.findall(r"<title>(\d+) (\d+) (\d+) (rgb\([^)]*\))</title>", html)
+    # No overflow to the side, nothing requested, the colours of the scheme.
+    assert title == [(str(width), str(width), "0", "rgb(20, 23, 28)" if scheme == 0 else "rgb(255, 255, 255)")]

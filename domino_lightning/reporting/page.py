@@ -1,0 +1,108 @@
+"""From a context to files: templates, number formats, CSV, and writing that nobody sees half done."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from domino_lightning.errors import UserError
+
+
+def render_page(template: str, context: Mapping[str, Any]) -> str:
+    """A template of this package with its context, as HTML."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("domino_lightning.reporting", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    formats = (percent, points, fixed, count, duration, when, p_value)
+    environment.filters |= {function.__name__: function for function in formats}
+    # Lone surrogates are legal in JSON text and cannot be written as UTF-8.
+    page = environment.get_template(template).render(context)
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV; the columns are the keys of all rows, in the order in which they first come."""
+    buffer = io.StringIO()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(buffer, fieldnames=names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def write_files(texts: Mapping[Path, str]) -> None:
+    """Write each file under a temporary name and move it over the old one, making directories.
+
+    Raises:
+        UserError: a directory that cannot be written to.
+    """
+    for path, text in texts.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _replace(path, text)
+        except (FileExistsError, NotADirectoryError, PermissionError) as error:
+            reason = error.strerror or "not a directory"
+            raise UserError(
+                f"{path.parent}: cannot write a report here ({reason}). Name another directory."
+            ) from None
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(text.encode("utf-8", "replace"))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share in [0, 1] as a percentage."""
+    return "–" if value is None else f"{100 * value:.{digits}f}%"
+
+
+def fixed(value: float | None, digits: int = 3) -> str:
+    """A number with a fixed number of digits after the point."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def count(value: float | None) -> str:
+    """A whole number with thin spaces between thousands."""
+    return "–" if value is None else f"{int(value):,}".replace(",", "\u202f")
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as 4.2 s, 3 min 05 s or 2 h 07 min."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def when(stamp: str) -> str:
+    """An ISO 8601 time to the minute; other text as it is."""
+    if len(stamp) < 16 or stamp[10] != "T":
+        return stamp
+    return f"{stamp[:10]} {stamp[11:16]}" + (" UTC" if stamp.endswith(("Z", "+00:00")) else "")
+
+
+def points(difference: float | None) -> str:
+    """A difference of shares as signed percentage points."""
+    return "–" if difference is None else f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def p_value(p: float | None) -> str:
+    """A p value to three digits, never as zero."""
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
