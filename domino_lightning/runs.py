@@ -138,14 +138,15 @@ class SweepRuns:
         """One row a trial: `trial`, `arm`, `seed`, `status`, every axis, then every metric of its stages.
 
         An axis holds numbers where its values are numbers and labels elsewhere; it is missing where it does not
-        apply. A trial that has not begun is `pending` and has no metrics.
+        apply, and called `axis.<name>` where its name is one of the first four. A trial that has not begun is
+        `pending` and has no metrics.
         """
         import pandas
 
         rows = []
         for trial in self.record["trials"]:
             row: Record = {"trial": trial["trial"], "arm": trial["arm"], "seed": trial["seed"], "status": "pending"}
-            row |= {axis: axis_value(trial, axis) for axis in self.axes}
+            row |= {axis_column(axis): axis_value(trial, axis) for axis in self.axes}
             if (self.folder(trial) / "trial.json").is_file():
                 run = Run(self.folder(trial))
                 row |= {"status": run.trial["status"], **run.metrics}
@@ -160,6 +161,11 @@ class SweepRuns:
         columns = ["arm", "seed", "step", "key", "value"]
         frames = [frame for frame in frames if len(frame)]
         return pandas.concat(frames, ignore_index=True)[columns] if frames else pandas.DataFrame(columns=columns)
+
+
+def axis_column(axis: str) -> str:
+    """The column of an axis in a table of trials or arms: its name, unless such a table has that column already."""
+    return f"axis.{axis}" if axis in {"sweep", "trial", "arm", "seed", "status", "baseline", "experiment"} else axis
 
 
 def axis_value(trial: Record, axis: str) -> Any:

@@ -21,7 +21,7 @@ from domino_lightning.reporting.side_by_side import corpus_texts, disputed
 from domino_lightning.reporting.sweep_charts import Effect, forest
 from domino_lightning.reporting.sweep_curves import axis_charts, learning_charts
 from domino_lightning.reporting.sweep_tables import LOSSES, all_metrics, columns, corpora, costs, failures
-from domino_lightning.runs import SweepRuns
+from domino_lightning.runs import SweepRuns, axis_column
 from domino_lightning.stages import STAGES
 
 
@@ -63,7 +63,7 @@ def _trial_rows(data: SweepData) -> list[dict[str, Any]]:
     for arm in data.arms:
         for run in arm.seeds:
             head = {"sweep": data.name, "arm": arm.name, "trial": run.name, "seed": run.seed, "status": run.status}
-            row = {**head, **{axis: arm.axes.get(axis) for axis in data.axes}}
+            row = {**head, **{axis_column(axis): arm.axes.get(axis) for axis in data.axes}}
             if run.trial:
                 row |= {key: value for key, value in result_row(run.trial).items() if key not in row}
                 row |= run.metrics
@@ -74,7 +74,7 @@ def _trial_rows(data: SweepData) -> list[dict[str, Any]]:
 def _arm_rows(data: SweepData) -> list[dict[str, Any]]:
     """pass@k as shares in [0, 1], differences as shares too; an empty cell is something that is not known."""
     rows: list[dict[str, Any]] = [
-        {"arm": arm.name, "baseline": arm.baseline, **{axis: arm.axes.get(axis) for axis in data.axes}}
+        {"arm": arm.name, "baseline": arm.baseline, **{axis_column(axis): arm.axes.get(axis) for axis in data.axes}}
         for arm in data.arms
     ]
     for k in pass_ks(data):

@@ -158,7 +158,7 @@ class FakeStore:
     def finetune(self, fingerprint: str, source: str, steps: int = 40) -> str:
         """A coder; one that was not trained has no curves."""
         files: dict[str, Any] = {
-            "coder.json": {"base": "tiny", "adapter": True, "source": source, "steps": steps}
+            "coder.json": {"base": "tiny", "adapter": True, "source": source, "steps": steps, "pairs": 17}
         }
         rows = ["step,key,value"] + [
             f"{step},finetune/train/loss,{1.0 - 0.01 * step}" for step in range(steps)

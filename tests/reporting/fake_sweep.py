@@ -121,6 +121,9 @@ class FakeSweep:
         (path / "trial.json").write_text(json.dumps(info), encoding="utf-8")
         tree = {"seed": entry["seed"], "tracking": {"wandb": "disabled"}, "tune": {"trainer": {"max_steps": 30}}}
         (path / "config.yaml").write_text(json.dumps(tree | {"axes": entry["axes"]}), encoding="utf-8")
+        for stage, digest in entry["stages"].items():
+            if (target := self.store.root / "stages" / stage / digest).is_dir():
+                (path / stage).symlink_to(target, target_is_directory=True)
 
     def write(self) -> Path:
         """The sweep's directory."""
