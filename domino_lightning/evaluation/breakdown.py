@@ -11,8 +11,6 @@ from typing import Any
 
 from domino_lightning.data.windows import day_of
 from domino_lightning.errors import UserError
-from domino_lightning.evaluation.comparison import outcome
-from domino_lightning.evaluation.statistics import score_problems
 from domino_lightning.records import Record
 
 log = logging.getLogger(__name__)
@@ -91,6 +89,9 @@ def score_evaluation(
         `pass@1`, `pass@1_low`, …, `problems`, `groups`, `samples`, a count of every status, and for every part
         `difficulty=easy/pass@1` and so on. An end of an interval that does not exist is left out.
     """
+    from domino_lightning.evaluation.comparison import outcome
+    from domino_lightning.evaluation.statistics import score_problems
+
     rows = [outcome(row) for row in verdicts]
     totals, correct, groups = [row.total for row in rows], [row.correct for row in rows], [row.group for row in rows]
     scores = score_problems(correct, totals, groups, k, warn=log.warning)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from domino_lightning.curation.card import UNKNOWN, Card, write_card, write_parquet
-from domino_lightning.curation.corpus import look_at
 from domino_lightning.curation.execution import without_addresses
 from domino_lightning.curation.solver import Solver
 from domino_lightning.domains.base import DEFAULT_AGREEMENT, Agreement, Domain
@@ -134,6 +133,8 @@ class Answer(Stage):
 
     def _look(self, answered: Sequence[Record], work: Work) -> Record:
         """The corpus beside references and held-out records."""
+        from domino_lightning.curation.corpus import look_at
+
         references, heldout = (read_jsonl(work.input("prepare", f"{name}.jsonl")) for name in ("reference", "heldout"))
         return look_at(self.domain, answered, references, heldout, self.seed)
 
