@@ -154,7 +154,7 @@ def test_smoke_takes_any_number_of_groups(write_experiment: Write, tmp_path: Pat
     lines = (tmp_path / "data.jsonl").read_text().splitlines()
     (tmp_path / "data.jsonl").write_text("\n".join(lines[:6]))  # three functions
     tree = smoke_layer(load_config(path), tmp_path / "smoke").tree
-    assert tree["prepare"]["split"] == {"reference": 1, "heldout": 1, "test": 1}
+    assert tree["prepare"]["split"] == {"reference": 1, "heldout": 1, "test": 1, "windows": None}
 
 
 def test_report_of_a_smoke_run_is_one_page_and_one_table(smoke_root: Path, tmp_path: Path, capsys: Capture) -> None:
