@@ -17,7 +17,8 @@ from domino_lightning.modules.health import (
     probe_samples,
     rounded,
 )
-from domino_lightning.nn.prompted_nll import TextBatch, prompted_nll
+from domino_lightning.nn.pairs import choose_pairs
+from domino_lightning.nn.prompted_nll import TextBatch
 
 if TYPE_CHECKING:
     from domino_lightning.modules.prompt_tuning import PromptTuningModule
@@ -45,16 +46,13 @@ class Disentanglement(Periodic):
     def observe(self, trainer: Trainer, module: PromptTuningModule, step: int) -> None:
         """Encode the probe."""
         batch = self._probe(trainer, module)
-        domain = module.domain_prompt.exported()
-        under_domain = prompted_nll(module.backbone, domain.expand(len(batch.ids), -1, -1), batch, module.bos)
-        metrics = {"nll": under_domain.mean().item()}
+        domain, own, pairs = module.domain_prompt.exported(), None, None
         if module.sample_tokens is not None:
             own = module.sample_tokens(batch.samples).to(domain.dtype)
-            columns = [
-                prompted_nll(module.backbone, torch.cat([domain, each]).expand(len(own), -1, -1), batch, module.bos)
-                for each in own
-            ]
-            matrix = torch.stack(columns, dim=1)  # (n, n): text i under the tokens of sample k
+            pairs = choose_pairs(batch.samples, batch.valid, "all", 0, 0)
+        under_domain, matrix = module.likelihoods(domain, batch, own, pairs)
+        metrics = {"nll": under_domain.mean().item()}
+        if matrix is not None:  # (n, n): text i under the tokens of sample k
             metrics |= disentanglement(under_domain, matrix)
             self.table.append(step, {"samples": batch.samples.tolist(), "nll": rounded(matrix)})
             log_image(trainer, "tune/health/pair_matrix", matrix, step)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from domino_lightning.errors import UserError
-from domino_lightning.losses.base import DisentanglementLoss, PromptNLL
+from domino_lightning.losses.base import DisentanglementLoss, PromptNLL, masked_mean
 from domino_lightning.modules.sample_table import SampleTable
 from domino_lightning.modules.training import check_finite, warmup_then_linear
 from domino_lightning.nn import (
@@ -25,6 +25,7 @@ from domino_lightning.nn import (
     gather_rows,
     ranks,
 )
+from domino_lightning.nn.initialisation import SampleInit, keyword_ids
 from domino_lightning.seeding import generator
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class PromptTuningModule(LightningModule):
         loss: the objective; its `pairs` says which forward passes are made.
         num_sample_tokens: S.
         sample_rank: R of low-rank sample tokens (see `SampleTokens`); null keeps S · H numbers a sample.
+        sample_init: where S_i starts. `keywords`: at the embeddings of the S tokens of highest tf-idf in sample i's
+            texts, so that it tells something of x_i before its first update; `vocabulary` and `normal` draw it.
         negatives: `global`, the other samples of the whole step's batch, so that the loss is the same on any
             number of ranks; or `local`, those of the rank's own share, which spares one exchange a step.
         learning_rate: of D, AdamW without weight decay.
@@ -67,6 +70,7 @@ class PromptTuningModule(LightningModule):
         loss: DisentanglementLoss,
         num_sample_tokens: int = 4,
         sample_rank: int | None = None,
+        sample_init: SampleInit = "vocabulary",
         negatives: Literal["global", "local"] = "global",
         learning_rate: float = 5e-3,
         sample_learning_rate: float = 5e-3,
@@ -83,6 +87,7 @@ class PromptTuningModule(LightningModule):
         self.domain_prompt = domain_prompt
         self.loss = loss
         self.num_sample_tokens, self.sample_rank, self.negatives = num_sample_tokens, sample_rank, negatives
+        self.sample_init: SampleInit = sample_init
         self.learning_rate, self.sample_learning_rate = learning_rate, sample_learning_rate
         self.warmup_steps, self.seed = warmup_steps, seed
         self.pair_micro_batch = pair_micro_batch
@@ -103,7 +108,9 @@ class PromptTuningModule(LightningModule):
 
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         tokenizer = load_tokenizer(self.backbone_spec)
-        self.attach(load_backbone(self.backbone_spec), data.num_samples, tokenizer, data.owned_samples())
+        texts, samples = data.encoded["reference"], data.samples["reference"]
+        keywords = keyword_ids(texts, samples, self.num_sample_tokens) if self.sample_init == "keywords" else None
+        self.attach(load_backbone(self.backbone_spec), data.num_samples, tokenizer, data.owned_samples(), keywords)
         self._check_context(max(len(ids) for split in data.encoded.values() for ids in split))
 
     def attach(
@@ -112,6 +119,7 @@ class PromptTuningModule(LightningModule):
         num_samples: int,
         tokenizer: PreTrainedTokenizerBase | None = None,
         owned: Sequence[int] | None = None,
+        keywords: Sequence[Sequence[int]] | None = None,
     ) -> None:
         """Take a backbone, freeze it, and let D and S start from its vocabulary.
 
@@ -120,6 +128,7 @@ class PromptTuningModule(LightningModule):
             num_samples: N, over all ranks.
             tokenizer: says whether texts start with BOS, and reads a text that D starts from; without it, no BOS.
             owned: the samples whose tokens lie on this rank; by default all.
+            keywords: S token ids for every sample, under `sample_init: keywords`.
         """
         from domino_lightning.backbone import bos_ids
 
@@ -138,7 +147,7 @@ class PromptTuningModule(LightningModule):
                 self.sample_rank,
                 gradient_scale=1 / ranks.world_size(),  # DDP divides only what it reduces
             )
-            self.sample_tokens.initialise(vocabulary, self.seed)
+            self.sample_tokens.initialise(vocabulary, self.seed, self.sample_init, keywords)
             self.sample_table = SampleTable(self.sample_tokens, num_samples, self.sample_learning_rate)
         # DDP must neither broadcast nor reduce the frozen backbone, nor the rows that belong to one rank.
         own = {name for name, _ in self.named_parameters() if not name.startswith(SHARED_PREFIXES)}
@@ -185,11 +194,12 @@ class PromptTuningModule(LightningModule):
         return PromptNLL(gather(under_domain), lengths, valid, paired, pairs.is_own, pairs.valid)
 
     def objective(self, batch: TextBatch, step: int, progress: float) -> dict[str, Tensor]:
-        """The loss's terms and the domain prompt's regularizers, which `loss` includes."""
-        terms = self.loss(self.prompt_nll(batch, step), progress=progress)
+        """`nll` under D, the loss's terms and the domain prompt's regularizers, which `loss` includes."""
+        nll = self.prompt_nll(batch, step)
+        terms = self.loss(nll, progress=progress)
         regularizers = self.domain_prompt.regularizers()
         total = terms["loss"] + sum(regularizers.values(), torch.zeros_like(terms["loss"]))
-        return {**terms, **regularizers, "loss": total}
+        return {"nll": masked_mean(nll.domain.detach(), nll.valid), **terms, **regularizers, "loss": total}
 
     def training_step(self, batch: TextBatch, batch_idx: int) -> Tensor:
         """The loss of a batch; every term is logged and must be finite."""

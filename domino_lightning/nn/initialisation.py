@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Init = Literal["vocabulary", "normal"]
+SampleInit = Literal["keywords", "vocabulary", "normal"]
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from domino_lightning.nn.initialisation import Init, draw_tokens
+from domino_lightning.nn.initialisation import Init, SampleInit, draw_tokens
 from domino_lightning.seeding import generator
 
 
@@ -49,22 +49,44 @@ class SampleTokens(nn.Module):
         self.register_buffer("row_of", row_of, persistent=False)
 
     @torch.no_grad()
-    def initialise(self, vocabulary: Tensor, seed: int, init: Init = "vocabulary") -> None:
-        """Draw each sample's vectors as a function of (seed, sample), whatever rank it lies on.
+    def initialise(
+        self,
+        vocabulary: Tensor,
+        seed: int,
+        init: SampleInit = "vocabulary",
+        keywords: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        """Fill each sample's vectors as a function of (seed, sample), whatever rank it lies on.
 
-        Without a basis they are drawn from the (V, H) embedding matrix; with one, the basis is, and every vector
-        starts as one of its rows. Vectors may repeat between samples.
+        Without a basis they are rows of, or like, the (V, H) embedding matrix. With one, the basis is, and a vector
+        starts as one of its rows, or under `keywords` as what comes nearest to the keyword's embedding.
+
+        Args:
+            vocabulary: (V, H).
+            seed: of what is drawn.
+            init: `vocabulary` and `normal` as for domain tokens; `keywords` takes each sample's own.
+            keywords: S token ids for every sample, for `init: keywords`.
+
+        Raises:
+            ValueError: `keywords` without any.
         """
+        if init == "keywords" and keywords is None:
+            raise ValueError("init 'keywords' needs the keywords of every sample")
+        drawn: Init = "normal" if init == "normal" else "vocabulary"
         if self.basis is not None:
-            self.basis.copy_(draw_tokens(vocabulary, len(self.basis), init, generator("basis", seed)))
+            self.basis.copy_(draw_tokens(vocabulary, len(self.basis), drawn, generator("basis", seed)))
         for row, sample in enumerate(self.owned):
             own = generator("samples", seed, sample)
-            if self.basis is None:
-                drawn = draw_tokens(vocabulary, self.num_tokens, init, own)
+            if init == "keywords" and keywords is not None:
+                start = vocabulary.detach().float().cpu()[torch.tensor(keywords[sample])]
+                if self.basis is not None:
+                    start = torch.linalg.lstsq(self.basis.T, start.T).solution.T
+            elif self.basis is None:
+                start = draw_tokens(vocabulary, self.num_tokens, drawn, own)
             else:
                 chosen = torch.randint(self.width, (self.num_tokens,), generator=own)
-                drawn = torch.nn.functional.one_hot(chosen, self.width).float()
-            self.table.weight[row] = drawn.flatten()
+                start = torch.nn.functional.one_hot(chosen, self.width).float()
+            self.table.weight[row] = start.flatten()
 
     def forward(self, samples: Tensor) -> Tensor:
         """(b,) sample indices → (b, S, H) vectors.

@@ -19,6 +19,7 @@ from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.losses import DisentanglementLoss, InfoNCE, LikelihoodOnly, PromptNLL, ReleasedObjective
 from domino_lightning.modules import PromptTuningModule
 from domino_lightning.nn import DomainPrompt, TextBatch, VariationalDomainPrompt, prompted_nll
+from domino_lightning.nn.initialisation import keyword_ids
 from domino_lightning.testing import save_tiny_backbone, tiny_model
 
 MakeTrainer = Callable[..., Any]
@@ -258,10 +259,29 @@ def test_every_term_of_the_loss_is_logged_and_regularizers_are_added(
     tuned = module(str(tiny_backbone), ReleasedObjective(weight=0.5), domain_prompt=Bounded(3))
     quiet_trainer(max_steps=1, callbacks=[watch]).fit(tuned, datamodule=data_for(splits, tiny_backbone))
     logged = watch.steps[0]["logged"]
-    assert set(logged) == {f"tune/train/{name}" for name in ("loss", "sufficiency", "own", "contrast", "norm")}
+    assert set(logged) == {f"tune/train/{name}" for name in ("nll", "loss", "sufficiency", "own", "contrast", "norm")}
     term = {name.rpartition("/")[2]: value for name, value in logged.items()}
     expected = term["sufficiency"] + 0.5 * (term["own"] + term["contrast"]) + term["norm"]
     assert term["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+class LikelihoodAndPairs(LikelihoodOnly):
+    """Asks for sample tokens and trains none of them."""
+
+    pairs = "own"
+
+
+def test_sample_tokens_may_start_at_the_keywords_of_the_references(
+    splits: Path, tiny_backbone: Path, quiet_trainer: MakeTrainer
+) -> None:
+    tuned = module(str(tiny_backbone), LikelihoodAndPairs(), sample_init="keywords")
+    data = data_for(splits, tiny_backbone)
+    quiet_trainer(max_steps=1).fit(tuned, datamodule=data)
+    keywords = keyword_ids(data.encoded["reference"], data.samples["reference"], 2)
+    assert tuned.sample_tokens is not None
+    assert len(keywords) == 6  # rows 2 and 5 are copies of one sample
+    expected = tuned.backbone.get_input_embeddings()(torch.tensor(keywords))
+    assert torch.equal(tuned.sample_tokens(torch.arange(6)), expected)
 
 
 def test_a_variational_prompt_trains_mean_and_noise_and_validates_without_noise(

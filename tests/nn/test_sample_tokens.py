@@ -99,3 +99,27 @@ def test_low_rank_tokens_start_as_rows_of_the_shared_basis_and_need_fewer_number
     assert module.basis.grad is not None
     with pytest.raises(ValueError, match="low_rank must be 1 or more"):
         SampleTokens([0], 1, 4, low_rank=0)
+
+
+def test_keywords_are_the_embeddings_of_each_samples_own_tokens_wherever_it_lies() -> None:
+    vocabulary = torch.randn(20, 4, generator=torch.Generator().manual_seed(1))
+    keywords = [[3, 7], [0, 0], [19, 2]]
+    for owned in ([0, 1, 2], [2, 0]):
+        module = SampleTokens(owned, 2, 4)
+        module.initialise(vocabulary, 5, "keywords", keywords)
+        for sample in owned:
+            assert torch.equal(module(torch.tensor([sample]))[0], vocabulary[torch.tensor(keywords[sample])])
+    with pytest.raises(ValueError, match="needs the keywords"):
+        SampleTokens([0], 2, 4).initialise(vocabulary, 5, "keywords")
+
+
+def test_low_rank_keywords_start_as_near_as_the_basis_allows() -> None:
+    vocabulary = torch.randn(20, 4, generator=torch.Generator().manual_seed(1))
+    wanted = vocabulary[torch.tensor([3, 7])]
+    full, flat = SampleTokens([0], 2, 4, low_rank=4), SampleTokens([0], 2, 4, low_rank=2)
+    for module in (full, flat):
+        module.initialise(vocabulary, 5, "keywords", [[3, 7]])
+    assert torch.allclose(full(torch.tensor([0]))[0], wanted, atol=1e-4)
+    basis = flat.basis.detach()  # type: ignore[union-attr]
+    projection = wanted @ basis.T @ torch.linalg.inv(basis @ basis.T) @ basis
+    assert torch.allclose(flat(torch.tensor([0]))[0], projection, atol=1e-4)
