@@ -98,7 +98,7 @@ def test_init_args_given_after_a_class_change_are_kept(tmp_path: Path) -> None:
 
 def test_naming_the_same_class_again_keeps_its_init_args(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, {}), [f"tune.model.loss.class_path={LOSSES}.InfoNCE"])
-    assert loss_of(config)["init_args"] == {"weight": 0.3, "temperature": 1.0, "pairs": 1}
+    assert loss_of(config)["init_args"] == {"weight": 0.3, "temperature": 1.0, "own_weight": 1.0, "pairs": 1}
 
 
 def test_class_change_inside_an_interpolated_node_reaches_every_reader(tmp_path: Path) -> None:
