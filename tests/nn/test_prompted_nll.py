@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from domino_lightning.nn import TextBatch, chunked_nll, prompted_nll
 from domino_lightning.testing import byte_tokenizer, tiny_model
@@ -185,3 +186,66 @@ def test_no_scored_token_at_all_gives_an_empty_result_with_a_gradient() -> None:
     assert nll.shape == (0,)
     nll.sum().backward()
     assert hidden.grad is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("rows_of_logits", [1, 5, 17])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_frozen_head_gives_the_value_and_gradient_of_cross_entropy(
+    family: str, rows_of_logits: int, dtype: torch.dtype
+) -> None:
+    backbone = tiny_model(family, **FAMILIES[family]).to(dtype).requires_grad_(False)
+    random = torch.Generator().manual_seed(1)
+    hidden = (3 * torch.randn(17, 32, generator=random)).to(dtype)
+    targets = torch.randint(0, 259, (17,), generator=random)
+    leaf, other = hidden.clone().requires_grad_(), hidden.clone().requires_grad_()
+    nll = chunked_nll(backbone, leaf, targets, logits_bytes=rows_of_logits * 4 * 259)
+    # The model's own logits, from the same hidden states.
+    backbone.base_model.forward = lambda *_, **__: BaseModelOutputWithPastAndCrossAttentions(
+        last_hidden_state=other[None]
+    )
+    logits = backbone(input_ids=torch.zeros(1, 17, dtype=torch.long)).logits[0]
+    wanted = F.cross_entropy(
+        logits.to(torch.float64 if dtype == torch.float64 else torch.float32), targets, reduction="none"
+    )
+    assert nll.dtype == wanted.dtype
+    tolerance = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 0.02}[dtype]
+    assert torch.allclose(nll, wanted, rtol=tolerance, atol=tolerance)
+    weights = torch.randn(17, generator=random).to(nll.dtype)
+    (got,), (expected,) = (
+        torch.autograd.grad((value * weights).sum(), x) for value, x in ((nll, leaf), (wanted, other))
+    )
+    assert got.dtype == dtype
+    assert (got - expected).norm() <= tolerance * expected.norm()
+
+
+def test_a_frozen_head_is_run_once_for_value_and_gradient_and_keeps_no_logits() -> None:
+    backbone = tiny_model().requires_grad_(False)
+    rows: list[int] = []
+    backbone.get_output_embeddings().register_forward_hook(lambda _, __, logits: rows.append(len(logits)))
+    hidden = torch.randn(20, 32, requires_grad=True)
+    saved: list[int] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        saved.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        nll = chunked_nll(backbone, hidden, torch.zeros(20, dtype=torch.long), 6 * 4 * 259)
+    nll.sum().backward()
+    assert rows == [6, 6, 6, 2]
+    assert max(n for n in saved if n != backbone.lm_head.weight.numel()) <= 6 * 32
+
+
+def test_a_surprising_token_has_a_finite_likelihood_and_gradient() -> None:
+    # exp of the difference underflows to 0 in float32: the value must not come from it.
+    backbone = tiny_model().requires_grad_(False)
+    hidden = (1e4 * backbone.get_output_embeddings().weight[7:8].detach()).requires_grad_()
+    nll = chunked_nll(backbone, hidden, torch.tensor([3]))
+    with torch.no_grad():
+        logits = backbone.get_output_embeddings()(hidden)
+    assert nll.item() == pytest.approx((logits.max() - logits[0, 3]).item())
+    assert nll.item() > 110
+    (gradient,) = torch.autograd.grad(nll.sum(), hidden)
+    assert gradient.isfinite().all()
+    assert gradient.norm() > 0
