@@ -60,7 +60,8 @@ class Likelihoods:
     def disagreement(self, domain: Tensor) -> str | None:
         """What differs between both forwards on two texts behind `domain` and two sample prompts; None if nothing.
 
-        Values may differ by the square root of the rounding unit, in nats, and gradients by as much of their norm.
+        Values may differ by the square root of the rounding unit, in nats, and gradients by four times as much of
+        their norm: on SmolLM2 in float32 both differ by 3e-6, under bf16 by 0.03 and 0.06.
         """
         texts = _two_texts(self.backbone.config.get_text_config().vocab_size, domain.device)
         embed = self.backbone.get_input_embeddings()
@@ -89,7 +90,7 @@ class Likelihoods:
             return f"{difference:.2g} nats/token where {limit:.2g} is rounding"
         for name, a, b in zip(("domain", "sample"), gradients, wanted_gradients, strict=True):
             difference = ((a - b).norm() / b.norm()).item()
-            if not difference <= limit:
+            if not difference <= 4 * limit:
                 return f"the gradient of the {name} tokens differs by {difference:.2g} of its norm"
         return None
 

@@ -69,10 +69,21 @@ class Tree:
         groups: every sequence, in packed order.
         states: by layer, keys and values of the prefixes; written by the "domain" and "sample" groups, read by what
             continues them. A pass of texts alone is given those of the pass that encoded the prefixes.
+        masks: what `visible` made.
     """
 
     groups: list[Group]
     states: dict[int, States] = field(default_factory=dict)
+    masks: dict[tuple[int, int, int | None], Tensor] = field(default_factory=dict)
+
+    def visible(self, queries: int, keys: int, window: int | None, device: torch.device) -> Tensor:
+        """(queries, keys) bool: the last query sees the last key, no query a later one or one beyond the window."""
+        if (queries, keys, window) not in self.masks:  # layers share them
+            place = torch.arange(keys - queries, keys, device=device)[:, None]
+            other = torch.arange(keys, device=device)
+            mask = other <= place
+            self.masks[queries, keys, window] = mask if window is None else mask & (other > place - window)
+        return self.masks[queries, keys, window]
 
 
 def attend(
@@ -112,24 +123,22 @@ def attend(
             torch.cat([*(state[i].expand(group.count, -1, -1, -1) for state in before), own], dim=2)
             for i, own in enumerate((keys, values))
         )
+        if queries.device.type != "cpu":  # elsewhere grouped heads under a mask fall back to the slowest kernel
+            repeats = queries.shape[1] // keys.shape[1]
+            seen, content = (part.repeat_interleave(repeats, dim=1) for part in (seen, content))
+        window = None if sliding_window is None or sliding_window >= seen.shape[2] else sliding_window
+        whole = not before and window is None
         output = F.scaled_dot_product_attention(
             queries,
             seen,
             content,
-            attn_mask=visible(group.longest, seen.shape[2], sliding_window, query.device),
+            attn_mask=None if whole else tree.visible(group.longest, seen.shape[2], window, queries.device),
+            is_causal=whole,
             scale=scaling,
-            enable_gqa=queries.shape[1] != keys.shape[1],
+            enable_gqa=seen.shape[1] != queries.shape[1],
         )
         outputs.append(group.unpad(output))
     return torch.cat(outputs)[None], None
-
-
-def visible(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor:
-    """(queries, keys) bool: the last query sees the last key, no query a later one or one beyond the window."""
-    place = torch.arange(keys - queries, keys, device=device)[:, None]
-    other = torch.arange(keys, device=device)
-    mask = other <= place
-    return mask if window is None else mask & (other > place - window)
 
 
 @contextmanager
