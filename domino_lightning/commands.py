@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from domino_lightning.config import Config, Layer, load_config
 from domino_lightning.errors import UserError
-from domino_lightning.pipeline import Outcome, Step, construct, make_plan, run_plan, validate
+from domino_lightning.pipeline import make_plan, run_plan, validate
 from domino_lightning.stages import STAGES
+from domino_lightning.step import Outcome, Step, construct
 from domino_lightning.store import Store, trial_name
 
 if TYPE_CHECKING:

@@ -12,3 +12,7 @@ class UserError(Exception):
 
 class StageFailed(Exception):
     """A stage that started could not finish. The message names the stage and its last error; exit code 1."""
+
+
+class Busy(Exception):
+    """Another process holds the stage, and the caller would not wait."""

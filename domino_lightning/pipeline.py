@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.config import Config, one_line
-from domino_lightning.errors import StageFailed, UserError
-from domino_lightning.records import read_json, sha256_file, write_json
-from domino_lightning.sections import parse_section
-from domino_lightning.stages import STAGES, Stage, Tracking, Work, stage_class
+from domino_lightning.config import Config
+from domino_lightning.errors import UserError
+from domino_lightning.records import sha256_file, write_json
+from domino_lightning.stages import STAGES, Tracking, stage_class
+from domino_lightning.step import Announce, Outcome, Step, construct, run_apart, run_step
 from domino_lightning.store import StageKey, Store, fingerprint
-
-ERROR_FILE = "error.json"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One stage of a plan."""
-
-    key: StageKey
-    section: dict[str, Any]
-
-    @property
-    def stage(self) -> str:
-        """The stage's name."""
-        return self.key.stage
 
 
 def needed_stages(config: Config, until: str | None = None) -> list[str]:
@@ -110,31 +92,6 @@ def validate(config: Config, stages: Sequence[str] = STAGES) -> None:
         construct(name, config)
 
 
-def construct(name: str, config: Config) -> Stage:
-    """A stage as its section describes it.
-
-    Raises:
-        UserError: a bad key, or a value that one of the section's classes refuses, in one line.
-    """
-    cls = stage_class(name)
-    parser = cls.parser()
-    parsed = parse_section(parser, name, config)
-    try:
-        return cls(**vars(parser.instantiate(parsed)))
-    except ValueError as error:
-        raise UserError(f"{config.where(name)}: section '{name}': {one_line(error)}.") from None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a step: its directory, and whether it ran now or was found finished."""
-
-    step: Step
-    directory: Path
-    ran: bool
-    wall_s: float
-
-
 def run_plan(
     config: Config,
     plan: Sequence[Step],
@@ -142,7 +99,7 @@ def run_plan(
     overrides: Sequence[str],
     force: Sequence[str] = (),
     in_process: bool = False,
-    announce: Callable[[str], None] = lambda text: None,
+    announce: Announce = lambda text: None,
 ) -> list[Outcome]:
     """Run the steps that are not finished and link all of them under `runs/<experiment>/<trial>/`.
 
@@ -161,7 +118,7 @@ def run_plan(
     """
     store = Store(config.document["root"])
     document = config.document
-    if any(step.stage in force or not store.finished(*_id(step)) for step in plan):
+    if any(step.stage in force or not store.finished(*step.id) for step in plan):
         validate(config)
     folder = store.trial(document["name"], trial)
     experiment = str(document["name"])
@@ -178,9 +135,12 @@ def run_plan(
     outcomes: list[Outcome] = []
     try:
         for step in plan:
-            outcomes.append(
-                _run_step(config, store, step, step.stage in force, in_process, tracking, announce)
-            )
+            forced = step.stage in force
+            if in_process or not _apart(step) or (store.finished(*step.id) and not forced):
+                outcome = run_step(config, store, step, tracking, forced, announce=announce)
+            else:
+                outcome = run_apart(store, step, tracking, forced, announce)
+            outcomes.append(outcome)
             store.link(folder, step.stage, step.key.fingerprint)
     except BaseException as error:
         message = str(error) or type(error).__name__
@@ -194,8 +154,8 @@ def run_plan(
     return outcomes
 
 
-def _id(step: Step) -> tuple[str, str]:
-    return step.stage, step.key.fingerprint
+def _apart(step: Step) -> bool:
+    return stage_class(step.stage).own_process(step.section)
 
 
 def _write_trial(folder: Path, document: dict[str, Any], record: dict[str, Any]) -> None:
@@ -205,109 +165,3 @@ def _write_trial(folder: Path, document: dict[str, Any], record: dict[str, Any])
     temporary.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
     os.replace(temporary, folder / "config.yaml")
     write_json(folder / "trial.json", record)
-
-
-def _run_step(
-    config: Config,
-    store: Store,
-    step: Step,
-    force: bool,
-    in_process: bool,
-    tracking: Tracking,
-    announce: Callable[[str], None],
-) -> Outcome:
-    stage, digest = _id(step)
-    directory = store.path(stage, digest)
-    started = time.monotonic()
-    with store.lock(stage, digest):
-        if force:
-            store.discard(stage, digest)
-        if store.finished(stage, digest):
-            announce(f"{stage:<11} {digest}  finished before, not run again")
-            return Outcome(step, directory, ran=False, wall_s=0.0)
-        resumed = directory.is_dir() and any(directory.iterdir())
-        announce(f"{stage:<11} {digest}  {'continuing' if resumed else 'running'}")
-        inputs = {name: store.verified(name, value) for name, value in step.key.inputs.items()}
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / ERROR_FILE).unlink(missing_ok=True)
-        work = Work(directory, inputs, digest, step.section, tracking)
-        try:
-            if stage_class(stage).own_process(step.section) and not in_process:
-                _run_in_process_of_its_own(stage, config, work)
-            else:
-                execute(stage, config, work)
-        except UserError:
-            if not _worth_keeping(directory):  # bad input leaves nothing behind
-                store.discard(stage, digest)
-            raise
-        wall_s = time.monotonic() - started
-        store.finish(step.key, stage_class(stage).version, step.section, wall_s)
-    return Outcome(step, directory, ran=True, wall_s=wall_s)
-
-
-def _worth_keeping(directory: Path) -> bool:
-    """Whether an unfinished stage has a checkpoint or a committed block to continue from."""
-    return any(any(directory.rglob(pattern)) for pattern in ("*.ckpt", "*-[0-9][0-9][0-9][0-9][0-9].jsonl"))
-
-
-def execute(stage: str, config: Config, work: Work) -> None:
-    """Parse the section, construct the stage and run it in this process."""
-    from domino_lightning.progress import silence_advice
-    from domino_lightning.tracking import log_outputs, stage_run
-
-    silence_advice()
-    instance = construct(stage, config)
-    work = replace(work, run=stage_run(work, stage))
-    try:
-        instance.run(work)
-    except BaseException:
-        if work.run is not None:  # or the next stage's run would find this one open
-            work.run.finish(exit_code=1)
-        raise
-    log_outputs(work, stage)
-
-
-def _run_in_process_of_its_own(stage: str, config: Config, work: Work) -> None:
-    """Run a stage as `python -m domino_lightning.stages.process JOB`, on a literal job file.
-
-    Training under DDP re-executes its command line on every rank, so that line must hold all there is to know.
-    """
-    job = work.scratch / "job.json"
-    write_json(
-        job,
-        {
-            "stage": stage,
-            "document": config.document,
-            "directory": str(work.directory.resolve()),
-            "inputs": {name: str(path.resolve()) for name, path in work.inputs.items()},
-            "fingerprint": work.fingerprint,
-            "tracking": vars(work.tracking) | {"root": str(Path(work.tracking.root).resolve())},
-        },
-    )
-    command = [sys.executable, "-m", "domino_lightning.stages.process", str(job.resolve())]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    try:
-        code = process.wait()
-    except BaseException:
-        _stop(process)
-        raise
-    if code == 0:
-        return
-    error_path = work.directory / ERROR_FILE
-    if error_path.is_file():
-        error = read_json(error_path)
-        raise (UserError if error["kind"] == "user" else StageFailed)(error["message"])
-    how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    raise StageFailed(
-        f"stage {stage} ended with {how} before it finished. Its last words are above; "
-        f"the same command continues it. Directory: {work.directory}"
-    )
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Let a child that shares our terminal's Ctrl-C end by itself, then kill it."""
-    try:
-        process.wait(timeout=5)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        process.kill()
-        process.wait()

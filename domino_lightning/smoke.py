@@ -9,9 +9,9 @@ from typing import Any
 from domino_lightning.config import Config, Layer, class_of, lookup
 from domino_lightning.data.source import Source
 from domino_lightning.errors import UserError
-from domino_lightning.pipeline import construct
 from domino_lightning.resources import HUB_DATASET, PIP
 from domino_lightning.stages.synthesize import generator_node
+from domino_lightning.step import construct
 from domino_lightning.synthesis.generators import Generator, HeldoutReplay
 from domino_lightning.synthesis.language_model import Sampled
 

@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.errors import StageFailed
+from domino_lightning.errors import Busy, StageFailed
 from domino_lightning.records import canonical_json, read_json, sha256_file, sha256_text, write_json
 
 MANIFEST = "manifest.json"
@@ -92,22 +92,36 @@ class Store:
         return (self.path(stage, digest) / MANIFEST).is_file()
 
     @contextmanager
-    def lock(self, stage: str, digest: str) -> Iterator[None]:
-        """Hold a stage: a second process that wants it waits here until the first is done or dead."""
+    def lock(self, stage: str, digest: str, wait: bool = True) -> Iterator[None]:
+        """Hold a stage: a second process that wants it waits here until the first is done or dead.
+
+        Raises:
+            Busy: another process holds it, and `wait` is false.
+        """
         from filelock import FileLock, Timeout
 
         path = self.path(stage, digest)
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_name(f".{digest}.lock"))
         try:
-            lock.acquire(timeout=0.2)
+            lock.acquire(timeout=0.2 if wait else 0)
         except Timeout:
+            if not wait:
+                raise Busy(f"{stage} {digest}: another process is running it.") from None
             sys.stderr.write(f"{stage} {digest}: another process is running it; waiting.\n")
             lock.acquire()
         try:
             yield
         finally:
             lock.release()
+
+    def busy(self, stage: str, digest: str) -> bool:
+        """Whether a process holds the stage now."""
+        try:
+            with self.lock(stage, digest, wait=False):
+                return False
+        except Busy:
+            return True
 
     def finish(self, key: StageKey, version: int, section: Mapping[str, Any], wall_s: float) -> None:
         """Write the manifest, which makes the stage finished: sha256 and size of every file, where it came from."""
@@ -125,6 +139,7 @@ class Store:
             "outputs": outputs,
             "config": dict(section),
             "versions": _versions(),
+            "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
             "git_sha": _git_sha(),
             "wall_s": round(wall_s, 3),
             "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

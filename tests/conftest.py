@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -175,3 +176,77 @@ def smoke_experiment(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: Pa
 def smoke_root(smoke_experiment: Path) -> Path:
     """The store of `smoke_experiment`."""
     return smoke_experiment.parent / "outputs" / "smoke"
+
+
+# A generator in a fork, light to import, that does what its arguments say before it gives held-out texts.
+SCRIPTED = '''
+import os, signal, subprocess, sys, time
+from pathlib import Path
+
+from domino_lightning.synthesis import HeldoutReplay
+
+
+class Scripted(HeldoutReplay):
+    def __init__(self, does: str = "", folder: str = ".", label: str = "") -> None:
+        self.does, self.folder, self.label = does, Path(folder), label
+
+    def generate(self, rows, seed):
+        with open(self.folder / "calls.txt", "a") as file:
+            file.write(f"{self.label} {seed} {os.getpid()}\\n")
+        if (self.folder / "mended").exists():
+            return super().generate(rows, seed)
+        if self.does == "raise":
+            raise RuntimeError("the generator is out of ideas")
+        if self.does == "memory":
+            raise MemoryError
+        if self.does == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.does == "exit":
+            os._exit(7)
+        if self.does == "sleep":
+            time.sleep(600)
+        if self.does == "stubborn":
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            code = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)"
+            child = subprocess.Popen([sys.executable, "-c", code])
+            (self.folder / "grandchild.txt").write_text(str(child.pid))
+            time.sleep(600)
+        if self.does == "wait":
+            while not (self.folder / "go").exists():
+                time.sleep(0.02)
+        return super().generate(rows, seed)
+'''
+
+
+@pytest.fixture
+def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """`scripted("sleep", label="a")` is the node of a generator that does so; see `SCRIPTED`."""
+    folder = tmp_path / "fork"
+    folder.mkdir()
+    (folder / "scripted_generator.py").write_text(SCRIPTED, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "scripted_generator", raising=False)
+    root = Path(__file__).resolve().parent.parent
+    monkeypatch.setenv("PYTHONPATH", f"{root}{os.pathsep}{folder}")
+
+    def node(does: str = "", **init_args: Any) -> dict[str, Any]:
+        arguments = {"does": does, "folder": str(tmp_path), **init_args}
+        return {"class_path": "scripted_generator.Scripted", "init_args": arguments}
+
+    return node
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 120) -> None:
+    """Look until the condition holds; only a test that would hang ends by the clock."""
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, "waited in vain"
+        time.sleep(0.02)

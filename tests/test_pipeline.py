@@ -18,8 +18,9 @@ import pytest
 from domino_lightning.cli import main
 from domino_lightning.config import load_config
 from domino_lightning.errors import StageFailed, UserError
-from domino_lightning.pipeline import ERROR_FILE, Outcome, make_plan, run_plan
+from domino_lightning.pipeline import make_plan, run_plan
 from domino_lightning.stages import STAGES
+from domino_lightning.step import Outcome
 from domino_lightning.store import MANIFEST, SCRATCH, Store
 
 Write = Callable[..., Path]
@@ -309,7 +310,6 @@ def test_killed_training_takes_its_process_along_and_the_same_command_finishes(
     parent.wait()
     wait_until(lambda: not is_running(child), seconds=20)
     assert not (directory / MANIFEST).exists()
-    assert not (directory / ERROR_FILE).exists()
 
     capsys.readouterr()
     assert main(["tune", path]) == 0

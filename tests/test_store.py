@@ -94,7 +94,7 @@ def test_manifest_accounts_for_every_output_and_no_scratch(tmp_path: Path) -> No
     }
     assert not (folder / SCRATCH).exists()
     assert set(manifest) == {
-        "stage", "version", "fingerprint", "inputs", "outputs", "config", "versions", "git_sha", "wall_s",
+        "stage", "version", "fingerprint", "inputs", "outputs", "config", "versions", "threads", "git_sha", "wall_s",
         "finished_at",
     }  # fmt: skip
     assert manifest["config"] == {"seed": 0}

@@ -1,61 +1,111 @@
-"""A training stage as a process of its own: `python -m domino_lightning.stages.process JOB`."""
+"""A stage as a process of its own: `python -m domino_lightning.stages.process JOB`.
+
+Training under DDP re-executes this command line on every rank, so the job file holds all there is to know. Rank 0
+locks the stage and finishes it; the others only execute it. What happens is told to the process that started this
+one as JSON lines over a pipe, which works on a full disk too: see `domino_lightning.stages.child`.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 PR_SET_PDEATHSIG = 1
+PARENT = "DOMINO_PARENT"  # process id of the one that started this
+REPORT_FD = "DOMINO_REPORT_FD"
 
 
 def die_with_parent() -> None:
     """On Linux, have the kernel kill this process when its parent dies, so that no orphan holds the cores."""
+    parent = int(os.environ.get(PARENT, os.getppid()))
+    os.environ[PARENT] = str(os.getpid())  # for the ranks that this one starts
     if sys.platform == "linux":
-        parent = os.getppid()
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:  # it died before the call
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(job_file: str) -> int:
-    """Run the stage that a job file describes; what went wrong is left in the stage's error.json."""
-    from domino_lightning.config import Config
-    from domino_lightning.errors import StageFailed, UserError
-    from domino_lightning.pipeline import ERROR_FILE, execute
-    from domino_lightning.records import read_json, write_json
-    from domino_lightning.stages import Tracking, Work
+class Report:
+    """JSON lines to the starting process; nobody listens where the stage was started by hand or is another rank."""
 
+    def __init__(self) -> None:
+        fd = os.environ.pop(REPORT_FD, None)
+        self.fd = int(fd) if fd else None
+        if self.fd is not None:
+            os.set_inheritable(self.fd, False)
+
+    def send(self, event: str, **fields: Any) -> None:
+        """One message."""
+        if self.fd is not None:
+            os.write(self.fd, (json.dumps({"event": event, **fields}) + "\n").encode())
+
+
+def explain(error: BaseException) -> tuple[str, str]:
+    """How a stage ended, as the sweep's event log names it, and its last error in one line."""
+    from domino_lightning.config import one_line
+    from domino_lightning.errors import StageFailed, UserError
+
+    if isinstance(error, UserError):
+        return "input", str(error)
+    if isinstance(error, StageFailed):
+        return "error", str(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "memory", f"out of memory ({one_line(error) or type(error).__name__})"
+    return "error", f"{type(error).__name__}: {one_line(error)}"
+
+
+def main(job_file: str) -> int:
+    """Run the stage that a job file describes, and report how it went."""
+    from domino_lightning.config import Config
+    from domino_lightning.errors import Busy, StageFailed, UserError
+    from domino_lightning.records import read_json
+    from domino_lightning.stages import Tracking, Work
+    from domino_lightning.step import Step, execute, run_step
+    from domino_lightning.store import StageKey, Store
+
+    report = Report()
     job = read_json(job_file)
-    document = job["document"]
-    work = Work(
-        Path(job["directory"]),
-        {name: Path(path) for name, path in job["inputs"].items()},
-        job["fingerprint"],
-        document[job["stage"]],
-        Tracking(**job["tracking"]),
-    )
+    store, tracking = Store(job["root"]), Tracking(**job["tracking"])
+    step = Step(StageKey(job["stage"], job["fingerprint"], job["inputs"]), job["section"])
+    config = Config({step.stage: step.section}, ())
     try:
-        execute(job["stage"], Config(document, ()), work)
-    except UserError as error:
-        write_json(work.directory / ERROR_FILE, {"kind": "user", "message": str(error)})
-        return 2
-    except StageFailed as error:
-        write_json(work.directory / ERROR_FILE, {"kind": "failed", "message": str(error)})
-        return 1
+        if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+            inputs = {name: store.path(name, digest) for name, digest in step.key.inputs.items()}
+            work = Work(store.path(*step.id), inputs, step.key.fingerprint, step.section, tracking)
+            execute(step.stage, config, work)
+            return 0
+        outcome = run_step(
+            config,
+            store,
+            step,
+            tracking,
+            force=job["force"],
+            wait=job["wait"],
+            announce=lambda text: report.send("announce", text=text),
+            begun=lambda: report.send("begun"),
+        )
+        report.send("finished", ran=outcome.ran, wall_s=round(outcome.wall_s, 3))
+        return 0
+    except Busy:
+        report.send("busy")
+        return 0
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        traceback.print_exc()
-        message = f"stage {job['stage']}: {type(error).__name__}: {error}"
-        write_json(work.directory / ERROR_FILE, {"kind": "failed", "message": message})
-        return 1
-    return 0
+        how, message = explain(error)
+        if not isinstance(error, (UserError, StageFailed)):
+            message = f"stage {step.stage}: {message}"
+            traceback.print_exc()
+        report.send("failed", how=how, error=message)
+        return 2 if how == "input" else 1
 
 
 if __name__ == "__main__":
     die_with_parent()
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(str(Path(sys.argv[1]))))
