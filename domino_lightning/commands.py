@@ -29,6 +29,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
         return run(arguments, until=arguments.until)
     if arguments.command in STAGES:
         return run(arguments, until=arguments.command, only=arguments.command)
+    if arguments.command == "sweep":
+        from domino_lightning.sweep.command import sweep_command
+
+        return sweep_command(arguments, _console())
     if arguments.command == "check":
         return check(arguments)
     if arguments.command == "report":

@@ -130,7 +130,7 @@ def run_plan(
         "status": "running",
         "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    _write_trial(folder, document, record)
+    write_trial(folder, document, record)
     tracking = Tracking(**document["tracking"], group=experiment, root=str(store.root))
     outcomes: list[Outcome] = []
     try:
@@ -144,9 +144,9 @@ def run_plan(
             store.link(folder, step.stage, step.key.fingerprint)
     except BaseException as error:
         message = str(error) or type(error).__name__
-        _write_trial(folder, document, {**record, "status": "failed", "error": message})
+        write_trial(folder, document, {**record, "status": "failed", "error": message})
         raise
-    _write_trial(folder, document, {**record, "status": "finished"})
+    write_trial(folder, document, {**record, "status": "finished"})
     if any(outcome.ran for outcome in outcomes):
         from domino_lightning.tracking import log_trial
 
@@ -158,7 +158,8 @@ def _apart(step: Step) -> bool:
     return stage_class(step.stage).own_process(step.section)
 
 
-def _write_trial(folder: Path, document: dict[str, Any], record: dict[str, Any]) -> None:
+def write_trial(folder: Path, document: dict[str, Any], record: dict[str, Any]) -> None:
+    """Write a trial's `config.yaml` and `trial.json`, each atomically."""
     import yaml
 
     temporary = folder / f".config.{os.getpid()}"

@@ -163,4 +163,6 @@ def run_apart(
         return Outcome(step, store.path(*step.id), ended["ran"], ended["wall_s"])
     if ended["how"] == "interrupted":
         raise KeyboardInterrupt
+    if ended["how"] == "signal":
+        raise StageFailed(f"{ended['error']}. The same command continues it. Directory: {store.path(*step.id)}")
     raise (UserError if ended["how"] == "input" else StageFailed)(ended["error"])

@@ -85,6 +85,16 @@ class Stage(ABC):
         return False
 
     @classmethod
+    def processes(cls, section: Section) -> int:
+        """How many processes of it compute at the same time: the ranks of a DDP run."""
+        return 1
+
+    @classmethod
+    def devices(cls, section: Section) -> int:
+        """Accelerators it uses where there are any: one if the section names a backbone, else none."""
+        return int(_names_backbone(section))
+
+    @classmethod
     def inputs(cls, section: Section) -> tuple[str, ...]:
         """Names of the stages whose directories this one reads."""
         return ()
@@ -106,3 +116,9 @@ class Stage(ABC):
     @abstractmethod
     def run(self, work: Work) -> None:
         """Write the stage's files into `work.directory`, continuing what an interrupted run left there."""
+
+
+def _names_backbone(node: Any) -> bool:
+    if isinstance(node, Mapping):
+        return "backbone" in node or any(map(_names_backbone, node.values()))
+    return isinstance(node, list) and any(map(_names_backbone, node))

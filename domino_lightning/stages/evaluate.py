@@ -91,6 +91,11 @@ class Evaluate(Stage):
         self.seed, self.runtime = seed, runtime
 
     @classmethod
+    def devices(cls, section: Section) -> int:
+        """One, for the coder."""
+        return 1
+
+    @classmethod
     def inputs(cls, section: Section) -> tuple[str, ...]:
         """The test split and the coder."""
         return ("prepare", "finetune")

@@ -9,7 +9,15 @@ from domino_lightning.domains.base import Domain
 from domino_lightning.errors import UserError
 from domino_lightning.records import Record, read_jsonl, write_json, write_jsonl
 from domino_lightning.stages.base import Section, Stage, Work
-from domino_lightning.stages.training import MetricsFile, TrainingRuntime, fit, training_parser, without_ranks
+from domino_lightning.stages.training import (
+    MetricsFile,
+    TrainingRuntime,
+    accelerators,
+    fit,
+    ranks,
+    training_parser,
+    without_ranks,
+)
 from domino_lightning.stages.tune import spec_hashes
 
 SourceName = Literal["none", "reference", "synthetic", "both"]
@@ -66,6 +74,16 @@ class Finetune(Stage):
     def own_process(cls, section: Section) -> bool:
         """When there is something to train on."""
         return section.get("source") != "none"
+
+    @classmethod
+    def processes(cls, section: Section) -> int:
+        """The ranks."""
+        return ranks(section)
+
+    @classmethod
+    def devices(cls, section: Section) -> int:
+        """One a rank, unless it trains on the CPU."""
+        return accelerators(section)
 
     @classmethod
     def inputs(cls, section: Section) -> tuple[str, ...]:

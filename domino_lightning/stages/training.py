@@ -74,6 +74,22 @@ def training_parser(
     return parser
 
 
+def ranks(section: Section) -> int:
+    """Processes of one node that a training section asks for; `auto` and -1 count as one, the launcher's one."""
+    trainer = section.get("trainer")
+    devices = trainer.get("devices") if isinstance(trainer, Mapping) else None
+    if isinstance(devices, list):
+        return max(1, len(devices))
+    return int(text) if (text := str(devices)).isdigit() and int(text) else 1
+
+
+def accelerators(section: Section) -> int:
+    """Accelerators of one node that a training section asks for."""
+    trainer = section.get("trainer")
+    on_cpu = isinstance(trainer, Mapping) and trainer.get("accelerator") == "cpu"
+    return 0 if on_cpu else ranks(section)
+
+
 def fit(
     stage: str,
     model: LightningModule,

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from domino_lightning.config import lookup
 from domino_lightning.resources import backbone_hash, file_hash, soft_prompt_file
 from domino_lightning.stages.base import Section, Stage, Work
-from domino_lightning.stages.training import MetricsFile, TrainingRuntime, fit, training_parser, without_ranks
+from domino_lightning.stages.training import (
+    MetricsFile,
+    TrainingRuntime,
+    accelerators,
+    fit,
+    ranks,
+    training_parser,
+    without_ranks,
+)
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -81,6 +89,16 @@ class Tune(Stage):
     def own_process(cls, section: Section) -> bool:
         """Always."""
         return True
+
+    @classmethod
+    def processes(cls, section: Section) -> int:
+        """The ranks."""
+        return ranks(section)
+
+    @classmethod
+    def devices(cls, section: Section) -> int:
+        """One a rank, unless it trains on the CPU."""
+        return accelerators(section)
 
     @classmethod
     def inputs(cls, section: Section) -> tuple[str, ...]:

@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 from domino_lightning.sweep.axes import Axis
+from domino_lightning.sweep.launcher import InProcessLauncher, Launcher, Place, Report, Task
+from domino_lightning.sweep.local import LocalLauncher
 from domino_lightning.sweep.spec import Sweep, Trial, load_sweep
 
-__all__ = ["Axis", "Sweep", "Trial", "load_sweep"]
+__all__ = [
+    "Axis",
+    "InProcessLauncher",
+    "Launcher",
+    "LocalLauncher",
+    "Place",
+    "Report",
+    "Sweep",
+    "Task",
+    "Trial",
+    "load_sweep",
+]

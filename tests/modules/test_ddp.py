@@ -128,7 +128,7 @@ def launch(
             with monkeypatch.context() as patch:
                 patch.setenv("KILL", "1")
                 assert main(arguments) == 1
-            assert "ended with signal 9" in capfd.readouterr().err
+            assert "was killed by signal 9" in capfd.readouterr().err
             assert not (folder / "rank0.pt").exists()
         assert main(arguments) == 0
         assert ("continuing" in capfd.readouterr().out) is kill

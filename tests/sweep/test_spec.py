@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from domino_lightning.errors import UserError
 from domino_lightning.pipeline import make_plan
 from domino_lightning.sweep import Sweep, load_sweep
+from tests.sweep.conftest import INFONCE, LIKELIHOOD, LOSS, Load
 
-LIKELIHOOD = {"class_path": "domino_lightning.losses.LikelihoodOnly"}
-INFONCE = {"class_path": "domino_lightning.losses.InfoNCE", "init_args": {"temperature": 0.5}}
-LOSS = {"key": "tune.model.loss", "values": {"likelihood": LIKELIHOOD, "infonce": INFONCE}}
 WEIGHT = {"key": "tune.model.loss.init_args.weight", "values": [0.1, 1.0], "when": {"loss": "infonce"}}
-Load = Callable[..., Sweep]
-
-
-@pytest.fixture
-def load(write_experiment: Callable[..., Path], tmp_path: Path) -> Load:
-    """`load(tree, *overrides)` writes a sweep over the small experiment and expands it."""
-
-    def expand(tree: dict[str, Any], *overrides: str) -> Sweep:
-        write_experiment()
-        path = tmp_path / "mine.yaml"
-        path.write_text(yaml.safe_dump({"experiment": "experiment.yaml"} | tree, sort_keys=False))
-        return load_sweep(path, overrides)
-
-    return expand
 
 
 def arms(sweep: Sweep) -> list[str]:

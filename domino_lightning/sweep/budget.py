@@ -1,0 +1,94 @@
+"""Matched budgets: arms are compared at equal optimiser steps or equal tokens, checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from domino_lightning.errors import UserError
+from domino_lightning.records import canonical_json, sha256_text
+from domino_lightning.stages.training import ranks
+from domino_lightning.sweep.graph import Graph
+from domino_lightning.sweep.spec import Sweep, Trial
+
+TRAINING = ("tune", "finetune")
+# Besides max_steps, what can end training or change which batches it sees.
+_LIMITS = ("max_epochs", "min_epochs", "limit_train_batches", "overfit_batches", "accumulate_grad_batches")
+
+
+class Budget(NamedTuple):
+    """What is compared, a number or what determines it, and how to say it."""
+
+    amount: int | str
+    text: str
+
+
+def check_budgets(sweep: Sweep, graph: Graph) -> dict[str, str]:
+    """What the arms have in common, by training stage, as text.
+
+    Raises:
+        UserError: arms that differ, with their numbers; training that ends by the clock.
+    """
+    if sweep.budget == "axis":
+        return {}
+    common: dict[str, str] = {}
+    for stage in TRAINING:
+        for seed in sweep.seeds:  # what epochs of synthetic data give differs from seed to seed
+            arms = {
+                trial.arm: _budget(trial, stage, sweep.budget, graph)
+                for trial in sweep.trials
+                if trial.seed == seed and trains(trial, stage, graph)
+            }
+            if len({budget.amount for budget in arms.values()}) > 1:
+                raise UserError(_unmatched(sweep, stage, arms))
+            for budget in arms.values():
+                common.setdefault(stage, budget.text)
+    return common
+
+
+def _unmatched(sweep: Sweep, stage: str, arms: Mapping[str, Budget]) -> str:
+    groups: dict[str, list[str]] = {}
+    for arm, budget in arms.items():
+        groups.setdefault(budget.text, []).append(arm)
+    listed = "; ".join(f"{_few(names)}: {text}" for text, names in groups.items())
+    other = "tokens" if sweep.budget == "steps" else "steps"
+    return (
+        f"{sweep.path}: arms differ in their {stage} budget ({sweep.budget}): {listed}. Give them equal budgets with "
+        f"{stage}.trainer.max_steps, compare by `budget: {other}`, or declare `budget: axis` if the budget is what "
+        "the sweep varies."
+    )
+
+
+def trains(trial: Trial, stage: str, graph: Graph) -> bool:
+    """Whether a trial has the stage and takes optimiser steps in it."""
+    planned = any(name == stage for name, _ in graph.plans[trial.name])
+    return planned and trial.config.document[stage].get("source") != "none"
+
+
+def _budget(trial: Trial, stage: str, kind: str, graph: Graph) -> Budget:
+    section = trial.config.document[stage]
+    trainer: Mapping[str, Any] = section["trainer"]
+    data: Mapping[str, Any] = section["data"]
+    if trainer.get("max_time") is not None:
+        raise UserError(
+            f"{trial.config.where(f'{stage}.trainer.max_time')}: key '{stage}.trainer.max_time' ends training by the "
+            "clock, so budgets cannot be matched. Use max_steps, or declare `budget: axis`."
+        )
+    rows = data["batch_size"] * ranks(section) * (trainer.get("num_nodes") or 1)
+    rows *= trainer.get("accumulate_grad_batches") or 1
+    steps = trainer.get("max_steps")
+    if type(steps) is int and steps >= 0 and trainer.get("max_epochs") in (None, -1):
+        if kind == "steps":
+            return Budget(steps, f"{steps} optimiser steps")
+        tokens = steps * rows * data["max_length"]
+        return Budget(tokens, f"{tokens} tokens ({steps} steps × {rows} texts × {data['max_length']})")
+    # By epochs: as many steps as the data gives, so equal if data, batches and limits are.
+    step = next(each for each in graph.plans[trial.name] if each[0] == stage)
+    limits = {key: trainer.get(key) for key in (*_LIMITS, "max_steps")}
+    same = canonical_json({"data": dict(data), "rows": rows, "limits": limits, "reads": graph.nodes[step].inputs})
+    return Budget(same, f"{trainer.get('max_epochs')} epochs of data and batches {sha256_text(same)[:6]}")
+
+
+def _few(arms: list[str]) -> str:
+    shown = ", ".join(arms[:3])
+    return shown if len(arms) <= 3 else f"{shown} and {len(arms) - 3} more"

@@ -1,0 +1,87 @@
+"""The distinct stages of a sweep's trials as one graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from domino_lightning.config import Config
+from domino_lightning.errors import UserError
+from domino_lightning.pipeline import make_plan
+from domino_lightning.records import canonical_json
+from domino_lightning.stages import STAGES
+from domino_lightning.step import Step, construct
+from domino_lightning.sweep.spec import Sweep, Trial
+
+StepId = tuple[str, str]  # stage, fingerprint
+
+
+@dataclass(frozen=True)
+class Node:
+    """A distinct stage: the configuration it runs with, the steps it reads, and how early it is wanted."""
+
+    step: Step
+    config: Config
+    inputs: tuple[StepId, ...]
+    order: tuple[int, int]  # of the first trial that needs it, and of the stage
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes by (stage, fingerprint), in the order in which they are wanted; each trial's steps in order."""
+
+    nodes: Mapping[StepId, Node]
+    plans: Mapping[str, tuple[StepId, ...]]  # trial name → steps
+
+    def trials(self, step: StepId) -> list[str]:
+        """Names of the trials that need a step."""
+        return [name for name, plan in self.plans.items() if step in plan]
+
+    def counts(self) -> dict[str, int]:
+        """Distinct steps by stage, in the order of stages."""
+        found = Counter(stage for stage, _ in self.nodes)
+        return {stage: found[stage] for stage in STAGES if found[stage]}
+
+
+def make_graph(sweep: Sweep) -> Graph:
+    """The distinct stages of all trials.
+
+    Raises:
+        UserError: as `make_plan`, naming the trial.
+    """
+    nodes: dict[StepId, Node] = {}
+    plans: dict[str, tuple[StepId, ...]] = {}
+    for index, trial in enumerate(sweep.trials):
+        plan = _plan(trial)
+        plans[trial.name] = tuple(step.id for step in plan)
+        for step in plan:
+            order = index, STAGES.index(step.stage)
+            nodes.setdefault(step.id, Node(step, trial.config, tuple(step.key.inputs.items()), order))
+    return Graph(nodes, plans)
+
+
+def _plan(trial: Trial) -> Sequence[Step]:
+    try:
+        return make_plan(trial.config)
+    except UserError as error:
+        raise UserError(f"trial {trial.name}: {error}") from None
+
+
+def validate(sweep: Sweep) -> None:
+    """Check every distinct section of all trials against its typed classes, loading no model.
+
+    Raises:
+        UserError: the first bad key or value, in one line that names the trial.
+    """
+    seen: set[str] = set()
+    for trial in sweep.trials:
+        for stage in STAGES:
+            section = f"{stage}{canonical_json(trial.config.document[stage])}"
+            if section in seen:
+                continue
+            seen.add(section)
+            try:
+                construct(stage, trial.config)
+            except UserError as error:
+                raise UserError(f"trial {trial.name}: {error}") from None

@@ -1,0 +1,97 @@
+"""What a sweep writes for people and reports: `trials.json`, and a folder of links and records a trial."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from domino_lightning.pipeline import write_trial
+from domino_lightning.records import Record, write_json
+from domino_lightning.store import Store, safe_name
+from domino_lightning.sweep.events import StepState
+from domino_lightning.sweep.graph import Graph, StepId
+from domino_lightning.sweep.spec import Sweep
+
+SWEEP, TRIALS = "sweep.yaml", "trials.json"
+
+
+def write_expansion(sweep: Sweep, graph: Graph) -> None:
+    """Write `sweep.yaml` and `trials.json` into the sweep's folder."""
+    import yaml
+
+    sweep.folder.mkdir(parents=True, exist_ok=True)
+    temporary = sweep.folder / f".{SWEEP}.{os.getpid()}"
+    temporary.write_text(yaml.safe_dump(sweep.source.document, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    os.replace(temporary, sweep.folder / SWEEP)
+    trials = [
+        {**trial.record(), "folder": safe_name(trial.name), "stages": dict(graph.plans[trial.name])}
+        for trial in sweep.trials
+    ]
+    write_json(sweep.folder / TRIALS, {**sweep.record(), "trials": trials})
+
+
+class TrialRecords:
+    """The trials' folders under `runs/<sweep>/`, kept in step with the stages.
+
+    Args:
+        sweep: the expanded file.
+        graph: its stages.
+        store: where the folders lie.
+    """
+
+    def __init__(self, sweep: Sweep, graph: Graph, store: Store) -> None:
+        self.graph, self.store = graph, store
+        self.records: dict[str, Record] = {}
+        self.folders: dict[str, Path] = {}
+        self.configs = {trial.name: trial.config.document for trial in sweep.trials}
+        for trial in sweep.trials:
+            self.folders[trial.name] = store.trial(sweep.name, trial.name)
+            self.records[trial.name] = {
+                "experiment": sweep.name,
+                **trial.record(),
+                "sweep": sweep.name,
+                "overrides": [*trial.overrides, *sweep.overrides],
+                "stages": dict(graph.plans[trial.name]),
+                "status": "pending",
+            }
+            self._write(trial.name)
+
+    def _write(self, name: str) -> None:
+        write_trial(self.folders[name], self.configs[name], self.records[name])
+
+    def running(self, step: StepId) -> None:
+        """Note that a stage of theirs runs in the trials that wait for it."""
+        for name in self.graph.trials(step):
+            if self.records[name]["status"] == "pending":
+                started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+                self.records[name] |= {"status": "running", "started_at": started}
+                self._write(name)
+
+    def update(self, steps: Iterable[StepId], states: Mapping[StepId, StepState]) -> list[tuple[str, str, str]]:
+        """Link what has finished, and give name, status and error of the trials that are over now."""
+        over: list[tuple[str, str, str]] = []
+        changed = set(steps)
+        for name, plan in self.graph.plans.items():
+            if self.records[name]["status"] in {"finished", "failed"} or not changed.intersection(plan):
+                continue
+            for step in changed.intersection(plan):
+                if states[step].status == "finished":
+                    self.store.link(self.folders[name], *step)
+            failed = next((step for step in plan if states[step].status == "failed"), None)
+            if failed is not None:
+                over.append((name, "failed", states[failed].error))
+            elif all(states[step].status == "finished" for step in plan):
+                over.append((name, "finished", ""))
+        for name, status, error in over:
+            self.records[name] |= {"status": status, **({"error": error} if error else {})}
+            self._write(name)
+        return over
+
+    def interrupt(self) -> None:
+        """Note in the trials that were running that they are not."""
+        for name, record in self.records.items():
+            if record["status"] == "running":
+                record["status"] = "interrupted"
+                self._write(name)

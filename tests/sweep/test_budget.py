@@ -1,0 +1,76 @@
+"""Matched budgets: what counts as equal, and what is said of arms that are not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from domino_lightning.errors import UserError
+from domino_lightning.sweep.budget import check_budgets
+from domino_lightning.sweep.graph import make_graph
+from tests.sweep.conftest import LOSS, Load
+
+STEPS = {"key": "tune.trainer.max_steps", "values": [20, 40]}
+BATCH = {"key": "tune.data.batch_size", "values": [4, 2]}
+REFERENCES = {"key": "prepare.split.reference", "values": [2, 3]}
+EPOCHS = {"tune.trainer.max_steps": -1, "tune.trainer.max_epochs": 3}
+
+
+def budgets(load: Load, tree: dict[str, Any]) -> dict[str, str]:
+    sweep = load(tree)
+    return check_budgets(sweep, make_graph(sweep))
+
+
+def test_arms_with_equal_steps_match(load: Load) -> None:
+    said = budgets(load, {"axes": {"loss": LOSS, "batch": BATCH}, "seeds": [0, 1]})
+    assert said == {"tune": "2 optimiser steps", "finetune": "2 optimiser steps"}
+
+
+def test_unequal_steps_are_named_with_their_arms(load: Load) -> None:
+    with pytest.raises(UserError, match=r"steps=20: 20 optimiser steps; steps=40: 40 optimiser steps") as caught:
+        budgets(load, {"axes": {"steps": STEPS}})
+    assert "tune budget" in str(caught.value)
+    assert "`budget: axis`" in str(caught.value)
+
+
+def test_equal_tokens_may_trade_batch_size_for_steps(load: Load) -> None:
+    traded = {"axes": {"steps": STEPS, "batch": BATCH}, "zip": [["steps", "batch"]], "budget": "tokens"}
+    assert budgets(load, traded)["tune"] == f"{20 * 4 * 256} tokens (20 steps × 4 texts × 256)"
+    with pytest.raises(UserError, match=r"batch=4: 2048 tokens.*batch=2: 1024 tokens"):
+        budgets(load, {"axes": {"batch": BATCH}, "budget": "tokens"})
+
+
+def test_tokens_count_devices_and_accumulated_batches(load: Load) -> None:
+    tree = {"set": {"tune.trainer.devices": 2, "tune.trainer.accumulate_grad_batches": 3}, "budget": "tokens"}
+    assert budgets(load, tree)["tune"] == f"{2 * 2 * 2 * 3 * 256} tokens (2 steps × 12 texts × 256)"
+
+
+def test_a_sweep_of_the_budget_itself_is_not_checked(load: Load) -> None:
+    assert budgets(load, {"axes": {"steps": STEPS}, "budget": "axis"}) == {}
+
+
+def test_an_untouched_coder_has_no_budget_to_match(load: Load) -> None:
+    sources = {"finetune.source": ["none", "synthetic"]}
+    assert set(budgets(load, {"axes": sources})) == {"tune", "finetune"}
+    assert budgets(load, {"set": {"finetune.source": "none"}}) == {}
+
+
+def test_epochs_match_where_data_and_batches_are_the_same(load: Load) -> None:
+    assert "3 epochs" in budgets(load, {"set": EPOCHS, "axes": {"loss": LOSS}, "seeds": [0, 1]})["tune"]
+    with pytest.raises(UserError, match="arms differ in their tune budget"):
+        budgets(load, {"set": EPOCHS, "axes": {"references": REFERENCES}})
+    with pytest.raises(UserError, match="arms differ in their tune budget"):
+        budgets(load, {"set": EPOCHS, "axes": {"batch": BATCH}})
+
+
+def test_epochs_of_synthetic_data_may_differ_between_seeds_but_not_between_arms(load: Load) -> None:
+    by_epochs = {"finetune.trainer.max_steps": -1, "finetune.trainer.max_epochs": 1}
+    assert "1 epochs" in budgets(load, {"set": by_epochs, "seeds": [0, 1]})["finetune"]
+    with pytest.raises(UserError, match="arms differ in their finetune budget"):
+        budgets(load, {"set": by_epochs, "axes": {"loss": LOSS}})
+
+
+def test_training_that_ends_by_the_clock_cannot_be_matched(load: Load) -> None:
+    with pytest.raises(UserError, match=r"max_time' ends training by the clock"):
+        budgets(load, {"set": {"tune.trainer.max_time": "00:01:00:00"}})
