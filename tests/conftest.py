@@ -211,6 +211,8 @@ class Scripted(HeldoutReplay):
             child = subprocess.Popen([sys.executable, "-c", code])
             (self.folder / "grandchild.txt").write_text(str(child.pid))
             time.sleep(600)
+        if self.does == "big":
+            (self.folder / "big.txt").write_text("x" * 200_000)
         if self.does == "wait":
             while not (self.folder / "go").exists():
                 time.sleep(0.02)

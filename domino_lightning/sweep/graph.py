@@ -53,7 +53,7 @@ def make_graph(sweep: Sweep) -> Graph:
     nodes: dict[StepId, Node] = {}
     plans: dict[str, tuple[StepId, ...]] = {}
     for index, trial in enumerate(sweep.trials):
-        plan = _plan(trial)
+        plan = _plan(trial, sweep.until)
         plans[trial.name] = tuple(step.id for step in plan)
         for step in plan:
             order = index, STAGES.index(step.stage)
@@ -61,22 +61,22 @@ def make_graph(sweep: Sweep) -> Graph:
     return Graph(nodes, plans)
 
 
-def _plan(trial: Trial) -> Sequence[Step]:
+def _plan(trial: Trial, until: str) -> Sequence[Step]:
     try:
-        return make_plan(trial.config)
+        return make_plan(trial.config, until)
     except UserError as error:
         raise UserError(f"trial {trial.name}: {error}") from None
 
 
-def validate(sweep: Sweep) -> None:
-    """Check every distinct section of all trials against its typed classes, loading no model.
+def validate(sweep: Sweep, graph: Graph) -> None:
+    """Check every distinct section that trials need against its typed classes, loading no model.
 
     Raises:
         UserError: the first bad key or value, in one line that names the trial.
     """
     seen: set[str] = set()
     for trial in sweep.trials:
-        for stage in STAGES:
+        for stage, _ in graph.plans[trial.name]:
             section = f"{stage}{canonical_json(trial.config.document[stage])}"
             if section in seen:
                 continue

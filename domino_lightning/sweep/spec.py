@@ -11,6 +11,7 @@ from typing import Any
 from domino_lightning.config import Config, Layer, checked, compose, default_layer, override_layer, read_layer
 from domino_lightning.errors import UserError
 from domino_lightning.records import Record, canonical_json
+from domino_lightning.stages import STAGES
 from domino_lightning.store import safe_name
 from domino_lightning.sweep.axes import (
     Axis,
@@ -35,6 +36,7 @@ DEFAULTS: dict[str, Any] = {
     "seeds": [0],
     "baseline": {},
     "budget": "steps",
+    "until": "evaluate",
     "launcher": {"class_path": "domino_lightning.sweep.LocalLauncher"},
 }
 
@@ -76,6 +78,7 @@ class Sweep:
     Attributes:
         source: the sweep's own keys, merged and unresolved, and where each came from.
         baseline: the arm that the others are compared with.
+        until: the last stage that trials need.
     """
 
     name: str
@@ -85,6 +88,7 @@ class Sweep:
     seeds: tuple[int, ...]
     baseline: str
     budget: str
+    until: str
     overrides: tuple[str, ...]
     trials: tuple[Trial, ...]
     source: Config
@@ -113,6 +117,7 @@ class Sweep:
             "experiment": str(self.experiment),
             "overrides": list(self.overrides),
             "budget": self.budget,
+            "until": self.until,
             "seeds": list(self.seeds),
             "baseline": self.baseline,
             "axes": [{name: getattr(axis, name) for name in names} for axis in self.axes],
@@ -145,6 +150,9 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = (), extra: Sequence[
     if tree["budget"] not in BUDGETS:
         listed = ", ".join(BUDGETS)
         raise UserError(f"{source.where('budget')}: key 'budget': expected one of {listed}, got {tree['budget']!r}.")
+    if tree["until"] not in STAGES:
+        listed = ", ".join(STAGES)
+        raise UserError(f"{source.where('until')}: key 'until': expected one of {listed}, got {tree['until']!r}.")
     axes, seeds = read_axes(source), _seeds(source)
     _check_overrides(ours, axes)
     points = cross(axes, read_zips(source, axes))
@@ -153,7 +161,19 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = (), extra: Sequence[
     base = [default_layer(), read_layer(experiment, str(experiment)), *_set_layers(source)]
     last = [*map(override_layer, ours), Layer("the sweep's name", {"name": name}), *extra]
     trials = tuple(_trial(point, seed, axes, base, last) for point in points for seed in seeds)
-    sweep = Sweep(name, path, experiment, axes, seeds, "", tree["budget"], tuple(overrides), trials, source)
+    sweep = Sweep(
+        name=name,
+        path=path,
+        experiment=experiment,
+        axes=axes,
+        seeds=seeds,
+        baseline=trials[0].arm,
+        budget=tree["budget"],
+        until=tree["until"],
+        overrides=tuple(overrides),
+        trials=trials,
+        source=source,
+    )
     _check_trials(sweep)
     return replace(sweep, baseline=_baseline(source, axes, sweep))
 

@@ -144,6 +144,7 @@ def test_arms_share_the_stages_before_what_varies(load: Load) -> None:
         ({"seeds": 3}, "list of different whole numbers"),
         ({"axes": {"evaluate.limit": [1, 2], "tune.export": ["best"]}, "baseline": {"export": "best"}}, "these arms"),
         ({"budget": "time"}, "key 'budget': expected one of steps, tokens, axis"),
+        ({"until": "tuna"}, "key 'until': expected one of prepare, tune"),
         ({"set": {"seed": 1}}, "a sweep has `seeds` for that"),
         ({"set": {"prepare.seed": "${seed}"}, "seeds": [0, 1]}, "'prepare.seed' depends on `seed`"),
         ({"axes": {"root": ["a", "b"]}}, "an axis varies 'root'"),
