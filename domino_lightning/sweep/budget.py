@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from domino_lightning.errors import UserError
 from domino_lightning.records import canonical_json, sha256_text
-from domino_lightning.stages.training import ranks
 from domino_lightning.sweep.graph import Graph
 from domino_lightning.sweep.spec import Sweep, Trial
 
@@ -74,8 +73,7 @@ def _budget(trial: Trial, stage: str, kind: str, graph: Graph) -> Budget:
             f"{trial.config.where(f'{stage}.trainer.max_time')}: key '{stage}.trainer.max_time' ends training by the "
             "clock, so budgets cannot be matched. Use max_steps, or declare `budget: axis`."
         )
-    rows = data["batch_size"] * ranks(section) * (trainer.get("num_nodes") or 1)
-    rows *= trainer.get("accumulate_grad_batches") or 1
+    rows = data["batch_size"] * (trainer.get("accumulate_grad_batches") or 1)  # over all ranks
     steps = trainer.get("max_steps")
     if type(steps) is int and steps >= 0 and trainer.get("max_epochs") in (None, -1):
         if kind == "steps":

@@ -41,9 +41,9 @@ def test_equal_tokens_may_trade_batch_size_for_steps(load: Load) -> None:
         budgets(load, {"axes": {"batch": BATCH}, "budget": "tokens"})
 
 
-def test_tokens_count_devices_and_accumulated_batches(load: Load) -> None:
+def test_tokens_count_accumulated_batches_and_not_ranks_which_share_a_batch(load: Load) -> None:
     tree = {"set": {"tune.trainer.devices": 2, "tune.trainer.accumulate_grad_batches": 3}, "budget": "tokens"}
-    assert budgets(load, tree)["tune"] == f"{2 * 2 * 2 * 3 * 256} tokens (2 steps × 12 texts × 256)"
+    assert budgets(load, tree)["tune"] == f"{2 * 2 * 3 * 256} tokens (2 steps × 6 texts × 256)"
 
 
 def test_a_sweep_of_the_budget_itself_is_not_checked(load: Load) -> None:
