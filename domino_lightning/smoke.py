@@ -71,8 +71,9 @@ def smoke_layer(config: Config, folder: Path) -> Layer:
         "backbone": backbone,
         "tracking": {"wandb": "disabled"},
         "prepare": {
-            "source": {"path": path, "limit": ROWS},
+            "source": {"path": path, "limit": ROWS, "fields": _small_fields(document, path)},
             "split": _small_split(config, path),
+            **_small_noise(document),
         },
         "tune": {
             "model": {"backbone": backbone, **_small_init(document)},
@@ -106,18 +107,34 @@ def _small_solver(document: dict[str, Any], backbone: str) -> dict[str, Any]:
 
 def _small_source(document: dict[str, Any]) -> str:
     """The experiment's own data where it is at hand, or else the domain's embedded corpus."""
-    path = document["prepare"]["source"]["path"]
-    if path.startswith(PIP) or (not path.startswith(HUB_DATASET) and Path(path).is_file()):
-        return str(path)
+    path = str(document["prepare"]["source"]["path"])
     corpus: str = class_of(document["domain"]["class_path"], "domain").corpus
-    return corpus
+    return path if _is_at_hand(path) else corpus
+
+
+def _small_fields(document: dict[str, Any], path: str) -> Any:
+    """The field map belongs to the experiment's own data, not to the embedded corpus."""
+    source = document["prepare"]["source"]
+    return source.get("fields") if path == source["path"] else None
+
+
+def _small_noise(document: dict[str, Any]) -> dict[str, Any]:
+    """Foreign rows are left out where they are not at hand."""
+    source = lookup(document, "prepare.noise.source")
+    path = source.get("path") if isinstance(source, dict) else None
+    return {} if path is None or _is_at_hand(str(path)) else {"noise": {"share": 0.0, "source": None}}
+
+
+def _is_at_hand(path: str) -> bool:
+    return path.startswith(PIP) or (not path.startswith(HUB_DATASET) and Path(path).is_file())
 
 
 def _small_split(config: Config, path: str) -> dict[str, int | None]:
     """6, 4 and 4 groups, or fewer where the first rows hold fewer, which may all be of one date."""
     prepare: Any = construct("prepare", config)
     groups = set()
-    for where, row in Source(path, prepare.source.split, ROWS).rows(skip_bad_lines=True):
+    fields = _small_fields(config.document, path)
+    for where, row in Source(path, prepare.source.split, ROWS, fields).rows(skip_bad_lines=True):
         try:
             groups.add(prepare.domain.read(row, where)["group"])
         except UserError:  # the stage itself says what is wrong with the row

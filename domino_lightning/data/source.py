@@ -30,11 +30,14 @@ class Source:
             (`hf:<owner>/<name>/<file>`, for datasets that come with a loading script), or `pip:<package>/<file>`.
         split: which split of a hub dataset.
         limit: first rows only.
+        fields: names that the domain reads, each with the column that holds it, for data in other formats; a dot
+            leads into a nested one (`code: task.solution`). Other columns stay.
     """
 
     path: str
     split: str = "train"
     limit: int | None = None
+    fields: dict[str, str] | None = None
 
     def rows(self, skip_bad_lines: bool = False, key: str = KEY) -> list[tuple[str, Record]]:
         """Raw rows, each with a name for error messages ("file, line 3"; "row 3" where there are no lines).
@@ -53,7 +56,24 @@ class Source:
         rows = rows[: self.limit]
         if not rows:
             raise UserError(f"{key}: '{self.path}' has no rows: there would be nothing to read.")
-        return [(f"{self.path}, {unit} {number}", row) for number, row in rows]
+        named = [(f"{self.path}, {unit} {number}", row) for number, row in rows]
+        return [(where, _mapped(row, self.fields, where)) for where, row in named] if self.fields else named
+
+
+def _mapped(row: Record, fields: Mapping[str, str], where: str) -> Record:
+    """The row with each field under the name that the domain reads."""
+    found = {}
+    for name, column in fields.items():
+        value: Any = row
+        for part in column.split("."):
+            if not isinstance(value, Mapping) or part not in value:
+                raise UserError(
+                    f"{where}: no column '{column}', which `fields` names for '{name}'; "
+                    f"there are {', '.join(map(repr, row)) or 'none'}."
+                )
+            value = value[part]
+        found[name] = value
+    return {**row, **found}
 
 
 def _parquet_rows(path: Path) -> list[Record]:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from domino_lightning.data.mixing import ALL, NO_NOISE, Noise, Subset
 from domino_lightning.data.source import (
     KEY,
     REMEDY,
@@ -24,6 +25,8 @@ from domino_lightning.resources import data_hash
 from domino_lightning.stages.base import Section, Stage, Work
 
 log = logging.getLogger(__name__)
+
+NOISE_KEY = "prepare.noise.source.path"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Prepare(Stage):
         source: where rows come from.
         split: groups of each split.
         seed: of the split alone.
+        subset: a nested part of the reference split.
+        noise: foreign rows in place of some references.
         runtime: workers, leniency.
     """
 
@@ -60,9 +65,12 @@ class Prepare(Stage):
         source: Source,
         split: Split,
         seed: int = 0,
+        subset: Subset = ALL,
+        noise: Noise = NO_NOISE,
         runtime: PrepareRuntime = PrepareRuntime(),
     ) -> None:
         self.domain, self.source, self.split, self.seed, self.runtime = domain, source, split, seed, runtime
+        self.subset, self.noise = subset, noise
         if split.windows is not None:
             split.windows.days()  # said before any data is read
         self.left_out: Record = {}  # by the date windows, known once the splits are
@@ -74,7 +82,12 @@ class Prepare(Stage):
         path = source.get("path") if isinstance(source, dict) else None
         if not isinstance(path, str) or not path:
             raise UserError(f"{KEY}: {path!r} is not a path. Give a .jsonl or .parquet file, hf:<id> or pip:<...>.")
-        return {"source.path": data_hash(path, KEY)}
+        found = {"source.path": data_hash(path, KEY)}
+        noise = section.get("noise")
+        foreign = noise.get("source") if isinstance(noise, dict) else None
+        if isinstance(foreign, dict) and isinstance(foreign.get("path"), str):
+            found["noise.source.path"] = data_hash(foreign["path"], NOISE_KEY)
+        return found
 
     def splits(self, execute: bool = True) -> dict[str, list[Record]]:
         """Read, check and split, writing nothing.
@@ -85,32 +98,42 @@ class Prepare(Stage):
         Raises:
             UserError: a bad row, an empty source, a split that leaves nothing for a part.
         """
+        records = with_distinct_ids(without_repeats(self._read(self.source, KEY, execute)), self.source.path)
+        if self.split.windows is not None:
+            sides = self.split.windows.sides(records)
+            self.left_out = {"windows": {"outside": sides.outside, "straddling": sides.straddling}}
+        splits = split_records(records, self.split, self.seed)
+        splits["reference"] = self.subset.of(splits["reference"])
+        if self.noise.share and self.noise.source is not None:
+            foreign = without_repeats(self._read(self.noise.source, NOISE_KEY, execute))
+            mixed = self.noise.mixed_into(splits["reference"], foreign, [*splits["heldout"], *splits["test"]])
+            splits["reference"] = with_distinct_ids(mixed, self.noise.source.path)
+        return splits
+
+    def _read(self, source: Source, key: str, execute: bool) -> list[Record]:
+        """Rows of a source as records; bad ones stop it, or are left out and counted."""
         bad: list[str] = []
         records: list[Record] = []
-        for where, row in self.source.rows(self.runtime.skip_bad_lines):
+        for where, row in source.rows(self.runtime.skip_bad_lines, key):
             try:
                 records.append(self.domain.read(row, where))
             except UserError as error:
                 bad.append(str(error))
                 self._refuse(bad)
         if execute:
-            records = self._completed(records, bad)
+            records = self._completed(records, bad, source.path)
         if bad:
-            log.warning("%s: left out %d bad rows; the first: %s", self.source.path, len(bad), bad[0])
-        records = with_distinct_ids(without_repeats(records), self.source.path)
-        if self.split.windows is not None:
-            sides = self.split.windows.sides(records)
-            self.left_out = {"windows": {"outside": sides.outside, "straddling": sides.straddling}}
-        return split_records(records, self.split, self.seed)
+            log.warning("%s: left out %d bad rows; the first: %s", source.path, len(bad), bad[0])
+        return records
 
-    def _completed(self, records: Sequence[Record], bad: list[str]) -> list[Record]:
+    def _completed(self, records: Sequence[Record], bad: list[str], path: str) -> list[Record]:
         kept: list[Record] = []
         done = self.domain.complete(records, self.runtime.workers)
         for record, problem in progress_bar(iterable=done, total=len(records), desc="prepare", unit="row"):
             if problem is None:
                 kept.append(record)
             else:
-                bad.append(f"{self.source.path}: row '{record['id']}' {problem}.")
+                bad.append(f"{path}: row '{record['id']}' {problem}.")
                 self._refuse(bad)
         return kept
 
@@ -123,4 +146,6 @@ class Prepare(Stage):
         splits = self.splits()
         for name, rows in splits.items():
             write_jsonl(work.directory / f"{name}.jsonl", rows)
-        write_json(work.directory / "splits.json", overlap(splits) | self.left_out)
+        foreign = sum(bool(row.get("foreign")) for row in splits["reference"])
+        mixed = {"foreign": foreign} if self.noise.share else {}
+        write_json(work.directory / "splits.json", overlap(splits) | self.left_out | mixed)

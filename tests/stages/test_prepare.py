@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
+from domino_lightning.data.mixing import Noise, Subset
 from domino_lightning.data.source import Source, Split
 from domino_lightning.domains import CodeExec, CodeGen
 from domino_lightning.errors import UserError
@@ -15,6 +18,7 @@ from domino_lightning.evaluation import execution
 from domino_lightning.records import read_json, read_jsonl
 from domino_lightning.stages import Work
 from domino_lightning.stages.prepare import Prepare, PrepareRuntime
+from tests.conftest import write_rows
 
 NAMES = ("reference", "heldout", "test")
 
@@ -133,3 +137,102 @@ def test_the_fingerprint_rests_on_the_datas_bytes(tmp_path: Path) -> None:
     after = Prepare.contents({"source": {"path": str(tmp_path / "data.jsonl")}})
     assert list(before) == list(after) == ["source.path"]
     assert before != after
+
+
+def groups(split: list[dict[str, Any]]) -> set[str]:
+    return {row["group"] for row in split}
+
+
+def test_smaller_subsets_lie_inside_larger_ones_and_move_nothing_else(tmp_path: Path) -> None:
+    def splits(share: float, seed: int = 0) -> dict[str, list[dict[str, Any]]]:
+        stage = prepare(tmp_path, rows(20), split=Split(12, 3, None), subset=Subset(share, seed))
+        return stage.splits(execute=False)
+
+    found = {share: splits(share) for share in (0.25, 0.5, 1.0)}
+    assert [len(groups(found[share]["reference"])) for share in found] == [3, 6, 12]
+    assert groups(found[0.25]["reference"]) < groups(found[0.5]["reference"]) < groups(found[1.0]["reference"])
+    for part in found.values():
+        assert (part["heldout"], part["test"]) == (found[1.0]["heldout"], found[1.0]["test"])
+    assert groups(splits(0.5, seed=1)["reference"]) != groups(found[0.5]["reference"])
+    assert len(groups(splits(0.001)["reference"])) == 1
+
+
+def test_foreign_rows_replace_a_nested_share_of_the_references(tmp_path: Path) -> None:
+    foreign = [{"id": f"0-{n}", "code": f"def g(b):\n    return [b] * {n}", "input": "1"} for n in range(30)]
+    source = Source(str(write_rows(tmp_path / "foreign.jsonl", [*rows(3), *foreign])))
+
+    def splits(share: float) -> dict[str, list[dict[str, Any]]]:
+        settings: dict[str, Any] = {"split": Split(12, 3, None), "noise": Noise(share, source)}
+        return prepare(tmp_path, rows(20), **settings).splits(execute=False)
+
+    clean, some, more = splits(0.0), splits(0.25), splits(0.5)
+    strange = {share: groups([row for row in part["reference"] if row.get("foreign")]) for share, part in
+               ((0.0, clean), (0.25, some), (0.5, more))}  # fmt: skip
+    assert [len(found) for found in strange.values()] == [0, 3, 6]
+    assert strange[0.25] < strange[0.5]
+    assert groups(more["reference"]) - strange[0.5] < groups(some["reference"]) - strange[0.25]
+    for part in (clean, some, more):
+        assert len(groups(part["reference"])) == 12
+        assert (part["heldout"], part["test"]) == (clean["heldout"], clean["test"])
+        assert len({row["id"] for split in part.values() for row in split}) == sum(map(len, part.values()))
+    assert not strange[0.5] & (groups(clean["reference"]) | groups(clean["heldout"]) | groups(clean["test"]))
+
+
+def test_foreign_rows_are_counted_in_the_splits(tmp_path: Path) -> None:
+    source = Source(CodeExec.corpus, limit=8)
+    stage = prepare(tmp_path, rows(6), split=Split(2, 1, None), noise=Noise(0.5, source))
+    run(stage, tmp_path / "out")
+    report = read_json(tmp_path / "out" / "splits.json")
+    assert (report["groups"]["reference"], report["foreign"], set(report["overlap"].values())) == (2, 4, {0})
+
+
+def test_too_few_foreign_rows_are_told(tmp_path: Path) -> None:
+    stage = prepare(tmp_path, rows(6), split=Split(4, 1, None), noise=Noise(0.5, Source(CodeExec.corpus, limit=4)))
+    with pytest.raises(UserError, match="replaces 2 of 4 reference groups, but the source has 1"):
+        stage.splits(execute=False)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Subset(0.0), r"prepare\.subset\.share"),
+        (lambda: Subset(1.5), r"prepare\.subset\.share"),
+        (lambda: Noise(1.0), r"prepare\.noise\.share"),
+        (lambda: Noise(0.5), r"prepare\.noise: share 0.5 needs a source"),
+    ],
+)
+def test_shares_that_make_no_sense_are_refused(make: Any, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        make()
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_any_format_is_read_by_a_field_map(tmp_path: Path, kind: str) -> None:
+    data = [{"task": {"src": row["code"], "n": 1}, "args": row["input"], "name": row["id"]} for row in rows()]
+    path = tmp_path / f"data.{kind}"
+    if kind == "jsonl":
+        write_rows(path, data)
+    else:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(data), path)
+    fields = {"code": "task.src", "input": "args", "id": "name"}
+    stage = Prepare(CodeExec(), Source(str(path), fields=fields), Split(2, 1, None))
+    splits = run(stage, tmp_path / "out")
+    assert {row["id"] for part in splits.values() for row in part} == {row["id"] for row in rows()}
+    assert splits["reference"][0]["args"] == splits["reference"][0]["input"]
+
+
+def test_a_field_map_that_misses_names_row_column_and_columns(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "data.jsonl", [{"a": {"b": "x"}, "input": "1"}])
+    with pytest.raises(UserError) as caught:
+        Source(str(path), fields={"code": "a.c"}).rows()
+    message = "data.jsonl, line 1: no column 'a.c', which `fields` names for 'code'; there are 'a', 'input'."
+    assert message in str(caught.value)
+
+
+def test_the_fingerprint_rests_on_the_foreign_datas_bytes(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "foreign.jsonl", rows())
+    section = {"source": {"path": CodeExec.corpus}, "noise": {"share": 0.1, "source": {"path": str(path)}}}
+    before = Prepare.contents(section)
+    write_rows(path, rows(3))
+    assert Prepare.contents(section)["source.path"] == before["source.path"]
+    assert Prepare.contents(section)["noise.source.path"] != before["noise.source.path"]
