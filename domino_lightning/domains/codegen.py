@@ -6,7 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from domino_lightning.domains.base import DEFAULT_AGREEMENT, Agreement, Answered, Domain, Message, Unparsable, Verdict
 from domino_lightning.domains.codegen_rows import called_name, read_problem, starter_entry_point
@@ -40,22 +40,32 @@ class CodeGen(Domain):
     As text a problem is its statement, the starter code in a ```python block, and under "Tests:" the tests
     that are not hidden: assertions (functional tests become ones), or inputs and outputs of whole programs.
 
-    Completions run in subprocesses with resource limits. That keeps mistakes out of this process and is no
-    security boundary: a program can read files, use the network and meddle with the process that runs its
-    assertions. A sandbox comes later; until then grade only programs that you would run yourself.
+    Completions run in the sandbox, every test in fresh processes; the verdict names the tier that isolated them.
 
     Args:
         instruction: what the prompt asks for, before the problem.
         system: a system message before it; null for none, which leaves the chat template's own.
         example: show a worked example as a first exchange.
+        compat: "lcb" to grade by LiveCodeBench's lenient rules, as `domino grade --compat lcb` does.
+        timeout_s: CPU seconds of one test.
+        memory_mb: MiB of one test.
     """
 
     kind = "codegen"
     corpus = "pip:domino_lightning/corpus/problems.jsonl"
     needs_solutions = True
 
-    def __init__(self, instruction: str = INSTRUCTION, system: str | None = None, example: bool = True) -> None:
+    def __init__(
+        self,
+        instruction: str = INSTRUCTION,
+        system: str | None = None,
+        example: bool = True,
+        compat: Literal["", "lcb"] = "",
+        timeout_s: float = 6.0,
+        memory_mb: int = 1024,
+    ) -> None:
         self.instruction, self.system, self.example = instruction, system, example
+        self.compat, self.timeout_s, self.memory_mb = compat, timeout_s, memory_mb
 
     def read(self, row: Mapping[str, Any], where: str) -> Record:
         """The project's own format, MBPP's, HumanEval's or LiveCodeBench's.
@@ -159,9 +169,13 @@ class CodeGen(Domain):
         self, records: Iterable[Record], completions: Iterable[Sequence[str]], workers: int
     ) -> Iterator[list[Verdict]]:
         """Run every program on its problem's tests; it passes when all of them do, and never without any."""
-        from domino_lightning.domains.codegen_grading import grade_completions
+        from dataclasses import replace
 
-        return grade_completions(records, completions, workers)
+        from domino_lightning.domains.codegen_grading import grade_completions
+        from domino_lightning.evaluation.judging import GRADING, Rules
+
+        limits = replace(GRADING, timeout_s=self.timeout_s, memory_mb=self.memory_mb)
+        return grade_completions(records, completions, workers, Rules(limits, compat=self.compat))
 
 
 def _statement(record: Mapping[str, Any]) -> str:

@@ -68,7 +68,7 @@ def how_graded(config: Mapping[str, Any], verdicts: Sequence[Record]) -> list[tu
         for name in ("samples", "temperature", "top_p", "max_new_tokens", "limit")
         if section.get(name) is not None
     ]
-    facts.append(("rules", "the project's own" if rules in (None, "strict") else f"--compat {rules}"))
+    facts.append(("rules", "the project's own" if not rules else f"--compat {rules}"))
     for field in ("tier", "trust"):
         seen = Counter(str(one.get(field)) for row in verdicts for one in row.get("verdicts") or [])
         facts.append((field, ", ".join(f"{name} {number}" for name, number in seen.most_common())))

@@ -270,6 +270,15 @@ def test_instruction_system_message_and_example_can_be_chosen() -> None:
     assert [message["role"] for message in spoken.pair(record)] == ["system", "user", "assistant"]
 
 
+def test_grading_rules_and_limits_are_the_domains() -> None:
+    record = problem(functional("1", "true"), starter_code="def f(x):")
+    texts = ["def f(x):\n    return x", "def f(x):\n    while True: pass"]
+    (strict,) = CodeGen(timeout_s=0.5).grade([record], [texts], workers=2)
+    assert [verdict.status for verdict in strict] == ["failed", "timeout"]  # 1 is not true
+    (lenient,) = CodeGen(compat="lcb").grade([record], [texts[:1]], workers=1)
+    assert lenient[0].passed
+
+
 def test_the_worked_example_is_right() -> None:
     record = DOMAIN.read(EXAMPLE, "example")
     assert verdict(record, DOMAIN.pair(record)[-1]["content"]).passed
