@@ -91,7 +91,7 @@ def main() -> None:
     torch.manual_seed(0)
     model = load_backbone(BACKBONE)
     vocabulary = model.get_input_embeddings().weight.detach()
-    limits, few = lengths(96 if flags.quick else 192), lengths(2 if flags.quick else 4)
+    limits, few = lengths(96 if flags.quick else 192), lengths(2 if flags.quick else 3)
     repeats = 1 if flags.quick else 2
     cases = []
     for tokens in (8,) if flags.quick else (8, 256):

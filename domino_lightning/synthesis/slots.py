@@ -219,7 +219,9 @@ def _attention(
 ) -> tuple[Tensor, None]:
     """The function that transformers calls in every layer."""
     extra = [name for name in ("softcap", "s_aux", "position_bias") if kwargs.get(name) is not None]
-    if slots is None or extra:
+    if slots is None:
+        raise TypeError("a forward pass without slots while attention is replaced")
+    if extra:
         raise UserError(f"engine: attention of {type(module).__name__} uses {', '.join(extra)}, which is not handled.")
     layer: int = module.layer_idx  # type: ignore[assignment]
     kinds = getattr(module.config, "layer_types", None)
