@@ -58,6 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--output", type=Path, help="directory to write (default: report; for a sweep <root>/sweeps/<name>/report)"
     )
     report.add_argument("--baseline", metavar="ARM", help="arm of a sweep to compare with (default: the sweep's)")
+    dashboard = commands.add_parser("dashboard", help="define a sweep's W&B workspace and report, as JSON when offline")
+    dashboard.add_argument("sweep", type=Path, help="a sweep: its YAML or its directory <root>/sweeps/<name>")
     sync = commands.add_parser("wandb-sync", help="upload W&B runs that were kept offline, and attach their lineage")
     sync.add_argument("--root", type=Path, default=Path("outputs"), help="store (default: outputs)")
     ls = commands.add_parser("ls", help="list runs, their stages and scores")

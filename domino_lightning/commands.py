@@ -37,6 +37,8 @@ def dispatch(arguments: argparse.Namespace) -> int:
         return check(arguments)
     if arguments.command == "report":
         return report(arguments.runs, arguments.output, arguments.baseline)
+    if arguments.command == "dashboard":
+        return dashboard(arguments.sweep)
     if arguments.command == "wandb-sync":
         return wandb_sync(arguments.root)
     return ls(arguments.root)
@@ -151,6 +153,24 @@ def report(paths: Sequence[Path], output: Path | None, baseline: str | None = No
         console.print(f"{path.stem:<8} {path}", highlight=False, soft_wrap=True)
     if runs and (tracking := runs[0].tracking(group)):
         log_report(tracking, written)
+    return 0
+
+
+def dashboard(path: Path) -> int:
+    """Define a sweep's W&B workspace and report."""
+    from domino_lightning.dashboard import write_dashboard
+    from domino_lightning.runs import open_sweep
+    from domino_lightning.stages.base import Tracking
+
+    sweep = open_sweep(path)
+    runs = sweep.runs()
+    tracking = (runs[0].tracking(sweep.name) if runs else None) or Tracking(group=sweep.name)
+    written = write_dashboard(sweep, tracking)
+    console = _console()
+    for line in (*written.files, *written.urls):
+        console.print(str(line), highlight=False, soft_wrap=True)
+    if not written.urls:
+        console.print("Kept here; with tracking.wandb=online and an API key they are saved in the project too.")
     return 0
 
 

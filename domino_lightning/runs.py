@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from domino_lightning.errors import UserError
 from domino_lightning.records import Record, read_json, read_jsonl
-from domino_lightning.tracking import stage_metrics
+from domino_lightning.tracking import axis_value, log_trials, stage_metrics
 
 TRIALS = "trials.json"  # what a sweep's directory holds
 
@@ -134,6 +134,12 @@ class SweepRuns:
         folders = [self.folder(trial) for trial in chosen]
         return [Run(folder) for folder in folders if (folder / "trial.json").is_file()]
 
+    def log_trials(self) -> int:
+        """Give every finished trial that has none its W&B run, where the sweep is tracked; how many got one."""
+        tracked = [(run.tracking(self.name), run.trial, run.path) for run in self.runs()]
+        root = self.path.parent.parent
+        return log_trials(root, [(where, trial, path) for where, trial, path in tracked if where is not None])
+
     def frame(self) -> pandas.DataFrame:
         """One row a trial: `trial`, `arm`, `seed`, `status`, every axis, then every metric of its stages.
 
@@ -166,13 +172,6 @@ class SweepRuns:
 def axis_column(axis: str) -> str:
     """The column of an axis in a table of trials or arms: its name, unless such a table has that column already."""
     return f"axis.{axis}" if axis in {"sweep", "trial", "arm", "seed", "status", "baseline", "experiment"} else axis
-
-
-def axis_value(trial: Record, axis: str) -> Any:
-    """A trial's number on an axis, or its label; None where the axis does not apply."""
-    value = trial["values"].get(axis)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return value if number else trial["axes"].get(axis)
 
 
 def is_sweep(path: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,12 +154,18 @@ def log_trial(tracking: Tracking, record: Mapping[str, Any], stages: Mapping[str
 
     Args:
         tracking: the group is the experiment or the sweep.
-        record: content of `trial.json`; its `overrides` are the axes.
+        record: content of `trial.json`; its axes are those of the sweep, or the `overrides` where it is in none.
         stages: directories of the finished stages.
     """
-    identity = sha256_text(f"{record['experiment']}/{record['trial']}/{sorted(record['stages'].items())}")[:16]
+    identity = trial_id(record)
     config = {"overrides": record["overrides"], "stage_runs": record["stages"], "trial": record["trial"]}
-    config |= {axis_key(key): value for key, value in axes_of(record["overrides"]).items()}
+    config |= {name: record[name] for name in ("arm", "seed") if name in record}
+    axes = (
+        {name: axis_value(record, name) for name in record["axes"]}
+        if "axes" in record
+        else axes_of(record["overrides"])
+    )
+    config |= {axis_key(key): value for key, value in axes.items()}
     run = start_run(tracking, identity, f"{record['experiment']}/{record['trial']}", "trial", config)
     if run is None:
         return
@@ -171,6 +177,33 @@ def log_trial(tracking: Tracking, record: Mapping[str, Any], stages: Mapping[str
         run.finish()
     except (wandb.Error, OSError) as error:
         _warn(error)
+
+
+def trial_id(record: Mapping[str, Any]) -> str:
+    """The W&B run id of a trial: the same name with other stages is another run."""
+    return sha256_text(f"{record['experiment']}/{record['trial']}/{sorted(record['stages'].items())}")[:16]
+
+
+def log_trials(root: Path, trials: Iterable[tuple[Tracking, Mapping[str, Any], Path]]) -> int:
+    """Log finished trials of a sweep that have no W&B run below `root` yet; the number that were logged.
+
+    Args:
+        root: the store.
+        trials: of each, where it is logged, its `trial.json`, and its directory with links to its stages.
+    """
+    logged = 0
+    for tracking, record, folder in trials:
+        if record["status"] == "finished" and not any(root.glob(f"wandb/*run-*-{trial_id(record)}")):
+            log_trial(tracking, record, {name: folder / name for name in record["stages"]})
+            logged += 1
+    return logged
+
+
+def axis_value(record: Mapping[str, Any], axis: str) -> Any:
+    """A trial's number on an axis of its sweep, or its label; None where the axis does not apply."""
+    value = record["values"].get(axis)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if number else record["axes"].get(axis)
 
 
 def axes_of(overrides: Sequence[str]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def test_environment_yml_brings_pip_and_a_python_that_setup_cfg_admits() -> None
 
 
 @pytest.mark.parametrize(
-    "requirement", [*runtime_requirements(), *extra("test"), *extra("lint")], ids=lambda r: r.name
+    "requirement", [*runtime_requirements(), *extra("test"), *extra("lint"), *extra("dashboard")], ids=lambda r: r.name
 )
 def test_pinned_version_lies_in_the_range_of_setup_cfg(requirement: Requirement) -> None:
     pinned = pins()[canonicalize_name(requirement.name)]
@@ -107,14 +107,14 @@ def test_jsonargparse_stays_below_5_and_brings_its_two_extras() -> None:
 
 
 def test_every_range_has_a_floor_and_a_ceiling() -> None:
-    requirements = [*runtime_requirements(), *extra("test"), *extra("lint")]
+    requirements = [*runtime_requirements(), *extra("test"), *extra("lint"), *extra("dashboard")]
     open_ended = [str(r) for r in requirements if not {">=", "<"} <= {s.operator for s in r.specifier}]
     assert open_ended == []
 
 
-def test_dev_extra_is_test_and_lint_together() -> None:
+def test_dev_extra_is_all_that_a_developer_needs() -> None:
     (dev,) = extra("dev")
-    assert (canonicalize_name(dev.name), dev.extras) == ("domino-lightning", {"test", "lint"})
+    assert (canonicalize_name(dev.name), dev.extras) == ("domino-lightning", {"test", "lint", "dashboard"})
 
 
 def test_default_backbone_is_pinned_but_not_required() -> None:
@@ -164,7 +164,7 @@ def imported_modules(source: str) -> set[str]:
 
 
 def test_every_third_party_import_is_a_declared_requirement() -> None:
-    declared = {canonicalize_name(r.name) for r in [*runtime_requirements(), *extra("vllm")]}
+    declared = {canonicalize_name(r.name) for r in [*runtime_requirements(), *extra("vllm"), *extra("dashboard")]}
     distributions = packages_distributions()
     undeclared = {
         f"{path.relative_to(ROOT)}: {module}"

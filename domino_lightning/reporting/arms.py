@@ -12,9 +12,9 @@ from domino_lightning.errors import UserError
 from domino_lightning.evaluation.comparison import Outcomes, read_outcomes
 from domino_lightning.records import Record
 from domino_lightning.reporting.collect import Trial, number, read_trial
-from domino_lightning.runs import SweepRuns, axis_value
+from domino_lightning.runs import SweepRuns
 from domino_lightning.stages import STAGES
-from domino_lightning.tracking import stage_metrics
+from domino_lightning.tracking import axis_value, stage_metrics
 
 
 @dataclass(frozen=True)
