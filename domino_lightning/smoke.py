@@ -86,6 +86,7 @@ def smoke_layer(config: Config, folder: Path) -> Layer:
             "block_size": 4,
             "stop": {"candidates": 8, "accepted": None},
         },
+        "curate": {"filters": [_small_filter(node, backbone) for node in document["curate"]["filters"]]},
         **_small_solver(document, backbone),
         "finetune": {
             "model": {"backbone": backbone},
@@ -96,6 +97,15 @@ def smoke_layer(config: Config, folder: Path) -> Layer:
         "evaluate": {"limit": 4, "max_new_tokens": 4, "batch_size": 4, "heldout": 2, "engine": None},
     }
     return Layer("--smoke", tree)
+
+
+def _small_filter(node: Any, backbone: str) -> Any:
+    """A judge asks the tiny model, whose answers say nothing, so that it keeps what it cannot read."""
+    init_args = node.get("init_args") if isinstance(node, dict) else None
+    if not isinstance(init_args, dict) or "backbone" not in init_args:
+        return node
+    small: dict[str, Any] = {"backbone": backbone, "sampling": {"temperature": 0.0, "max_new_tokens": 4}}
+    return {**node, "init_args": {**init_args, **small, "unparsable": "keep"}}
 
 
 def _small_solver(document: dict[str, Any], backbone: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from domino_lightning.curation.duplicates import ExactDuplicate, NearDuplicate
 from domino_lightning.curation.execution import Executes
 from domino_lightning.curation.filters import Candidate, Context, Filter, Finished, Length, Parses
 from domino_lightning.curation.funnel import Curated, curate
+from domino_lightning.curation.judge import Criterion, LMJudge
 from domino_lightning.curation.memorisation import CopiedFromReference, Memorised
 
 __all__ = [
@@ -12,11 +13,13 @@ __all__ = [
     "Contaminated",
     "Context",
     "CopiedFromReference",
+    "Criterion",
     "Curated",
     "ExactDuplicate",
     "Executes",
     "Filter",
     "Finished",
+    "LMJudge",
     "Length",
     "Memorised",
     "NearDuplicate",

@@ -91,6 +91,10 @@ class Filter(ABC):
         """`reject` of each, in order; overridden by filters that treat several rows at once."""
         return map(self.reject, candidates)
 
+    def facts(self, candidates: Sequence[Candidate]) -> dict[str, int]:
+        """Counts for the funnel besides rejections, from the notes of all rows that were reviewed."""
+        return {}
+
 
 class Finished(Filter):
     """Rejects texts that were cut at the length limit instead of ending with EOS."""

@@ -52,8 +52,13 @@ def curate(rows: Iterable[Record], filters: Sequence[Filter], context: Context, 
                 rejections[index] = each.reason, detail
                 codes[_code(each, detail)] += 1
         if number < len(filters) or codes:
-            step = {"filter": each.reason, "in": len(left), "rejected": codes.total(), "out": len(kept)}
-            steps.append({**step, "codes": dict(sorted(codes.items()))} if each.coded else step)
+            step: dict[str, Any] = {"filter": each.reason, "in": len(left)}
+            step |= {"rejected": codes.total(), "out": len(kept)}
+            if each.coded:
+                step["codes"] = dict(sorted(codes.items()))
+            if facts := each.facts(taken):
+                step["facts"] = facts
+            steps.append(step)
         left = kept
     accepted = [_with_notes(candidates[index].record, candidates[index]) for index in left]
     rejected = [
