@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from domino_lightning.errors import UserError
+from domino_lightning.pipeline import needed_stages
 from domino_lightning.records import canonical_json, sha256_text
-from domino_lightning.sweep.graph import Graph
+from domino_lightning.stages import stage_class
 from domino_lightning.sweep.spec import Sweep, Trial
 
 TRAINING = ("tune", "finetune")
@@ -22,7 +23,7 @@ class Budget(NamedTuple):
     text: str
 
 
-def check_budgets(sweep: Sweep, graph: Graph) -> dict[str, str]:
+def check_budgets(sweep: Sweep) -> dict[str, str]:
     """What the arms have in common, by training stage, as text.
 
     Raises:
@@ -34,9 +35,9 @@ def check_budgets(sweep: Sweep, graph: Graph) -> dict[str, str]:
     for stage in TRAINING:
         for seed in sweep.seeds:  # what epochs of synthetic data give differs from seed to seed
             arms = {
-                trial.arm: _budget(trial, stage, sweep.budget, graph)
+                trial.arm: _budget(trial, stage, sweep.budget)
                 for trial in sweep.trials
-                if trial.seed == seed and trains(trial, stage, graph)
+                if trial.seed == seed and trains(trial, stage, sweep.until)
             }
             if len({budget.amount for budget in arms.values()}) > 1:
                 raise UserError(_unmatched(sweep, stage, arms))
@@ -58,13 +59,12 @@ def _unmatched(sweep: Sweep, stage: str, arms: Mapping[str, Budget]) -> str:
     )
 
 
-def trains(trial: Trial, stage: str, graph: Graph) -> bool:
+def trains(trial: Trial, stage: str, until: str) -> bool:
     """Whether a trial has the stage and takes optimiser steps in it."""
-    planned = any(name == stage for name, _ in graph.plans[trial.name])
-    return planned and trial.config.document[stage].get("source") != "none"
+    return stage in needed_stages(trial.config, until) and trial.config.document[stage].get("source") != "none"
 
 
-def _budget(trial: Trial, stage: str, kind: str, graph: Graph) -> Budget:
+def _budget(trial: Trial, stage: str, kind: str) -> Budget:
     section = trial.config.document[stage]
     trainer: Mapping[str, Any] = section["trainer"]
     data: Mapping[str, Any] = section["data"]
@@ -81,9 +81,10 @@ def _budget(trial: Trial, stage: str, kind: str, graph: Graph) -> Budget:
         tokens = steps * rows * data["max_length"]
         return Budget(tokens, f"{tokens} tokens ({steps} steps × {rows} texts × {data['max_length']})")
     # By epochs: as many steps as the data gives, so equal if data, batches and limits are.
-    step = next(each for each in graph.plans[trial.name] if each[0] == stage)
+    earlier = [name for name in needed_stages(trial.config, stage) if name != stage]
+    reads = {name: stage_class(name).identity(trial.config.document[name]) for name in earlier}
     limits = {key: trainer.get(key) for key in (*_LIMITS, "max_steps")}
-    same = canonical_json({"data": dict(data), "rows": rows, "limits": limits, "reads": graph.nodes[step].inputs})
+    same = canonical_json({"data": dict(data), "rows": rows, "limits": limits, "reads": reads})
     return Budget(same, f"{trainer.get('max_epochs')} epochs of data and batches {sha256_text(same)[:6]}")
 
 

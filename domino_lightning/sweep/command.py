@@ -35,15 +35,14 @@ def sweep_command(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.status:
         return status(_folder(arguments.sweep, arguments.overrides), console)
     sweep = load_sweep(arguments.sweep, arguments.overrides)
+    budgets = check_budgets(sweep)
     if arguments.smoke:
-        check_budgets(sweep, graph := make_graph(sweep))
-        validate(sweep, graph)  # as it stands, before it is made small
+        validate(sweep)  # as it stands, before it is made small
         sweep = small(sweep)
     graph = make_graph(sweep)
-    budgets = {} if arguments.smoke else check_budgets(sweep, graph)
     launcher = InProcessLauncher() if arguments.smoke else make_launcher(sweep)
     if arguments.dry_run:
-        validate(sweep, graph)
+        validate(sweep)
         dry_run(sweep, graph, budgets, launcher, console)
         return 0
     return run(sweep, graph, launcher, arguments.retry_failed, console)
@@ -112,7 +111,7 @@ def run(sweep: Sweep, graph: Graph, launcher: Launcher, retry_failed: bool, cons
     """
     store = Store(sweep.root)
     if any(not store.finished(*step) for step in graph.nodes):
-        validate(sweep, graph)
+        validate(sweep)
     with _held(sweep.folder):
         try:
             write_expansion(sweep, graph)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from domino_lightning.config import Config
 from domino_lightning.errors import UserError
-from domino_lightning.pipeline import make_plan
+from domino_lightning.pipeline import make_plan, needed_stages
 from domino_lightning.records import canonical_json
 from domino_lightning.stages import STAGES
 from domino_lightning.step import Step, construct
@@ -68,7 +68,7 @@ def _plan(trial: Trial, until: str) -> Sequence[Step]:
         raise UserError(f"trial {trial.name}: {error}") from None
 
 
-def validate(sweep: Sweep, graph: Graph) -> None:
+def validate(sweep: Sweep) -> None:
     """Check every distinct section that trials need against its typed classes, loading no model.
 
     Raises:
@@ -76,7 +76,7 @@ def validate(sweep: Sweep, graph: Graph) -> None:
     """
     seen: set[str] = set()
     for trial in sweep.trials:
-        for stage, _ in graph.plans[trial.name]:
+        for stage in needed_stages(trial.config, sweep.until):
             section = f"{stage}{canonical_json(trial.config.document[stage])}"
             if section in seen:
                 continue

@@ -8,7 +8,6 @@ import pytest
 
 from domino_lightning.errors import UserError
 from domino_lightning.sweep.budget import check_budgets
-from domino_lightning.sweep.graph import make_graph
 from tests.sweep.conftest import LOSS, Load
 
 STEPS = {"key": "tune.trainer.max_steps", "values": [20, 40]}
@@ -18,8 +17,7 @@ EPOCHS = {"tune.trainer.max_steps": -1, "tune.trainer.max_epochs": 3}
 
 
 def budgets(load: Load, tree: dict[str, Any]) -> dict[str, str]:
-    sweep = load(tree)
-    return check_budgets(sweep, make_graph(sweep))
+    return check_budgets(load(tree))
 
 
 def test_arms_with_equal_steps_match(load: Load) -> None:

@@ -1,0 +1,63 @@
+"""Every shipped sweep is expanded, checked and run small in this process; stages that two of them share, once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from domino_lightning.sweep import InProcessLauncher, load_sweep
+from domino_lightning.sweep.budget import check_budgets
+from domino_lightning.sweep.command import small
+from domino_lightning.sweep.graph import make_graph, validate
+from domino_lightning.sweep.scheduler import Scheduler
+
+SWEEPS = sorted((Path(__file__).resolve().parents[2] / "experiments" / "sweeps").glob("*.yaml"))
+QUESTIONS = {
+    "backbone",
+    "domain_tokens",
+    "filters",
+    "generation_tokens",
+    "loss_weight",
+    "reference_noise",
+    "references",
+    "sample_tokens",
+    "sources",
+    "synthetic_size",
+    "temperature",
+    "windows",
+}
+
+
+def test_there_is_a_sweep_for_every_question() -> None:
+    assert {path.stem for path in SWEEPS} == QUESTIONS
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_every_arm_differs_and_budgets_match(path: Path) -> None:
+    sweep = load_sweep(path)
+    assert len(sweep.arms) >= 3
+    assert len(sweep.seeds) >= 3
+    first = [trial for trial in sweep.trials if trial.seed == sweep.seeds[0]]
+    documents = [trial.config.document for trial in first]
+    assert all(one != other for i, one in enumerate(documents) for other in documents[:i])
+    assert check_budgets(sweep)["finetune"]
+    assert sweep.baseline in sweep.arms
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for all of them."""
+    return tmp_path_factory.mktemp("shipped")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_every_arm_runs_to_its_score(path: Path, root: Path) -> None:
+    sweep = load_sweep(path, [f"root={root}", "seeds=[0]"])
+    validate(sweep)
+    sweep = small(sweep)
+    graph = make_graph(sweep)
+    assert Scheduler(sweep, graph, InProcessLauncher()).run()
+    for trial in sweep.trials:
+        assert (sweep.root / "runs" / sweep.name / trial.name / "evaluate" / "metrics.json").is_file()
