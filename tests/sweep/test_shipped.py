@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from domino_lightning.step import construct
 from domino_lightning.sweep import InProcessLauncher, load_sweep
 from domino_lightning.sweep.budget import check_budgets
 from domino_lightning.sweep.command import small
@@ -43,6 +46,17 @@ def test_every_arm_differs_and_budgets_match(path: Path) -> None:
     assert all(one != other for i, one in enumerate(documents) for other in documents[:i])
     assert check_budgets(sweep)["finetune"]
     assert sweep.baseline in sweep.arms
+
+
+def test_arms_with_fewer_references_are_scored_on_the_same_functions() -> None:
+    (path,) = [path for path in SWEEPS if path.stem == "references"]
+    stages: list[Any] = [construct("prepare", trial.config) for trial in load_sweep(path, ["seeds=[0]"]).trials]
+    splits = [stage.splits(execute=False) for stage in stages]
+    for name in ("heldout", "test"):
+        assert len({tuple(row["id"] for row in split[name]) for split in splits}) == 1
+    references = [{row["group"] for row in split["reference"]} for split in splits]
+    assert [len(groups) for groups in references] == [6, 12, 24, 48]
+    assert all(fewer < more for fewer, more in pairwise(references))
 
 
 @pytest.fixture(scope="module")
