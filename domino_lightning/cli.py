@@ -9,6 +9,7 @@ from pathlib import Path
 
 from domino_lightning import __version__
 from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.evaluation.sandbox.tiers import TIERS
 from domino_lightning.stages import STAGES, stage_class
 
 EPILOG = """overrides are dotted keys of the document, e.g. tune.trainer.max_steps=200 seed=1
@@ -60,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("--baseline", metavar="ARM", help="arm of a sweep to compare with (default: the sweep's)")
     dashboard = commands.add_parser("dashboard", help="define a sweep's W&B workspace and report, as JSON when offline")
     dashboard.add_argument("sweep", type=Path, help="a sweep: its YAML or its directory <root>/sweeps/<name>")
+    _grade_arguments(commands.add_parser("grade", help="run solutions on the tests of their problems, in a sandbox"))
     sync = commands.add_parser("wandb-sync", help="upload W&B runs that were kept offline, and attach their lineage")
     sync.add_argument("--root", type=Path, default=Path("outputs"), help="store (default: outputs)")
     ls = commands.add_parser("ls", help="list runs, their stages and scores")
@@ -80,9 +82,22 @@ def _experiment_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _grade_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Give every completion a verdict. Killed at any instant, the same command continues."
+    parser.add_argument("--problems", type=Path, required=True, metavar="P.jsonl", help="problems with tests")
+    parser.add_argument("--solutions", type=Path, required=True, metavar="S.jsonl", help="rows of id and completions")
+    parser.add_argument("--output", type=Path, required=True, metavar="V.jsonl", help="verdicts, in the same order")
+    parser.add_argument("--timeout-s", type=float, default=6.0, help="CPU seconds of a run (default: 6)")
+    parser.add_argument("--memory-mb", type=int, default=1024, help="MiB of a run (default: 1024)")
+    parser.add_argument("--workers", type=int, metavar="N", help="programs at a time (default: the cores there are)")
+    parser.add_argument("--compat", choices=["lcb"], default="", help="lenient rules of LiveCodeBench's checker")
+    parser.add_argument("--tier", choices=TIERS, help="isolation (default: the best that the host allows)")
+    _skip_bad_lines(parser)
+
+
 def _skip_bad_lines(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--skip-bad-lines", action="store_true", help="leave bad reference rows out, counted and reported"
+        "--skip-bad-lines", action="store_true", help="leave bad rows out, counted and reported"
     )
 
 

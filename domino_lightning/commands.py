@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +41,8 @@ def dispatch(arguments: argparse.Namespace) -> int:
         return report(arguments.runs, arguments.output, arguments.baseline)
     if arguments.command == "dashboard":
         return dashboard(arguments.sweep)
+    if arguments.command == "grade":
+        return grade(arguments)
     if arguments.command == "wandb-sync":
         return wandb_sync(arguments.root)
     return ls(arguments.root)
@@ -184,6 +188,42 @@ def wandb_sync(root: Path) -> int:
     return 0
 
 
+def grade(arguments: argparse.Namespace) -> int:
+    """Grade a solutions file and say what came of it."""
+    from domino_lightning.evaluation.grade import grade_files
+    from domino_lightning.evaluation.judging import GRADING, Rules
+    from domino_lightning.progress import progress_bar
+
+    started = time.monotonic()
+    limits = replace(GRADING, timeout_s=arguments.timeout_s, memory_mb=arguments.memory_mb)
+    rules = Rules(limits, arguments.tier, arguments.compat)
+    workers = arguments.workers if arguments.workers is not None else _cores()
+    with progress_bar(desc="grade", unit="program") as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total, bar.initial = total, bar.initial if bar.n else done
+            bar.update(done - bar.n)
+
+        found = grade_files(
+            arguments.problems,
+            arguments.solutions,
+            arguments.output,
+            rules,
+            workers,
+            arguments.skip_bad_lines,
+            progress,
+        )
+    seconds = time.monotonic() - started
+    console = _console()
+    console.print(f"{found.passed} of {found.programs} programs passed · {arguments.output}", highlight=False)
+    counts = ", ".join(f"{count} {status}" for status, count in found.statuses.most_common())
+    rate = f" · {found.graded / seconds:.1f} programs/s" if found.graded else ""
+    lenient = " · compat lcb" if rules.compat else ""
+    shared = f" · {found.shared} shared a process with their tests" if found.shared else ""
+    console.print(f"{counts} · tier {found.tier}{lenient}{shared}{rate}", highlight=False)
+    return 0
+
+
 def ls(root: Path) -> int:
     """A line per run: status, stages, pass@1."""
     from rich.table import Table
@@ -261,6 +301,10 @@ def _headline(stage: str, metrics: dict[str, float]) -> str:
     if name + "_low" not in metrics:
         return f"pass@1 {score:.1%}, one group: no interval"
     return f"pass@1 {score:.1%} [{metrics[name + '_low']:.1%}, {metrics[name + '_high']:.1%}]"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _console() -> Any:

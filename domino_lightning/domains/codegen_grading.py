@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -19,9 +19,20 @@ _BLOCK = re.compile(r"^```(?:python|py|python3)?[ \t]*\n(.*?)(?:^```|\Z)", re.DO
 
 
 def grade_completions(
-    records: Iterable[Record], completions: Iterable[Sequence[str]], workers: int, rules: Rules = RULES
+    records: Iterable[Record],
+    completions: Iterable[Sequence[str]],
+    workers: int,
+    rules: Rules = RULES,
+    grade: Callable[..., Verdict] | None = None,
 ) -> Iterator[list[Verdict]]:
     """Verdicts of every completion, record by record; `workers` programs at a time, a few records ahead.
+
+    Args:
+        records: problems, read as results are taken.
+        completions: of each record.
+        workers: programs at a time.
+        rules: how they are graded.
+        grade: instead of `grade_completion`, with its arguments.
 
     Raises:
         UserError: the host has no sandbox, and none was waived by name.
@@ -32,7 +43,8 @@ def grade_completions(
     pool = ThreadPoolExecutor(workers, thread_name_prefix="grade")
     try:
         for record, texts in zip(records, completions, strict=True):
-            pending.append([pool.submit(grade_completion, record, text, stop, rules) for text in texts])
+            graded = [pool.submit(grade or grade_completion, record, text, stop, rules) for text in texts]
+            pending.append(graded)
             if len(pending) > 2 * workers:
                 yield [future.result() for future in pending.popleft()]
         while pending:

@@ -84,7 +84,7 @@ def run_program(code: str, stdin: str, limits: Limits = DEFAULTS) -> Execution:
         return _result(ended, "ok", "")
     if ended.message is None:
         return _result(ended, "error", f"exit code {ended.code}{last_words(ended)}")
-    return _result(ended, "error", str(ended.message.get("detail")))
+    return _result(ended, "error", ended.message.get("detail") or "")
 
 
 def run_calls(
@@ -127,7 +127,7 @@ def _run_call(call: Call, limits: Limits, stop: threading.Event | None) -> Execu
     if failure is not None:
         return _result(ended, *failure)
     message: dict[str, Any] = ended.message or {}
-    status, detail = message.get("status"), str(message.get("detail", ""))
+    status, detail = message.get("status"), message.get("detail") or ""
     if status is None:
         return _result(ended, "crashed", f"ended without a result, exit code {ended.code}{last_words(ended)}")
     if status != "value":

@@ -19,7 +19,7 @@ from domino_lightning.evaluation.sandbox.box import open_box
 from domino_lightning.evaluation.sandbox.execute import Failure, execute, find_failure, last_words
 from domino_lightning.evaluation.sandbox.inside import wire
 from domino_lightning.evaluation.sandbox.limits import Limits
-from domino_lightning.evaluation.sandbox.running import Ended
+from domino_lightning.evaluation.sandbox.running import Ended, one_line
 
 PARENT, SHARED = "parent", "shared"
 GRADING = Limits(output_bytes=16 << 20)
@@ -100,7 +100,7 @@ def _run_stdin(program: str, test: Mapping[str, Any], rules: Rules, stop: thread
     failure = find_failure(ended, rules.limits)
     if failure is None and ended.code != 0 and not (rules.compat == LCB and _message(ended).get("status") == "exit"):
         detail = _message(ended).get("detail") or f"exit code {ended.code}{last_words(ended)}"
-        failure = Failure("error", str(detail))
+        failure = Failure("error", detail)
     if failure is not None:
         return Outcome(*failure, ended.wall_s)
     try:
@@ -139,7 +139,7 @@ def _run_assertions(program: str, code: str, rules: Rules, stop: threading.Event
         failure = find_failure(ended, rules.limits) or _unclean(ended, "served", "the tests")
         return Outcome(*failure, wall_s) if failure else Outcome("passed", "", wall_s)
     if status in ("failed", "error", "memory"):
-        return Outcome(status, str(_message(checker).get("detail")), wall_s)
+        return Outcome(status, _message(checker).get("detail") or "", wall_s)
     own = find_failure(ended, rules.limits)
     if own is None or (own.status not in _LIMITS and status != "gone"):
         own = (find_failure(checker, rules.limits) if status is None else None) or own
@@ -151,7 +151,7 @@ def _run_shared(program: str, code: str, rules: Rules, stop: threading.Event | N
     (ended,) = execute([job], rules.limits, stop=stop, tier=rules.tier)
     failure = find_failure(ended, rules.limits)
     if failure is None and _message(ended).get("status") == "failed":
-        failure = Failure("failed", str(_message(ended).get("detail")))
+        failure = Failure("failed", _message(ended).get("detail") or "")
     failure = failure or _unclean(ended, "passed", "the tests")
     return Outcome(*failure, ended.wall_s, SHARED) if failure else Outcome("passed", "", ended.wall_s, SHARED)
 
@@ -164,9 +164,9 @@ def _unclean(ended: Ended, wanted: str, what: str) -> Failure | None:
         return Failure("crashed", f"ended before {what}, exit code {ended.code}{last_words(ended)}")
     if status != wanted:
         if message.get("kind") == "AssertionError":
-            return Failure("failed", str(message.get("detail")))
+            return Failure("failed", message.get("detail") or "")
         known = status if status in _LIMITS else "error"
-        return Failure(known, str(message.get("detail") or f"ended before {what}"))
+        return Failure(known, message.get("detail") or f"ended before {what}")
     if ended.code != 0:
         return Failure("error", f"exit code {ended.code} after {what}{last_words(ended)}")
     return None
@@ -183,11 +183,12 @@ def _compared(same: bool, got: str, wanted: str, ended: Ended) -> Outcome:
 
 
 def _shown(tree: object) -> str:
+    """A tree as JSON. It is never decoded here: keys made to collide would keep this process busy for hours."""
     try:
-        return repr(wire.decode(tree))
-    except (wire.NotPlain, RecursionError, ValueError):
+        return wire.dumps(tree).decode("ascii")
+    except (RecursionError, ValueError, TypeError):
         return "no plain value"
 
 
-def _clip(text: str, limit: int = 80) -> str:
-    return repr(text if len(text) <= limit else text[:limit] + "...")
+def _clip(text: str) -> str:
+    return one_line(ascii(text[:200]), 80)

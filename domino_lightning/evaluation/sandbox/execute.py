@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from domino_lightning.errors import StageFailed
 from domino_lightning.evaluation.sandbox.box import Box, BoxFailed, discard_box, open_box
 from domino_lightning.evaluation.sandbox.limits import Limits
-from domino_lightning.evaluation.sandbox.running import Ended, Running, watch
+from domino_lightning.evaluation.sandbox.running import Ended, Running, one_line, watch
 
 _STARVED = 0.1  # of the wall limit spent waiting for a core: then the machine was part of the reason
 
@@ -116,7 +116,7 @@ def find_failure(ended: Ended, limits: Limits) -> Failure | None:
 def last_words(ended: Ended) -> str:
     """The last line of standard error, as the end of a sentence."""
     lines = ended.stderr.decode("utf-8", "replace").strip().splitlines()
-    return f": {lines[-1][:500]}" if lines else ""
+    return f": {one_line(lines[-1], 500)}" if lines else ""
 
 
 def _signal_name(number: int) -> str:

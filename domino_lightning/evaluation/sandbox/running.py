@@ -186,8 +186,11 @@ class Running:
             ended.killed = ended.killed or report["killed"]
         with contextlib.suppress(wire.NotPlain):
             message = wire.loads(bytes(self.channel.data))
-            if isinstance(message, dict) and message.pop("nonce", None) == self._channel_nonce:
-                ended.message = message
+            if isinstance(message, dict) and message.get("nonce") == self._channel_nonce:
+                ended.message = {"value": message.get("value")}
+                for name in ("status", "detail", "kind"):
+                    text = message.get(name)
+                    ended.message[name] = one_line(text) if isinstance(text, str) else None
 
 
 def run_one(
@@ -255,6 +258,12 @@ def _ended_badly(ended: Ended) -> bool:
     """Whether there is no point in what runs beside it; "gone" says that the other one has ended already."""
     status = (ended.message or {}).get("status")
     return ended.code != 0 or bool(ended.killed) or status not in ("passed", "served", "gone")
+
+
+def one_line(text: str, limit: int = 600) -> str:
+    """A text from a program as one printable line that any file can hold."""
+    short = text if len(text) <= limit else text[:limit] + "..."
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(short.split()))
 
 
 def _sealed(data: bytes) -> int:

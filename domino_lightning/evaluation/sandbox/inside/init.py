@@ -28,6 +28,7 @@ _TICK_S = 0.02
 _NONCE = 32
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_CORES = os.cpu_count() or 1
 _LINUX = sys.platform == "linux"
 
 
@@ -180,8 +181,9 @@ class _Meter:
         if self.isolated:
             orphans = resource.getrusage(resource.RUSAGE_CHILDREN)
             cpu_s += orphans.ru_utime + orphans.ru_stime
-        self.cpu_s, self.waited_s = max(self.cpu_s, cpu_s), max(self.waited_s, waited_s)
-        self.memory = int(memory)
+        self.cpu_s, self.memory = max(self.cpu_s, cpu_s), int(memory)
+        if len(pids) <= _CORES:  # a crowd waits for its own
+            self.waited_s = max(self.waited_s, waited_s)
 
 
 def _stat(pid: str) -> tuple[float, int]:

@@ -33,10 +33,10 @@ _HEADROOM = 1 << 30  # address space beyond the memory limit, for stacks that ar
 _PROCESSES = 128  # threads count
 _FILES = 512
 
-# What LiveCodeBench puts before every program; `builtins` again after modules that shadow `pow` and `open`.
+# What LiveCodeBench puts before every program, but for names such as `pow` that would hide a built-in.
 _STARRED = (
     "string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics",
-    "itertools", "functools", "operator", "io", "sys", "json", "builtins", "typing",
+    "itertools", "functools", "operator", "io", "sys", "json", "typing",
 )  # fmt: skip
 IMPLICIT_RECURSION = 50_000
 _implicit: dict[str, Any] = {}
@@ -51,8 +51,8 @@ def prepare(modules: Sequence[str]) -> None:
     for name in _STARRED:
         module = importlib.import_module(name)
         public = getattr(module, "__all__", None) or [each for each in vars(module) if not each.startswith("_")]
-        _implicit.update({each: getattr(module, each) for each in public})
-    _implicit.update({name: sys.modules[name] for name in _STARRED if name not in ("builtins", "typing")})
+        _implicit.update({each: getattr(module, each) for each in public if not hasattr(builtins, each)})
+    _implicit.update({name: sys.modules[name] for name in _STARRED if name != "typing"})
     for name in ("exit", "quit"):  # contest programs call them, and `python -S` leaves them out
         setattr(builtins, name, Quitter(name, "Ctrl-D (i.e. EOF)"))
     _filter = build_filter()
@@ -123,7 +123,7 @@ def new_module(name: str, implicit: bool) -> dict[str, Any]:
     module = type(sys)(name)
     sys.modules[name] = module
     if implicit:
-        vars(module).update({key: value for key, value in _implicit.items() if not key.startswith("__")})
+        vars(module).update(_implicit)
         sys.setrecursionlimit(IMPLICIT_RECURSION)
     return vars(module)
 
@@ -185,8 +185,9 @@ def finish(code: int, namespace: dict[str, Any] | None = None) -> NoReturn:
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     if namespace is not None:
-        for name in list(namespace):
-            namespace[name] = None
+        for name in [name for name in namespace if not name.startswith("__")]:
+            if namespace[name] is not _implicit.get(name):
+                namespace[name] = None
         gc.collect()
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -1,0 +1,220 @@
+"""`domino grade`: problems and solutions in, one line of verdicts per solution row out, in order, resumable."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from domino_lightning.domains import CodeExec, CodeGen, Verdict
+from domino_lightning.domains.codegen_grading import grade_completion, grade_completions
+from domino_lightning.errors import UserError
+from domino_lightning.evaluation.judging import SHARED, Rules
+from domino_lightning.records import Record, canonical_json, read_numbered_jsonl, sha256_text
+
+log = logging.getLogger(__name__)
+
+_REMEDY = "Fix or remove the line, or leave bad lines out, counted, with --skip-bad-lines."
+
+
+class _Job(NamedTuple):
+    """A row of the solutions file with its problem; `key` is what its verdicts rest on."""
+
+    id: Any
+    record: Record
+    completions: list[str]
+    key: str
+
+
+@dataclass
+class Summary:
+    """What grading came to.
+
+    Attributes:
+        rows, programs, passed, shared: how many; `shared` counts verdicts that the program could have forged.
+        statuses: how many verdicts have each status.
+        graded: programs graded by this call; the others were there already.
+        tier: of the programs that ran.
+    """
+
+    tier: str
+    rows: int = 0
+    programs: int = 0
+    passed: int = 0
+    shared: int = 0
+    graded: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+
+    def add(self, verdicts: list[dict[str, Any]]) -> None:
+        """Count one row."""
+        self.rows += 1
+        self.programs += len(verdicts)
+        self.passed += sum(verdict["passed"] for verdict in verdicts)
+        self.shared += sum(verdict["trust"] == SHARED for verdict in verdicts)
+        self.statuses.update(verdict["status"] for verdict in verdicts)
+
+
+def grade_files(
+    problems: Path,
+    solutions: Path,
+    output: Path,
+    rules: Rules,
+    workers: int,
+    skip_bad_lines: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Summary:
+    """Grade every completion of a solutions file (design section 5) and append a line per row to `output`.
+
+    A row is `{"id", "verdicts": [{"passed", "status", "detail", "wall_s", "tier", "trust"}], "key"}`, with
+    `"compat"` where rules are lenient. Killed at any instant, the same call continues: lines that are there are
+    kept, a truncated last one is cut off, and `key`, a hash of problem, completions and rules, must fit.
+
+    Args:
+        problems: code-generation problems in any format that `CodeGen` reads, or code-execution ones.
+        solutions: rows of `{"id", "completions"}`; verdicts keep their order.
+        output: created, or continued.
+        rules: limits, tier and comparison.
+        workers: programs at a time.
+        skip_bad_lines: count and report bad lines instead of stopping at the first.
+        progress: called with the programs that have a verdict, and all of them.
+
+    Raises:
+        UserError: a bad line, an output of other inputs or rules, or a host without a sandbox.
+        StageFailed: the sandbox itself fails.
+    """
+    if workers < 1:
+        raise UserError(f"--workers {workers}: give at least one.")
+    summary = Summary(rules.resolve_tier())
+    jobs = _read_jobs(problems, solutions, rules, summary.tier, skip_bad_lines)
+    total = sum(len(job.completions) for job in jobs)
+    with _open_output(output) as file:
+        for verdicts in _recover(file, output, jobs):
+            summary.add(verdicts)
+        left = jobs[summary.rows :]
+        progress(summary.programs, total)
+        graded = grade_completions(
+            (job.record for job in left), (job.completions for job in left), workers, rules, _grade
+        )
+        for job, found in zip(left, graded, strict=True):
+            row = {"id": job.id, "verdicts": [verdict.as_dict() for verdict in found], "key": job.key}
+            if rules.compat:
+                row["compat"] = rules.compat
+            file.write(json.dumps(row).encode() + b"\n")
+            file.flush()
+            summary.add(row["verdicts"])
+            summary.graded += len(found)
+            progress(summary.programs, total)
+    return summary
+
+
+def _grade(record: Record, text: str, stop: threading.Event | None, rules: Rules) -> Verdict:
+    if record["kind"] == CodeExec.kind:
+        ((verdict,),) = CodeExec().grade([record], [[text]], 1)
+        return verdict
+    return grade_completion(record, text, stop, rules)
+
+
+def _read_jobs(problems: Path, solutions: Path, rules: Rules, tier: str, skip: bool) -> list[_Job]:
+    records = _read_problems(problems, skip)
+    settings = canonical_json({"limits": vars(rules.limits), "compat": rules.compat, "tier": tier})
+    hashes = {name: sha256_text(settings + canonical_json(record)) for name, record in records.items()}
+
+    def read(row: Record, where: str) -> _Job:
+        record = records.get(str(row["id"]))
+        if record is None:
+            raise UserError(f"{where}: field 'id' is {row['id']!r}, and {problems} has no such problem.")
+        texts = row["completions"]
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise UserError(f"{where}: field 'completions' must be a list of strings; it is {str(texts)[:80]!r}.")
+        key = sha256_text(hashes[str(row["id"])] + canonical_json(texts))[:16]
+        return _Job(row["id"], record, texts, key)
+
+    jobs = _each(solutions, ("id", "completions"), read, skip)
+    if not jobs:
+        raise UserError(f"{solutions}: no solutions; give rows of 'id' and 'completions'.")
+    return jobs
+
+
+def _read_problems(path: Path, skip: bool) -> dict[str, Record]:
+    codegen, codeexec = CodeGen(), CodeExec()
+    found: dict[str, Record] = {}
+
+    def read(row: Record, where: str) -> None:
+        executed = "code" in row and "input" in row and "tests" not in row
+        if row.get("tests") is not None and not row.get("prompt"):
+            row = {**row, "prompt": "(no statement)"}  # none is needed to grade
+        record = codeexec.read(row, where) if executed else codegen.read(row, where)
+        if executed and not isinstance(record.get("output"), str):
+            raise UserError(f"{where}: field 'output' must be a string; it is {record.get('output')!r}.")
+        if record["id"] in found:
+            raise UserError(f"{where}: field 'id' is {record['id']!r}, as on an earlier line.")
+        found[record["id"]] = record
+
+    _each(path, (), read, skip)
+    return found
+
+
+def _each(path: Path, required: tuple[str, ...], read: Callable[[Record, str], Any], skip: bool) -> list[Any]:
+    """What `read` makes of every row, bad ones an error or left out."""
+    made, skipped = [], []
+    for number, row in read_numbered_jsonl(path, required, skip, _REMEDY):
+        try:
+            made.append(read(row, f"{path}, line {number}"))
+        except UserError as error:
+            if not skip:
+                raise UserError(f"{error} {_REMEDY}") from None
+            skipped.append(str(error))
+    if skipped:
+        log.warning("%s: left out %d bad lines; the first: %s", path, len(skipped), skipped[0])
+    return made
+
+
+def _open_output(path: Path) -> IO[bytes]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+b")  # noqa: SIM115  closed by the caller
+    except OSError as error:
+        raise UserError(f"--output {path}: {error.strerror}.") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise UserError(f"--output {path}: another domino grade is writing it.") from None
+    return file
+
+
+def _recover(file: IO[bytes], path: Path, jobs: list[_Job]) -> Iterator[list[dict[str, Any]]]:
+    """Verdicts that are there already; the file ends after them."""
+    file.seek(0)
+    end = 0
+    for number, line in enumerate(file):
+        row = _row(line)
+        if row is None:
+            if file.read(1):
+                raise UserError(f"{path}, line {number + 1}: no verdicts. Remove the file, or give another --output.")
+            log.warning("%s: an interrupted line was cut off and is graded again.", path)
+            break
+        fits = number < len(jobs) and (row.get("id"), row.get("key")) == (jobs[number].id, jobs[number].key)
+        if not fits:
+            raise UserError(
+                f"{path}, line {number + 1}: verdicts of other problems, solutions or rules. "
+                "Remove the file, or give another --output."
+            )
+        end += len(line)
+        yield row["verdicts"]
+    os.truncate(file.fileno(), end)
+
+
+def _row(line: bytes) -> Mapping[str, Any] | None:
+    try:
+        row = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("verdicts"), list) else None
