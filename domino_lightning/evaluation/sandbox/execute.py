@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from domino_lightning.errors import StageFailed
 from domino_lightning.evaluation.sandbox.box import Box, BoxFailed, discard_box, open_box
 from domino_lightning.evaluation.sandbox.limits import Limits
-from domino_lightning.evaluation.sandbox.running import Ended, Running, one_line, watch
+from domino_lightning.evaluation.sandbox.running import Ended, Running, Stuck, one_line, watch
 
+_ATTEMPTS = 5  # a box can end because of another program in it
 _STARVED = 0.1  # of the wall limit spent waiting for a core: then the machine was part of the reason
 
 
@@ -45,7 +46,7 @@ def execute(
 
     Raises:
         UserError: the tier cannot be had.
-        StageFailed: the sandbox itself fails, twice.
+        StageFailed: the sandbox itself fails, again and again.
         Stopped: `stop` was set.
     """
     with _GATE.shared():
@@ -60,10 +61,13 @@ def _attempt(
     jobs: Sequence[dict[str, Any]], limits: Limits, stdin: bytes, stop: threading.Event | None, tier: str | None
 ) -> list[Ended]:
     problem = ""
-    for _ in range(2):
+    for _ in range(_ATTEMPTS):
         box = open_box(tier)
         try:
             ended = _run(box, jobs, limits, stdin, stop)
+        except Stuck:
+            discard_box(box)
+            return [Ended(killed="wall") for _ in jobs]
         except BoxFailed as error:
             problem = str(error)
             discard_box(box)

@@ -35,6 +35,10 @@ _MFD = getattr(os, "MFD_CLOEXEC", 0) | getattr(os, "MFD_ALLOW_SEALING", 0)
 _SEALS = 0x1 | 0x2 | 0x4 | 0x8  # seal, shrink, grow, write
 
 
+class Stuck(BoxFailed):
+    """A program kept the box from ending it; without the box it ends."""
+
+
 class Stopped(Exception):
     """The caller went away; nobody wants the result."""
 
@@ -65,14 +69,11 @@ class Ended:
 
 
 @dataclass
-class _Stream:
-    """What has arrived on one descriptor: its head up to `limit`, or its tail."""
+class _Pipe:
+    """The end of what arrives on a pipe."""
 
     fd: int
-    limit: int
-    tail: bool = False
     data: bytearray = field(default_factory=bytearray)
-    full: bool = False
     open: bool = True
 
     def take(self) -> bool:
@@ -81,23 +82,16 @@ class _Stream:
             chunk = os.read(self.fd, _CHUNK)
         except BlockingIOError:
             return False
-        except OSError:
-            chunk = b""
-        if not chunk:
-            self.open = False
-            return False
+        self.open = bool(chunk)
         self.data += chunk
-        if len(self.data) > self.limit:
-            self.full = not self.tail
-            if self.tail:
-                del self.data[: -self.limit]
-            else:
-                del self.data[self.limit :]
-        return True
+        del self.data[:-_TAIL]
+        return self.open
 
 
 class Running:
     """One program that has been started. `watch` sees it to its end.
+
+    Its standard output and its channel are files in memory, so that writing there wakes nobody.
 
     Raises:
         BoxFailed: the box is gone.
@@ -106,47 +100,36 @@ class Running:
     def __init__(
         self, box: Box, job: dict[str, Any], limits: Limits, stdin: bytes = b"", peer: socket.socket | None = None
     ) -> None:
-        self.nonce = secrets.token_hex(16)
-        channel_nonce = secrets.token_hex(16)
         self.ended = Ended()
         self.started = time.monotonic()
-        self._channel_nonce = channel_nonce
+        self._nonce, self._channel_nonce = secrets.token_hex(16), secrets.token_hex(16)
+        self._most = int(limits.output_bytes)
         self._directory = None if box.isolated else tempfile.mkdtemp(prefix="domino-program-")
         header = {
             "cpu_s": float(limits.timeout_s),
             "wall_s": float(limits.wall_s),
             "memory_bytes": int(limits.memory_mb) << 20,
             "disk_bytes": int(limits.disk_bytes),
+            "output_bytes": self._most,
             "directory": self._directory,
         }
+        packed = dumps({"nonce": self._channel_nonce, "output_bytes": self._most, **job})
         with contextlib.ExitStack() as theirs:
-            pipes = []
-            for _ in range(4):  # life line, standard output, standard error, channel
-                read, write = os.pipe2(os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
-                theirs.callback(os.close, write)
-                pipes.append((read, write))
-            self.control, control = socket.socketpair()
+            life, life_end = _pipe(theirs)
+            err, err_end = _pipe(theirs)
+            self.life, self.err = _Pipe(life), _Pipe(err)
+            self._out, self._channel = _file(), _file()
+            self._control, control = socket.socketpair()
             theirs.callback(control.close)
-            source = _sealed(dumps({"nonce": channel_nonce, "output_bytes": limits.output_bytes, **job}))
-            theirs.callback(os.close, source)
-            given = _sealed(stdin)
-            theirs.callback(os.close, given)
-            life, out, err, channel = pipes
-            self.life = _Stream(life[0], _TAIL)
-            self.report = _Stream(self.control.fileno(), _TAIL)
-            self.out = _Stream(out[0], int(limits.output_bytes))
-            self.err = _Stream(err[0], _TAIL, tail=True)
-            self.channel = _Stream(channel[0], int(limits.output_bytes) + _SLACK)
-            self.streams = (self.life, self.report, self.out, self.err, self.channel)
-            for stream in self.streams:
-                os.set_blocking(stream.fd, False)
-            if box.isolated:  # so that it can open /dev/stdout, as a user of its own
-                for _, write in (out, err):
-                    os.fchmod(write, 0o666)
-            fds = [life[1], control.fileno(), source, given, out[1], err[1], channel[1]]
+            given = [_sealed(data) for data in (packed, stdin)]
+            for fd in given:
+                theirs.callback(os.close, fd)
+            if box.isolated:  # so that it can open /dev/stderr, as a user of its own
+                os.fchmod(err_end, 0o666)
+            fds = [life_end, control.fileno(), *given, self._out, err_end, self._channel]
             try:
                 box.spawn(header, [*fds, *([peer.fileno()] if peer is not None else [])])
-                self.control.send(self.nonce.encode())
+                self._control.send(self._nonce.encode())
             except BaseException:
                 self.close()
                 raise
@@ -155,37 +138,37 @@ class Running:
         """Hang up: the sandbox then kills everything and gives no report."""
         self.ended.killed = self.ended.killed or why
         with contextlib.suppress(OSError):
-            self.control.shutdown(socket.SHUT_RDWR)
+            self._control.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Give the descriptors back."""
-        self.control.close()
-        for stream in self.streams:
-            if stream is not self.report:
-                os.close(stream.fd)
+        self._control.close()
+        for fd in (self.life.fd, self.err.fd, self._out, self._channel):
+            os.close(fd)
         if self._directory is not None:
             shutil.rmtree(self._directory, onerror=_unlock)
 
     def settle(self) -> None:
         """Judge what has arrived, now that nothing more can."""
         ended = self.ended
-        for stream in (self.report, self.out, self.err, self.channel):
-            while not stream.full and stream.take():
-                pass
+        while self.err.take():
+            pass
         ended.wall_s = time.monotonic() - self.started
-        ended.stdout, ended.stderr = bytes(self.out.data), bytes(self.err.data)
-        if (self.out.full or self.channel.full) and not ended.killed:
-            ended.killed = "output_limit"
-        try:
-            report = json.loads(bytes(self.report.data) or b"{}")
-        except ValueError:
-            report = {}
-        ended.failure = report.get("failure", "") or bytes(self.life.data).decode("utf-8", "replace")
-        if report.get("nonce") == self.nonce:
-            ended.code, ended.cpu_s, ended.waited_s = report["code"], report["cpu_s"], report["waited_s"]
-            ended.killed = ended.killed or report["killed"]
+        ended.stdout, ended.stderr = _content(self._out, self._most + 1), bytes(self.err.data)
+        channel = _content(self._channel, self._most + _SLACK)
+        if len(ended.stdout) > self._most or len(channel) == self._most + _SLACK:
+            ended.killed = ended.killed or "output_limit"
+            ended.stdout = ended.stdout[: self._most]
+        ended.failure = bytes(self.life.data).decode("utf-8", "replace")
+        with contextlib.suppress(OSError, ValueError):
+            self._control.setblocking(False)
+            report = json.loads(self._control.recv(_TAIL))
+            ended.failure = ended.failure or report.get("failure", "")
+            if report.get("nonce") == self._nonce:
+                ended.code, ended.cpu_s, ended.waited_s = report["code"], report["cpu_s"], report["waited_s"]
+                ended.killed = ended.killed or report["killed"]
         with contextlib.suppress(wire.NotPlain):
-            message = wire.loads(bytes(self.channel.data))
+            message = wire.loads(channel)
             if isinstance(message, dict) and message.get("nonce") == self._channel_nonce:
                 ended.message = {"value": message.get("value")}
                 for name in ("status", "detail", "kind"):
@@ -220,22 +203,20 @@ def watch(programs: Sequence[Running], limits: Limits, stop: threading.Event | N
     """
     deadline = time.monotonic() + limits.wall_s + _GRACE_S
     poll = select.poll()
-    owners: dict[int, tuple[Running, _Stream]] = {}
+    owners: dict[int, tuple[Running, _Pipe]] = {}
     try:
         for program in programs:
-            for stream in program.streams:
-                poll.register(stream.fd, select.POLLIN)
-                owners[stream.fd] = program, stream
+            for pipe in (program.life, program.err):
+                poll.register(pipe.fd, select.POLLIN)
+                owners[pipe.fd] = program, pipe
         left = set(programs)
         while left:
             for fd, _ in poll.poll(_TICK_MS):
-                program, stream = owners[fd]
-                stream.take()
-                if stream.full:
-                    program.kill("output_limit")
-                if stream.full or not stream.open:
+                program, pipe = owners[fd]
+                pipe.take()
+                if not pipe.open:
                     poll.unregister(fd)
-                if stream is program.life and not stream.open:
+                if pipe is program.life and not pipe.open:
                     program.settle()
                     left.discard(program)
                     if program is programs[-1] and _ended_badly(program.ended):
@@ -245,7 +226,7 @@ def watch(programs: Sequence[Running], limits: Limits, stop: threading.Event | N
                 raise Stopped
             if time.monotonic() > deadline:
                 if time.monotonic() > deadline + _GRACE_S:
-                    raise BoxFailed("the sandbox does not end a program")
+                    raise Stuck("the sandbox does not end a program")
                 for program in left:
                     program.kill("wall")
     finally:
@@ -266,17 +247,39 @@ def one_line(text: str, limit: int = 600) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(short.split()))
 
 
-def _sealed(data: bytes) -> int:
-    """A read-only descriptor of a file in memory with this content, at its start."""
+def _pipe(theirs: contextlib.ExitStack) -> tuple[int, int]:
+    """A pipe whose reading end does not block; its writing end is closed with `theirs`."""
+    read, write = os.pipe2(os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
+    theirs.callback(os.close, write)
+    os.set_blocking(read, False)
+    return read, write
+
+
+def _file() -> int:
+    """A descriptor of an empty file in memory (on macOS on disk) that is appended to."""
     if not hasattr(os, "memfd_create"):
         with tempfile.TemporaryFile() as file:
-            file.write(data)
-            file.seek(0)
             return os.dup(file.fileno())
-    fd = os.memfd_create("input", _MFD)
+    fd = os.memfd_create("output", _MFD)
+    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
+    return fd
+
+
+def _content(fd: int, most: int) -> bytes:
+    """The first bytes of a file."""
+    size = min(os.fstat(fd).st_size, most)
+    return os.pread(fd, size, 0)
+
+
+def _sealed(data: bytes) -> int:
+    """A read-only descriptor of a file in memory with this content, at its start."""
+    fd = _file()
     try:
         with open(fd, "wb", closefd=False) as file:
             file.write(data)
+        if not hasattr(os, "memfd_create"):
+            os.lseek(fd, 0, os.SEEK_SET)
+            return os.dup(fd)
         fcntl.fcntl(fd, getattr(fcntl, "F_ADD_SEALS", 1033), _SEALS)
         return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
     finally:
@@ -286,6 +289,8 @@ def _sealed(data: bytes) -> int:
 def _unlock(function: Any, path: str, _: object) -> None:
     """Remove what a program has made unremovable."""
     with contextlib.suppress(OSError):
+        if os.path.islink(path):
+            return  # its target is not ours
         os.chmod(os.path.dirname(path), 0o700)
         os.chmod(path, 0o700)
         function(path)

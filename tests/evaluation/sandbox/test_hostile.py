@@ -409,6 +409,22 @@ PROGRAMS = {
         "if libc.ptrace(16, os.getppid(), 0, 0) == 0: print(42)",
         "failed",
     ),
+    "slows the process that watches it down": hostile(
+        PRINT,
+        "import ctypes, os, resource\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        "for work in (\n"
+        "    lambda: resource.prlimit(1, resource.RLIMIT_CPU, (0, 0)),\n"
+        "    lambda: os.setpriority(os.PRIO_PROCESS, 1, 19),\n"
+        "    lambda: os.setpriority(os.PRIO_USER, 0, 19),\n"
+        "    lambda: os.sched_setscheduler(1, os.SCHED_IDLE, os.sched_param(0)),\n"
+        "    lambda: os.sched_setaffinity(1, {0}),\n"
+        "):\n"
+        "    try: work()\n"
+        "    except OSError: continue\n"
+        "    print(42)\n"
+        "os.nice(1), os.sched_setaffinity(0, os.sched_getaffinity(0)), resource.setrlimit(resource.RLIMIT_CPU, (9, 9))",
+        "failed", "error",
+    ),
     "makes namespaces of its own": hostile(
         PRINT,
         "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"

@@ -26,6 +26,7 @@ WORK = "/box"
 UID = 1000  # inside; outside it is a number of its own per running program
 _TICK_S = 0.02
 _NONCE = 32
+_SLACK = 1 << 16  # of the channel, beyond the value; and of what the parent tells apart by itself
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CORES = os.cpu_count() or 1
@@ -55,8 +56,9 @@ def run_init(
         program = os.fork()
         if program == 0:
             start(limits, fds[1:])
-        os.dup2(fds[0], 3)
-        os.closerange(4, 1 << 16)
+        for target, fd in enumerate((fds[0], fds[3], fds[5]), start=3):  # control, standard output, channel
+            os.dup2(fd, target)
+        os.closerange(6, 1 << 16)
         control = socket.socket(fileno=3)
         nonce = control.recv(_NONCE, socket.MSG_WAITALL)
         if len(nonce) == _NONCE:
@@ -94,6 +96,7 @@ def _watch(program: int, control: socket.socket, limits: dict[str, Any]) -> dict
     if hasattr(os, "pidfd_open"):
         poll.register(os.pidfd_open(program), select.POLLIN)
     meter = _Meter(program, limits["isolated"])
+    written = limits["output_bytes"] + _SLACK
     killed, ended = "", None
     while ended is None:
         for fd, _ in poll.poll(1000 * _TICK_S):
@@ -110,6 +113,8 @@ def _watch(program: int, control: socket.socket, limits: dict[str, Any]) -> dict
                 killed = "memory"
             elif elapsed > limits["wall_s"]:
                 killed = "wall"
+            elif os.fstat(4).st_size > written or os.fstat(5).st_size > written:
+                killed = "output_limit"
             if killed:
                 _kill_all(program, limits["isolated"])
     code, usage = ended

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import contextlib
 import gc
 import importlib
 import marshal
@@ -90,7 +91,8 @@ def _limit(limits: dict[str, Any]) -> None:
 
     seconds = math.ceil(limits["cpu_s"]) + 1  # `init.py` is precise; this holds where it is kept from running
     limit(resource.RLIMIT_CPU, seconds, seconds + 1)
-    limit(resource.RLIMIT_FSIZE, limits["disk_bytes"], limits["disk_bytes"])
+    largest = max(limits["disk_bytes"], limits["output_bytes"] + (1 << 20))  # standard output is a file too
+    limit(resource.RLIMIT_FSIZE, largest, largest)
     limit(resource.RLIMIT_CORE, 0, 0)
     limit(resource.RLIMIT_NOFILE, _FILES, _FILES)
     if sys.platform != "linux":
@@ -103,6 +105,8 @@ def _limit(limits: dict[str, Any]) -> None:
     if limits["isolated"]:
         limit(resource.RLIMIT_NPROC, _PROCESSES, _PROCESSES)
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")  # should the machine run out of memory, programs go first
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     if _filter and limits["isolated"]:

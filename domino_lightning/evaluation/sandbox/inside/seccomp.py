@@ -47,6 +47,12 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
     "mbind": (237, 235), "set_mempolicy": (238, 237), "migrate_pages": (256, 238), "move_pages": (279, 239),
 }  # fmt: skip
+# Allowed on the calling process alone (first argument 0): the process that watches has the same user.
+_OWN: dict[str, tuple[int, int]] = {
+    "prlimit64": (302, 261), "setpriority": (141, 140), "ioprio_set": (251, 30), "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119), "sched_setaffinity": (203, 122), "sched_setattr": (314, 274),
+}  # fmt: skip
+_SECOND_TOO = ("setpriority", "ioprio_set")  # which kind of id comes first, and 0 is a process only for one of them
 _CLONE3 = 435
 _CLONE, _SOCKET = {"x86_64": (56, 41), "aarch64": (220, 198)}.get(MACHINE, (0, 0))
 _NAMESPACES = NEWNS | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET | NEWCGROUP | NEWTIME
@@ -68,6 +74,11 @@ def build_filter() -> bytes:
         number = numbers[column]
         if number is not None:
             lines += [_line(_EQUAL, number, 0, 1), _refuse(errno.EPERM)]
+    for name, pair in _OWN.items():
+        checked = [_line(_LOAD, 16), _line(_EQUAL, 0, 1, 0), _refuse(errno.EPERM)]
+        if name in _SECOND_TOO:
+            checked += [_line(_LOAD, 24), _line(_EQUAL, 0, 1, 0), _refuse(errno.EPERM)]
+        lines += [_line(_EQUAL, pair[column], 0, len(checked) + 1), *checked, _line(_RETURN, _ALLOW)]
     lines += [_line(_EQUAL, _CLONE3, 0, 1), _refuse(errno.ENOSYS)]  # glibc then calls clone, whose flags show
     lines += [_line(_EQUAL, _CLONE, 0, 4), _line(_LOAD, 16), _line(_ANY_BIT, _NAMESPACES, 0, 1)]
     lines += [_refuse(errno.EPERM), _line(_RETURN, _ALLOW)]
