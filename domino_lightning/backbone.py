@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from domino_lightning.errors import UserError
+from domino_lightning.errors import Unreachable, UserError
 from domino_lightning.resources import PIP, cache_dir, file_hash, packaged_file
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(local_source(spec, "tokenizer"), trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"tokenizer of backbone '{spec}' cannot be loaded: {_first_line(error)}.") from None
+        kind = UserError if spec.startswith(PIP) or Path(spec).is_dir() else Unreachable
+        raise kind(f"tokenizer of backbone '{spec}' cannot be loaded: {_first_line(error)}.") from None
     if tokenizer.eos_token_id is None:
         raise UserError(f"backbone '{spec}': its tokenizer has no EOS token, which a text must end with.")
     return tokenizer

@@ -1,4 +1,4 @@
-"""The two ways a command ends badly: the input was wrong, or a stage failed."""
+"""The ways a command ends badly: the input was wrong or out of reach, or a stage failed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ class UserError(Exception):
 
     The command line prints the message alone and exits with 2; nothing half-written is left behind.
     """
+
+
+class Unreachable(UserError):
+    """Something on a model or data hub, neither at hand nor to be had now; all else may be fine."""
 
 
 class StageFailed(Exception):

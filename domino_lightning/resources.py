@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from domino_lightning.errors import UserError
+from domino_lightning.errors import Unreachable, UserError
 from domino_lightning.records import sha256_file, sha256_text
 
 PIP = "pip:"
@@ -146,7 +146,7 @@ def _hub_commit(spec: str, key: str) -> str:
         reason = f"{type(error).__name__}"
     except Exception as error:  # the hub client's transport errors derive from no common class
         reason = f"{type(error).__name__}"
-    raise UserError(
+    raise Unreachable(
         f"{key}: backbone '{spec}' is neither a directory nor in the hub cache, and the hub did not answer "
         f"({reason}). Download it first, or name a local directory or pip:<package>/<file.gguf>."
     )

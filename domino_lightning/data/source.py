@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from domino_lightning.data.windows import Windows
-from domino_lightning.errors import UserError
+from domino_lightning.errors import Unreachable, UserError
 from domino_lightning.records import Record, canonical_json, read_numbered_jsonl, sha256_text
 from domino_lightning.resources import HUB_DATASET, data_file
 
@@ -111,9 +111,9 @@ def _hub_file(spec: str, key: str) -> str | None:
         raise _not_loaded(f"'{spec}'", error, key) from None
 
 
-def _not_loaded(what: str, error: Exception, key: str) -> UserError:
+def _not_loaded(what: str, error: Exception, key: str) -> Unreachable:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return UserError(
+    return Unreachable(
         f"{key}: {what} cannot be loaded: {reason} "
         "Check the id and the network, or download it and give the path of a .jsonl or .parquet file."
     )
