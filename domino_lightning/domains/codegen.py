@@ -11,6 +11,7 @@ from typing import Any, Literal
 from domino_lightning.domains.base import DEFAULT_AGREEMENT, Agreement, Answered, Domain, Message, Unparsable, Verdict
 from domino_lightning.domains.codegen_rows import called_name, read_problem, starter_entry_point
 from domino_lightning.domains.python_source import parse_python, source_lines
+from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.records import Record, sha256_text
 
 INSTRUCTION = "Solve this problem in Python. Give the whole program in one ```python block."
@@ -163,7 +164,12 @@ class CodeGen(Domain):
         from domino_lightning.domains.codegen_agreement import answer_by_agreement
 
         for record, completions in zip(records, solutions, strict=True):
-            yield answer_by_agreement(record, completions, agreement, workers)
+            try:
+                yield answer_by_agreement(record, completions, agreement, workers)
+            except (UserError, StageFailed):
+                raise  # about the set-up, not about the record
+            except Exception as error:
+                yield Answered(record, "crashed", f"{type(error).__name__}: {error}")
 
     def grade(
         self, records: Iterable[Record], completions: Iterable[Sequence[str]], workers: int

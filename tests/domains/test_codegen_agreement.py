@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domino_lightning.domains import Agreement, CodeGen
+from domino_lightning.domains import Agreement, Answered, CodeGen
 from domino_lightning.domains.codegen_agreement import same
 from domino_lightning.domains.codegen_inputs import (
     Arguments,
@@ -71,6 +71,17 @@ def test_every_failure_has_its_reason(programs: list[str], reason: str, detail: 
     found = answer(*programs, timeout_s=1.0)
     assert (found.reason, "solution" in found.record) == (reason, False)
     assert detail in found.detail
+
+
+def test_a_record_that_crashes_the_comparison_costs_that_record_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(record: Record, *_: Any) -> Any:
+        if record["id"] == "bad":
+            raise RuntimeError("boom")
+        return Answered(record)
+
+    monkeypatch.setattr("domino_lightning.domains.codegen_agreement.answer_by_agreement", broken)
+    found = list(DOMAIN.answer([{**record(), "id": "bad"}, record()], 1, [[], []]))
+    assert [(each.reason, each.detail) for each in found] == [("crashed", "RuntimeError: boom"), (None, "")]
 
 
 def test_tests_that_a_model_made_up_need_not_hold() -> None:
