@@ -64,6 +64,12 @@ def build_parser() -> argparse.ArgumentParser:
     _grade_arguments(commands.add_parser("grade", help="run solutions on the tests of their problems, in a sandbox"))
     sync = commands.add_parser("wandb-sync", help="upload W&B runs that were kept offline, and attach their lineage")
     sync.add_argument("--root", type=Path, default=Path("outputs"), help="store (default: outputs)")
+    diff = commands.add_parser("diff", help="two trials or stages: keys that differ, stages they share, numbers")
+    diff.add_argument("a", type=Path, help="runs/<experiment>/<trial>, or a stage in it")
+    diff.add_argument("b", type=Path, help="the same")
+    gc = commands.add_parser("gc", help="list stages that no trial or sweep needs; --delete removes them")
+    gc.add_argument("root", nargs="?", type=Path, default=Path("outputs"), help="store (default: outputs)")
+    gc.add_argument("--delete", action="store_true", help="delete them")
     ls = commands.add_parser("ls", help="list runs, their stages and scores")
     ls.add_argument("root", nargs="?", type=Path, default=Path("outputs"), help="store (default: outputs)")
     return parser

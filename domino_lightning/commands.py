@@ -47,6 +47,14 @@ def dispatch(arguments: argparse.Namespace) -> int:
         return grade(arguments)
     if arguments.command == "wandb-sync":
         return wandb_sync(arguments.root)
+    if arguments.command == "diff":
+        from domino_lightning.diff import diff_command
+
+        return diff_command(arguments.a, arguments.b, _console())
+    if arguments.command == "gc":
+        from domino_lightning.garbage import gc_command
+
+        return gc_command(Store(arguments.root), arguments.delete, _console())
     return ls(arguments.root)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from domino_lightning.config import Config, class_of, compose
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.records import read_json
+from domino_lightning.runs import open_sweep
 from domino_lightning.store import Store
 from domino_lightning.sweep.budget import check_budgets
 from domino_lightning.sweep.events import EVENTS, SweepState, fold, read_events
@@ -128,6 +129,7 @@ def run(sweep: Sweep, graph: Graph, launcher: Launcher, retry_failed: bool, cons
                 "is lost. Mend it, for example by freeing space, and give the same command again."
             ) from None
     _show(graph.plans, scheduler.progress.state, store, console)
+    open_sweep(sweep.folder).log_trials()  # a W&B run of each that has finished and has none
     return 0 if fine else 1
 
 
