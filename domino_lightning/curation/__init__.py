@@ -7,6 +7,7 @@ from domino_lightning.curation.filters import Candidate, Context, Filter, Finish
 from domino_lightning.curation.funnel import Curated, curate
 from domino_lightning.curation.judge import Criterion, LMJudge
 from domino_lightning.curation.memorisation import CopiedFromReference, Memorised
+from domino_lightning.curation.triviality import Trivial
 
 __all__ = [
     "Candidate",
@@ -24,5 +25,6 @@ __all__ = [
     "Memorised",
     "NearDuplicate",
     "Parses",
+    "Trivial",
     "curate",
 ]

@@ -60,18 +60,20 @@ class Executes(Filter):
     the order of a set of strings is no answer. Records that hold no program pass, code-generation problems among
     them.
 
-    Codes: `error`, `slow`, `memory`, `output_limit`, `crashed`, `nondeterministic`, `side_effect`.
+    Codes: `error`, `slow`, `memory`, `output_limit`, `crashed`, `no_value`, `nondeterministic`, `side_effect`.
 
     Args:
         timeout_s: CPU seconds of a run; a program that takes longer is slow.
-        memory_mb: MiB of address space.
+        memory_mb: MiB of memory.
+        none: whether a program may return None; in CRUXEval none does.
     """
 
     reason = "execution"
     block_size = 32
     coded = True
 
-    def __init__(self, timeout_s: float = 2.0, memory_mb: int = 1024) -> None:
+    def __init__(self, timeout_s: float = 2.0, memory_mb: int = 1024, none: bool = False) -> None:
+        self.none = none
         self.limits = Limits(timeout_s=timeout_s, memory_mb=memory_mb)
 
     def open(self, context: Context) -> None:
@@ -91,9 +93,27 @@ class Executes(Filter):
             for job in jobs:
                 if isinstance(job, Exception):
                     raise job  # at its own row's turn
-                yield None if job is None else _problem(*(next(done) for _ in job))
+                yield None if job is None else self._problem(*(next(done) for _ in job))
         finally:
             done.close()
+
+    def _problem(self, plain: Execution, watched: Execution, rehashed: Execution | None = None) -> str | None:
+        if plain.status != "ok" or plain.value is None:
+            return f"{_STATUS_CODES.get(plain.status, plain.status)}: {without_addresses(plain.detail)}"
+        if plain.stdout:
+            return f"side_effect: prints {without_addresses(plain.stdout[:60])!r}"
+        if watched.status != "ok" or watched.value is None:
+            return f"nondeterministic: ran once, then {watched.status}: {without_addresses(watched.detail)}"
+        if plain.value == "None" and not self.none:
+            return "no_value: returns None"
+        value, (again, events) = _parsed(plain.value), _parsed(watched.value)
+        if events:
+            return f"side_effect: {', '.join(map(str, events))}"
+        if not literal_equal(value, again):
+            return "nondeterministic: two runs return different values"
+        if rehashed is not None and not _is_printed(value, rehashed):
+            return "nondeterministic: the value depends on string hashes"
+        return None
 
     def _job(self, candidate: Candidate) -> list[Call] | Exception | None:
         """The runs of a record's program, or what went wrong with making them."""
@@ -122,23 +142,6 @@ def _uses_hashes(code: str) -> bool:
 def without_addresses(detail: str) -> str:
     """The text of an error without what differs from run to run: `<object at 0x7f2c...>`."""
     return _ADDRESS.sub("0x...", detail)
-
-
-def _problem(plain: Execution, watched: Execution, rehashed: Execution | None = None) -> str | None:
-    if plain.status != "ok" or plain.value is None:
-        return f"{_STATUS_CODES.get(plain.status, plain.status)}: {without_addresses(plain.detail)}"
-    if plain.stdout:
-        return f"side_effect: prints {without_addresses(plain.stdout[:60])!r}"
-    if watched.status != "ok" or watched.value is None:
-        return f"nondeterministic: ran once, then {watched.status}: {without_addresses(watched.detail)}"
-    value, (again, events) = _parsed(plain.value), _parsed(watched.value)
-    if events:
-        return f"side_effect: {', '.join(map(str, events))}"
-    if not literal_equal(value, again):
-        return "nondeterministic: two runs return different values"
-    if rehashed is not None and not _is_printed(value, rehashed):
-        return "nondeterministic: the value depends on string hashes"
-    return None
 
 
 def _parsed(literal: str) -> Any:

@@ -36,7 +36,7 @@ class Curate(Stage):
     """
 
     name = "curate"
-    version = 2
+    version = 3
     summary = "filter the candidates, with a reason for every row that is rejected"
 
     def __init__(self, domain: Domain, filters: Sequence[Filter], runtime: CurateRuntime = CurateRuntime()) -> None:

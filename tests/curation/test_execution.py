@@ -28,7 +28,7 @@ def test_honest_programs_pass_in_order() -> None:
         "return set('abcdefgh')",
         "return sorted(set('ab'))",
         "return {'k': (a, None)}",
-        "return None",
+        "return [None]",
     ]
     assert details(*honest, "return a / 0", "return a")[:7] == [None] * 7
 
@@ -38,6 +38,7 @@ def test_honest_programs_pass_in_order() -> None:
     [
         ("return a[9]", "error: IndexError"),
         ("return lambda: a", "error: "),
+        ("a.sort()", "no_value: returns None"),
         ("while True: pass", "slow: "),
         ("print(a); return a", "side_effect: prints '[3, 1, 2]\\n'"),
         ("open('x.txt', 'w').write('1'); return a", "side_effect: opens a file for writing"),
@@ -81,3 +82,9 @@ def test_a_record_that_crashes_the_domain_costs_that_row_alone() -> None:
 def test_what_is_said_of_a_failure_is_the_same_in_every_run() -> None:
     body = "raise ValueError(object())"
     assert details(body) == details(body) == ["error: ValueError: <object object at 0x...> (line 2)"]
+
+
+def test_returning_none_can_be_allowed() -> None:
+    made = Executes(none=True)
+    made.open(Context(DOMAIN, []))
+    assert made.reject(Candidate({"id": "s", "text": "def f(a):\n    a.sort()\n\nf([2])"}, DOMAIN)) is None

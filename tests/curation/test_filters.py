@@ -17,7 +17,9 @@ from domino_lightning.curation import (
     Memorised,
     NearDuplicate,
     Parses,
+    Trivial,
 )
+from domino_lightning.data.source import Source
 from domino_lightning.domains import CodeExec
 from domino_lightning.errors import UserError
 
@@ -167,3 +169,35 @@ def test_a_patchwork_of_references_is_memorised() -> None:
 def test_bounds_that_make_no_sense_are_refused(make: Any) -> None:
     with pytest.raises(UserError, match="must be"):
         make()
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("def f(a):\n    return a\n\nf(1)", "identity: it returns its argument a as it is"),
+        (
+            "def f(a, b):\n    'Doc.'\n    # why\n    return b\n\nf(1, 2)",
+            "identity: it returns its argument b as it is",
+        ),
+        ("def f(a, *b):\n    return 7\n\nf(1)", "constant: it uses none of its arguments a, b"),
+        ("def f(a):\n    x = []\n    return x * 3\n\nf(1)", "constant: it uses none of its arguments a"),
+        ("def f(a):\n    return -a\n\nf(1)", None),
+        ("def f(a):\n    a = sorted(a)\n    return a\n\nf([1])", None),
+        ("def f():\n    return 7\n\nf()", None),
+        ("def g(a):\n    return a\n\ndef f(a):\n    return g(a)\n\nf(1)", None),
+        ("def f(a):\n    return [0 for _ in a]\n\nf([1])", None),
+    ],
+)
+def test_a_function_that_does_nothing_with_its_arguments_is_trivial(text: str, detail: str | None) -> None:
+    made = Trivial()
+    made.open(Context(DOMAIN, []))
+    assert made.reject(candidate(text)) == detail
+
+
+def test_no_function_of_the_embedded_corpus_is_trivial() -> None:
+    made = Trivial()
+    made.open(Context(DOMAIN, []))
+    rows = Source(CodeExec.corpus).rows()
+    records = [DOMAIN.read(row, where) for where, row in rows]
+    assert len(records) == 640
+    assert [row["id"] for row in records if made.reject(candidate(row["text"])) is not None] == []

@@ -23,6 +23,7 @@ from domino_lightning.curation import (
     Memorised,
     NearDuplicate,
     Parses,
+    Trivial,
     curate,
 )
 from domino_lightning.domains import CodeExec, Unparsable
@@ -168,7 +169,7 @@ PARTS = [
     "for i in a:\n        b += i\n    return b",
     "while a: print(a",
 ]
-SHIPPED = [Finished, Parses, Length, ExactDuplicate, NearDuplicate, CopiedFromReference, Memorised]
+SHIPPED = [Finished, Parses, Length, Trivial, ExactDuplicate, NearDuplicate, CopiedFromReference, Memorised]
 
 
 @given(
