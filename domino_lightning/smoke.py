@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import builtins
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from domino_lightning.config import Config, Layer, class_of, lookup
 from domino_lightning.data.source import Source
@@ -12,10 +14,15 @@ from domino_lightning.errors import UserError
 from domino_lightning.resources import HUB_DATASET, PIP
 from domino_lightning.stages.synthesize import generator_node
 from domino_lightning.step import construct
+from domino_lightning.synthesis.engines import TransformersEngine
 from domino_lightning.synthesis.generators import Generator, HeldoutReplay
-from domino_lightning.synthesis.language_model import Sampled
+from domino_lightning.synthesis.language_model import Engine, LanguageModel, ModelSource, Prompt, Sampled, Sampling
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ROWS = 64  # raw rows that a smoke run looks at
+_CALLED = re.compile(r"\b([^\W\d]\w*)\(")
 
 
 class SmokeGenerator(Generator):
@@ -54,6 +61,51 @@ class SmokeGenerator(Generator):
         sampled = self.generator.generate(rows, seed)
         replayed = self.replay.generate([row // 2 for row in rows], seed)
         return [own if row % 2 else text for row, own, text in zip(rows, sampled, replayed, strict=True)]
+
+
+class SmokeEngine(Engine):
+    """Runs another engine, then puts programs that agree with each other in place of what a random model wrote.
+
+    Such a program returns the text of its arguments from every function that a problem's tests name, so that it
+    passes for a solution where the tests' own outputs do not count.
+
+    Args:
+        engine: the one to exercise; null: `TransformersEngine` with its defaults.
+    """
+
+    def __init__(self, engine: Engine | None = None) -> None:
+        self.engine = engine or TransformersEngine()
+
+    def load(self, source: ModelSource) -> LanguageModel:
+        """Load the inner engine's model."""
+        return _SmokeModel(self.engine.load(source))
+
+
+class _SmokeModel(LanguageModel):
+    def __init__(self, model: LanguageModel) -> None:
+        self.model = model
+
+    def complete(
+        self,
+        prompts: Sequence[Prompt],
+        rows: Sequence[int],
+        seed: int,
+        sampling: Sampling,
+        on_tokens: Callable[[int], None] | None = None,
+        sample_tokens: Sequence[Tensor] | None = None,
+    ) -> list[Sampled]:
+        """One program a prompt."""
+        sampled = self.model.complete(prompts, rows, seed, sampling, on_tokens, sample_tokens)
+        return [each._replace(text=_any_program(prompt)) for each, prompt in zip(sampled, prompts, strict=True)]
+
+
+def _any_program(prompt: Prompt) -> str:
+    text = prompt if isinstance(prompt, str) else prompt[-1]["content"]
+    names = sorted({name for name in _CALLED.findall(text) if not hasattr(builtins, name) and name != "Solution"})
+    functions = [f"def {name}(*values, **named):\n    return repr((values, named))" for name in names]
+    methods = "\n".join(f"    {name} = staticmethod({name})" for name in names)
+    solution = [f"class Solution:\n{methods}"] if names and "class Solution" in text else []
+    return "```python\n" + "\n\n".join([*functions, *solution, "print(1)"]) + "\n```"
 
 
 def smoke_layer(config: Config, folder: Path) -> Layer:
@@ -111,8 +163,11 @@ def _small_filter(node: Any, backbone: str) -> Any:
 def _small_solver(document: dict[str, Any], backbone: str) -> dict[str, Any]:
     if not isinstance(document["answer"].get("solver"), dict):
         return {}
-    small = {"backbone": backbone, "samples": 2, "sampling": {"max_new_tokens": 4}, "block_size": 4}
-    return {"answer": {"solver": small}}
+    engine = {"class_path": "domino_lightning.smoke.SmokeEngine", "init_args": {}}
+    if inner := document["answer"]["solver"].get("engine"):
+        engine["init_args"] = {"engine": inner}
+    small = {"backbone": backbone, "samples": 2, "sampling": {"max_new_tokens": 4}, "block_size": 4, "engine": engine}
+    return {"answer": {"solver": small, "agreement": {"own_tests": False}}}
 
 
 def _small_source(document: dict[str, Any]) -> str:
