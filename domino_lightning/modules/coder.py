@@ -13,6 +13,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from domino_lightning.data.synthetic import ChatBatch
+from domino_lightning.errors import UserError
 from domino_lightning.modules.training import check_finite, warmup_then_linear
 from domino_lightning.nn import ranks
 from domino_lightning.nn.prompted_nll import chunked_nll
@@ -58,6 +59,7 @@ class CoderModule(LightningModule):
         self.lora, self.seed = lora, seed
         self.heldout_nll = MeanMetric(nan_strategy="disable")  # a NaN is shown, not left out
         self.strict_loading = False
+        self.sharded = False
 
     def setup(self, stage: str) -> None:
         """Load the backbone and wrap it."""
@@ -88,6 +90,34 @@ class CoderModule(LightningModule):
         buffers = {name for name, _ in self.named_buffers()}
         torch.nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, frozen | buffers)
 
+    def configure_model(self) -> None:
+        """Under `ModelParallelStrategy`, shard every parameter over the ranks (FSDP2); otherwise do nothing.
+
+        Decoder layers are gathered one at a time, the rest (embeddings, norm, head) once a step. The module itself
+        is the root of the sharding: a parameter outside it would be trained on every rank and averaged on none.
+        """
+        from lightning.pytorch.strategies import ModelParallelStrategy
+
+        strategy = self.trainer.strategy
+        if not isinstance(strategy, ModelParallelStrategy) or self.sharded:
+            return
+        if strategy._save_distributed_checkpoint:
+            raise UserError(
+                "finetune.trainer.strategy: ModelParallelStrategy needs init_args.save_distributed_checkpoint=false, "
+                "so that a checkpoint is one file that any number of ranks can continue from."
+            )
+        from torch.distributed.fsdp import fully_shard
+
+        mesh = strategy.device_mesh["data_parallel"]
+        for block in _decoder_layers(self.model):
+            fully_shard(block, mesh=mesh)
+        fully_shard(self, mesh=mesh)
+        self.sharded = True
+
+    def forward(self, batch: ChatBatch) -> Tensor:
+        """(T,) NLL of the T assistant tokens of a batch, in nats; through here, so that FSDP's hooks run."""
+        return self.answer_nll(batch)
+
     def answer_nll(self, batch: ChatBatch) -> Tensor:
         """(T,) NLL of the T assistant tokens of a batch, in nats."""
         return answer_nll(self.model.get_base_model() if self.lora is not None else self.model, batch)
@@ -97,7 +127,7 @@ class CoderModule(LightningModule):
 
         A rank's sum is divided by the tokens of all ranks, times W since DDP averages over ranks.
         """
-        nll = self.answer_nll(batch)
+        nll = self(batch)
         tokens = torch.tensor(len(nll), device=nll.device)
         if ranks.world_size() > 1:
             torch.distributed.all_reduce(tokens)
@@ -112,7 +142,7 @@ class CoderModule(LightningModule):
 
     def validation_step(self, batch: ChatBatch, batch_idx: int) -> None:
         """NLL of held-out answers."""
-        self.heldout_nll.update(self.answer_nll(batch))
+        self.heldout_nll.update(self(batch))
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean over held-out answer tokens."""
@@ -135,8 +165,22 @@ class CoderModule(LightningModule):
         return {name: value for name, value in state.items() if name in trainable}
 
     def save_pretrained(self, directory: Path) -> None:
-        """Write the adapter, or the whole model, in the usual format."""
-        self.model.save_pretrained(str(directory))
+        """Write the adapter, or the whole model, in the usual format; all ranks must call it."""
+        state = None
+        if self.sharded:
+            from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+            options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+            state = get_model_state_dict(self.model, options=options)
+        if ranks.rank() == 0:
+            self.model.save_pretrained(str(directory), state_dict=state)
+
+
+def _decoder_layers(model: Any) -> list[torch.nn.Module]:
+    """The repeated blocks of a causal LM, which transformers names in `_no_split_modules`."""
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    names = set(causal._no_split_modules or ())
+    return [module for module in model.modules() if type(module).__name__ in names]
 
 
 def answer_nll(model: PreTrainedModel, batch: ChatBatch) -> Tensor:

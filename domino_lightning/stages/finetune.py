@@ -129,8 +129,8 @@ class Finetune(Stage):
         data.setup()  # before the backbone is loaded: bad data is told at once
         model = CoderModule(seed=self.seed, **self.model)
         trainer, _, _ = fit("finetune", model, data, self.trainer, self.runtime, work, self.seed, monitor=None)
+        model.save_pretrained(work.directory / "model")
         if trainer.is_global_zero:
-            model.save_pretrained(work.directory / "model")
             MetricsFile(work.directory / "metrics.csv").tidy()
         return {
             "adapter": model.lora is not None,

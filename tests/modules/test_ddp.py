@@ -41,7 +41,7 @@ class Record(Callback):
         state = dict(module.state_dict())
         if getattr(module, "sample_tokens", None) is not None:
             state |= {"table": module.sample_tokens.table.weight, "owned": torch.tensor(module.sample_tokens.owned)}
-        return {name: value.detach().clone() for name, value in state.items()}
+        return {name: getattr(value, "full_tensor", lambda: value)().detach().clone() for name, value in state.items()}
 
     def on_train_start(self, trainer, module):
         self.start = self.trained(module)
@@ -58,7 +58,9 @@ class Record(Callback):
             "start": self.start,
             "end": self.trained(module),
             "samples": self.samples,
-            "ignored": sorted(trainer.model.parameters_to_ignore),
+            "ignored": sorted(getattr(trainer.model, "parameters_to_ignore", ())),
+            "sharded": [type(p).__name__ == "DTensor" for p in module.parameters()],
+            "numel": sum(getattr(p, "_local_tensor", p).numel() for p in module.parameters()),
             "reduced": sorted(n for n, p in module.named_parameters() if p.requires_grad),
             "heldout": {name: value.item() for name, value in trainer.callback_metrics.items() if "heldout" in name},
         }
@@ -69,8 +71,8 @@ class Record(Callback):
 
 
 @dataclass
-class TwoRanks:
-    """What a run on two ranks left."""
+class Ran:
+    """What a run left."""
 
     ranks: list[dict[str, Any]]
     checkpoint: dict[str, Any]
@@ -82,14 +84,14 @@ class TwoRanks:
             return [float(row["value"]) for row in csv.DictReader(file) if row["key"] == key]
 
 
-Launch = Callable[..., TwoRanks]
+Launch = Callable[..., Ran]
 
 
 @pytest.fixture
 def launch(
     tmp_path: Path, write_experiment: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Launch:
-    """Prepares in this process, then runs one training stage on two ranks, killing rank 0 first if asked."""
+    """Prepares in this process, then runs one training stage, by default on two ranks, after killing rank 0 if asked."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     (tmp_path / "probe.py").write_text(PROBE)
     trainer = {
@@ -113,14 +115,14 @@ def launch(
     }
     experiment = write_experiment(tree)
 
-    def run(stage: str, name: str, kill: bool = False) -> TwoRanks:
+    def run(stage: str, name: str, *overrides: str, kill: bool = False, ranks: int = 2) -> Ran:
         root, folder = tmp_path / name / "outputs", tmp_path / name
         folder.mkdir()
         # The callback's module is found from the working directory, as in a fork.
         monkeypatch.chdir(tmp_path)
         monkeypatch.syspath_prepend(str(tmp_path))
         assert main(["run", str(experiment), f"root={root}", "--until", "prepare"]) == 0
-        arguments = [stage, str(experiment), f"root={root}"]
+        arguments = [stage, str(experiment), f"root={root}", f"{stage}.trainer.devices={ranks}", *overrides]
         # What a user's own process imports is in this one already; the stage starts processes of its own.
         monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
         monkeypatch.setenv("RECORD", str(folder))
@@ -134,8 +136,8 @@ def launch(
         assert ("continuing" in capfd.readouterr().out) is kill
         (directory,) = [path for path in (root / "stages" / stage).iterdir() if path.is_dir()]
         (prepared,) = [path for path in (root / "stages" / "prepare").iterdir() if path.is_dir()]
-        ranks = [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
-        return TwoRanks(ranks, torch.load(folder / "last.ckpt", weights_only=True), directory, prepared)
+        records = [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(ranks)]
+        return Ran(records, torch.load(folder / "last.ckpt", weights_only=True), directory, prepared)
 
     return run
 
@@ -210,3 +212,32 @@ def test_a_coder_on_two_ranks_ends_with_one_adapter_and_one_heldout_nll(launch: 
     expected = pytest.approx(torch.cat(tokens).mean().item(), abs=1e-5)
     assert run.metrics("finetune/heldout/nll")[-1] == expected
     assert [rank["heldout"]["finetune/heldout/nll"] for rank in run.ranks] == [expected, expected]
+
+
+FSDP = (
+    "finetune.trainer.strategy={class_path: lightning.pytorch.strategies.ModelParallelStrategy, init_args: "
+    "{data_parallel_size: 2, tensor_parallel_size: 1, save_distributed_checkpoint: false}}"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("trained", ["adapter", "whole"])
+def test_a_coder_on_two_ranks_is_the_coder_of_one(launch: Launch, strategy: str, trained: str) -> None:
+    # Three pairs in batches of two: the last batch leaves one rank without a pair.
+    overrides = ["finetune.data.batch_size=2", *(["finetune.model.lora=null"] if trained == "whole" else [])]
+    one = launch("finetune", "one", *overrides, "finetune.trainer.strategy=auto", ranks=1)
+    two = launch("finetune", "two", *overrides, *([FSDP] if strategy == "fsdp" else []), kill=strategy == "fsdp")
+    for key in ("finetune/train/loss", "finetune/heldout/nll"):
+        assert len(one.metrics(key)) > 1
+        assert two.metrics(key) == pytest.approx(one.metrics(key), abs=1e-5)
+    files = [next((run.stage / "model").glob("*.safetensors")) for run in (one, two)]
+    ours, theirs = (load_file(str(path)) for path in files)
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert torch.allclose(value, theirs[name], atol=1e-4), name
+    moved = one.ranks[0]["start"].keys()
+    assert any(not torch.equal(one.ranks[0]["start"][name], one.ranks[0]["end"][name]) for name in moved)
+    if strategy == "fsdp":  # a parameter left out would be trained by each rank alone
+        assert all(all(rank["sharded"]) for rank in two.ranks)
+        assert sum(rank["numel"] for rank in two.ranks) == one.ranks[0]["numel"]
