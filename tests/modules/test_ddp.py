@@ -91,7 +91,7 @@ Launch = Callable[..., Ran]
 def launch(
     tmp_path: Path, write_experiment: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Launch:
-    """Prepares in this process, then runs one training stage, by default on two ranks, after killing rank 0 if asked."""
+    """Prepares in this process, then runs one training stage, on two ranks by default, first killing rank 0 if asked."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     (tmp_path / "probe.py").write_text(PROBE)
     trainer = {
