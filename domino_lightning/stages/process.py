@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ from typing import Any
 PR_SET_PDEATHSIG = 1
 PARENT = "DOMINO_PARENT"  # process id of the one that started this
 REPORT_FD = "DOMINO_REPORT_FD"
+RANK_ERROR = "rank-error.json"  # what a rank other than the first, which has no report, died of
+# How collectives say that another rank is gone: its death is the news, not ours.
+LOST_PEER = ("closed by peer", "reset by peer", "broken pipe", "remote process exited")
+PATIENCE_S = 3.0  # for a rank that died to leave its last words
 
 
 def die_with_parent() -> None:
@@ -60,6 +65,38 @@ def explain(error: BaseException) -> tuple[str, str]:
     return "error", f"{type(error).__name__}: {one_line(error)}"
 
 
+def lost_peer(error: Exception) -> bool:
+    """Whether a collective failed since another rank is gone."""
+    return any(sign in str(error).lower() for sign in LOST_PEER)
+
+
+def _last_words(path: Path, rank: int, stage: str, error: Exception) -> int:
+    """Leave a rank's error for the first rank to report, unless it fell with another rank; the exit code."""
+    from domino_lightning.records import write_json
+
+    if lost_peer(error):
+        sys.stderr.write(f"rank {rank} stops, since another rank is gone.\n")
+        return 1
+    how, message = explain(error)
+    traceback.print_exc()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"how": how, "error": f"stage {stage}, rank {rank}: {message}"})
+    return 2 if how == "input" else 1
+
+
+def _words_of_another(path: Path, stage: str) -> tuple[str, str]:
+    """How another rank ended and its error, as it left them."""
+    from domino_lightning.records import read_json
+
+    deadline = time.monotonic() + PATIENCE_S
+    while not path.is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if not path.is_file():
+        return "error", f"stage {stage}: another rank died without a word. The same command continues the stage."
+    words = read_json(path)
+    return words["how"], words["error"]
+
+
 def main(job_file: str) -> int:
     """Run the stage that a job file describes, and report how it went."""
     from domino_lightning.config import Config
@@ -67,19 +104,25 @@ def main(job_file: str) -> int:
     from domino_lightning.records import read_json
     from domino_lightning.stages import Tracking, Work
     from domino_lightning.step import Step, execute, run_step
-    from domino_lightning.store import StageKey, Store
+    from domino_lightning.store import SCRATCH, StageKey, Store
 
     report = Report()
     job = read_json(job_file)
     store, tracking = Store(job["root"]), Tracking(**job["tracking"])
     step = Step(StageKey(job["stage"], job["fingerprint"], job["inputs"]), job["section"])
     config = Config({step.stage: step.section}, ())
-    try:
-        if int(os.environ.get("LOCAL_RANK", "0")) > 0:
-            inputs = {name: store.path(name, digest) for name, digest in step.key.inputs.items()}
-            work = Work(store.path(*step.id), inputs, step.key.fingerprint, step.section, tracking)
+    words = store.path(*step.id) / SCRATCH / RANK_ERROR
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if rank > 0:
+        inputs = {name: store.path(name, digest) for name, digest in step.key.inputs.items()}
+        work = Work(store.path(*step.id), inputs, step.key.fingerprint, step.section, tracking)
+        try:
             execute(step.stage, config, work)
-            return 0
+        except Exception as error:
+            return _last_words(words, rank, step.stage, error)
+        return 0
+    words.unlink(missing_ok=True)
+    try:
         outcome = run_step(
             config,
             store,
@@ -98,6 +141,10 @@ def main(job_file: str) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
+        if lost_peer(error):
+            how, message = _words_of_another(words, step.stage)
+            report.send("failed", how=how, error=message)
+            return 2 if how == "input" else 1
         how, message = explain(error)
         if not isinstance(error, (UserError, StageFailed)):
             message = f"stage {step.stage}: {message}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,7 @@ from lightning.pytorch import Callback
 
 
 class Record(Callback):
-    def __init__(self, kill_at: int = 5) -> None:
-        self.kill_at = kill_at
+    def __init__(self) -> None:
         self.samples, self.start = [], {}
 
     def trained(self, module):
@@ -49,8 +49,11 @@ class Record(Callback):
     def on_train_batch_start(self, trainer, module, batch, batch_idx):
         if hasattr(batch, "samples"):
             self.samples.append(batch.samples[batch.valid].tolist())
-        if "KILL" in os.environ and trainer.global_rank == 0 and trainer.global_step + 1 == self.kill_at:
+        here = f"{trainer.global_rank}:{trainer.global_step}"
+        if os.environ.get("END") == here:
             os.kill(os.getpid(), signal.SIGKILL)
+        if os.environ.get("END") == f"{here}:raise":
+            raise ValueError("the dog ate the batch")
 
     def on_train_end(self, trainer, module):
         folder = Path(os.environ["RECORD"])
@@ -72,8 +75,9 @@ class Record(Callback):
 
 @dataclass
 class Ran:
-    """What a run left."""
+    """What a run said and left."""
 
+    said: str
     ranks: list[dict[str, Any]]
     checkpoint: dict[str, Any]
     stage: Path
@@ -91,7 +95,10 @@ Launch = Callable[..., Ran]
 def launch(
     tmp_path: Path, write_experiment: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Launch:
-    """Prepares in this process, then runs one training stage, on two ranks by default, first killing rank 0 if asked."""
+    """Prepares in this process, then runs one training stage, by default on two ranks.
+
+    `ends` are attempts to end first, each at "rank:step" by SIGKILL, or by an exception at "rank:step:raise".
+    """
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     (tmp_path / "probe.py").write_text(PROBE)
     trainer = {
@@ -115,29 +122,35 @@ def launch(
     }
     experiment = write_experiment(tree)
 
-    def run(stage: str, name: str, *overrides: str, kill: bool = False, ranks: int = 2) -> Ran:
+    def run(
+        stage: str, name: str, *overrides: str, ends: Sequence[str] = (), ranks: int = 2, ranks_before: int = 0
+    ) -> Ran:
         root, folder = tmp_path / name / "outputs", tmp_path / name
         folder.mkdir()
         # The callback's module is found from the working directory, as in a fork.
         monkeypatch.chdir(tmp_path)
         monkeypatch.syspath_prepend(str(tmp_path))
         assert main(["run", str(experiment), f"root={root}", "--until", "prepare"]) == 0
-        arguments = [stage, str(experiment), f"root={root}", f"{stage}.trainer.devices={ranks}", *overrides]
+        arguments = [stage, str(experiment), f"root={root}", *overrides]
+        before, now = (f"{stage}.trainer.devices={count or ranks}" for count in (ranks_before, ranks))
         # What a user's own process imports is in this one already; the stage starts processes of its own.
         monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
         monkeypatch.setenv("RECORD", str(folder))
-        if kill:
+        said = ""
+        for end in ends:
             with monkeypatch.context() as patch:
-                patch.setenv("KILL", "1")
-                assert main(arguments) == 1
-            assert "was killed by signal 9" in capfd.readouterr().err
+                patch.setenv("END", end)
+                assert main([*arguments, before]) == 1
+            said += capfd.readouterr().err
             assert not (folder / "rank0.pt").exists()
-        assert main(arguments) == 0
-        assert ("continuing" in capfd.readouterr().out) is kill
+        assert main([*arguments, now]) == 0
+        captured = capfd.readouterr()
+        assert ("continuing" in captured.out) is bool(ends)
         (directory,) = [path for path in (root / "stages" / stage).iterdir() if path.is_dir()]
         (prepared,) = [path for path in (root / "stages" / "prepare").iterdir() if path.is_dir()]
         records = [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(ranks)]
-        return Ran(records, torch.load(folder / "last.ckpt", weights_only=True), directory, prepared)
+        checkpoint = torch.load(folder / "last.ckpt", weights_only=True)
+        return Ran(said + captured.err, records, checkpoint, directory, prepared)
 
     return run
 
@@ -182,7 +195,8 @@ def test_tuning_on_two_ranks_shares_d_and_keeps_every_row_of_s_with_its_owner(
     assert run.metrics("tune/heldout/nll")[-1] == expected
     assert [rank["heldout"]["tune/heldout/nll"] for rank in run.ranks] == [expected, expected]
 
-    resumed = launch("tune", "killed", kill=True)
+    resumed = launch("tune", "killed", ends=["0:4"])
+    assert "ended with signal 9" in resumed.said
     for mine, other in zip(run.ranks, resumed.ranks, strict=True):
         assert torch.equal(mine["end"][DOMAIN], other["end"][DOMAIN])
     assert run.checkpoint["sample_table"]["step"] == resumed.checkpoint["sample_table"]["step"] == 6
@@ -227,7 +241,8 @@ def test_a_coder_on_two_ranks_is_the_coder_of_one(launch: Launch, strategy: str,
     # Three pairs in batches of two: the last batch leaves one rank without a pair.
     overrides = ["finetune.data.batch_size=2", *(["finetune.model.lora=null"] if trained == "whole" else [])]
     one = launch("finetune", "one", *overrides, "finetune.trainer.strategy=auto", ranks=1)
-    two = launch("finetune", "two", *overrides, *([FSDP] if strategy == "fsdp" else []), kill=strategy == "fsdp")
+    sharded, ends = ([FSDP], ["0:4"]) if strategy == "fsdp" else ([], [])
+    two = launch("finetune", "two", *overrides, *sharded, ends=ends)
     for key in ("finetune/train/loss", "finetune/heldout/nll"):
         assert len(one.metrics(key)) > 1
         assert two.metrics(key) == pytest.approx(one.metrics(key), abs=1e-5)
@@ -241,3 +256,37 @@ def test_a_coder_on_two_ranks_is_the_coder_of_one(launch: Launch, strategy: str,
     if strategy == "fsdp":  # a parameter left out would be trained by each rank alone
         assert all(all(rank["sharded"]) for rank in two.ranks)
         assert sum(rank["numel"] for rank in two.ranks) == one.ranks[0]["numel"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_tune_killed_at_ten_random_steps_ends_as_if_it_had_not_been(launch: Launch, ranks: int) -> None:
+    dice = random.Random(ranks)
+    steps = sorted(dice.sample(range(1, 24), 10))
+    overrides = ["tune.trainer.max_steps=24", "tune.trainer.val_check_interval=5", "tune.export=best"]
+    overrides += ["tune.runtime.checkpoint_every_n_steps=2"]
+    overrides += [f"tune.trainer.strategy={'ddp' if ranks > 1 else 'auto'}"]
+    whole = launch("tune", "whole", *overrides, ranks=ranks)
+    ends = [f"{dice.randrange(ranks)}:{step}" for step in steps]
+    killed = launch("tune", "killed", *overrides, ranks=ranks, ends=ends)
+    for mine, other in zip(whole.ranks, killed.ranks, strict=True):
+        assert torch.equal(mine["end"][DOMAIN], other["end"][DOMAIN])
+        assert torch.equal(mine["end"]["table"], other["end"]["table"])
+    assert (whole.stage / "metrics.csv").read_text() == (killed.stage / "metrics.csv").read_text()
+    files = [load_file(str(run.stage / "soft_prompt.safetensors"))["domain"] for run in (whole, killed)]
+    assert torch.equal(*files)
+
+
+@pytest.mark.slow
+def test_a_rank_that_fails_ends_the_run_with_its_own_error_and_other_ranks_may_go_on(launch: Launch) -> None:
+    whole = launch("tune", "whole")
+    run = launch("tune", "failed", ends=["1:4:raise"], ranks_before=2, ranks=1)
+    assert 'raise ValueError("the dog ate the batch")' in run.said  # the traceback
+    assert "domino: stage tune, rank 1: ValueError: the dog ate the batch" in run.said
+    assert "Connection closed" not in run.said
+    assert "tune goes on with 1 rank(s) what 2 began" in run.said
+    assert "no longer bit for bit" in run.said
+    first, goes_on = whole.ranks[0]["end"][DOMAIN], run.ranks[0]["end"][DOMAIN]
+    assert torch.allclose(first, goes_on, atol=1e-4)
+    table = whole.checkpoint["sample_table"]["table"]
+    assert torch.allclose(run.checkpoint["sample_table"]["table"], table, atol=1e-4)
