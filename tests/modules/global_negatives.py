@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 
 from domino_lightning import losses
@@ -87,6 +88,51 @@ def train(case: str, rank: int, world_size: int, low_rank: int | None) -> dict[s
     return {**record, "end": end}
 
 
+class Bytes:
+    """Counts what this rank hands to collectives."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.patched = {name: getattr(torch.distributed, name) for name in ("all_gather", "all_reduce")}
+
+    def __enter__(self) -> Bytes:
+        def counted(function: Any, position: int) -> Any:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                self.total += args[position].nbytes
+                return function(*args, **kwargs)
+
+            return call
+
+        torch.distributed.all_gather = counted(self.patched["all_gather"], 1)
+        torch.distributed.all_reduce = counted(self.patched["all_reduce"], 0)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for name, function in self.patched.items():
+            setattr(torch.distributed, name, function)
+
+
+def bytes_per_step(references: int, rank: int, world_size: int) -> list[int]:
+    """What a rank hands to collectives in each of two steps, with so many references in all."""
+    tuned = PromptTuningModule("none", domino.DomainPrompt(3), losses.InfoNCE(pairs=1), num_sample_tokens=2)
+    owners = list(range(references))
+    slot_of, mine = assign_slots(owners, GLOBAL_BATCH, SEED), rank_slots(GLOBAL_BATCH, rank, world_size)
+    tuned.attach(tiny_model(), references, owned=[each for each in owners if slot_of[each] in mine])
+    objective: Any = Objective(tuned)
+    ignored = {f"module.{name}" for name in tuned._ddp_params_and_buffers_to_ignore}
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(objective, ignored)
+    objective = DistributedDataParallel(objective)
+    sent = []
+    with Bytes() as counter:
+        objective.register_comm_hook(None, default_hooks.allreduce_hook)  # DDP's own reduction, made visible
+        batches = iter(SeededBatches(owners, GLOBAL_BATCH, SEED, rank=rank, world_size=world_size))
+        for step in range(2):
+            counter.total = 0
+            objective(collate_texts([([5, 6, 7], row) for row in next(batches)]), step).backward()
+            sent.append(counter.total)
+    return sent
+
+
 def whole(local: Tensor, owned: list[int]) -> Tensor:
     """The rows of all ranks, in order of sample."""
     full = local.new_zeros(max(OWNERS) + 1, local.shape[1])
@@ -104,6 +150,8 @@ def main(rank: int, world_size: int, port: int, output: Path) -> None:
         torch.distributed.init_process_group("gloo", rank=rank, world_size=world_size)
     cases = {case: train(case, rank, world_size, None) for case in CASES}
     cases["low_rank"] = train("info_nce_all", rank, world_size, 2)
+    if world_size == 2:
+        cases["bytes"] = {references: bytes_per_step(references, rank, world_size) for references in (12, 600)}
     torch.save(cases, output / f"{world_size}-{rank}.pt")
     if world_size > 1:
         torch.distributed.destroy_process_group()

@@ -52,6 +52,12 @@ def test_loss_gradients_and_trajectory_do_not_depend_on_the_number_of_ranks(
                     assert (mine - theirs).norm() <= 1e-5 * theirs.norm() + 1e-9, (case, name)
             for name, value in expected["end"].items():
                 assert (got["end"][name] - value).norm() <= 1e-5 * value.norm(), (case, name)
+    if world_size == 2:
+        # D 3 × 32; b = 3 texts of a rank, of 6; S 2 × 32; K = 2. Forward: three int64 a text, S, NLLs; backward: D,
+        # and the gradients of what was gathered, for all six texts.
+        gathered = 2 * 32 + 1 + 2
+        expected_bytes = 4 * 3 * 32 + 3 * (3 * 8 + 4 * gathered) + 6 * 4 * gathered
+        assert [rank["bytes"] for rank in ranks] == [{12: [expected_bytes] * 2, 600: [expected_bytes] * 2}] * 2
     # It would hold for a run in which nothing happens, too.
     assert len(alone["released"]["loss"]) == 10
     assert min(gradient.norm() for gradient in alone["released"]["D"]) > 1e-3
