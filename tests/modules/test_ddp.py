@@ -196,7 +196,7 @@ def test_tuning_on_two_ranks_shares_d_and_keeps_every_row_of_s_with_its_owner(
     assert [rank["heldout"]["tune/heldout/nll"] for rank in run.ranks] == [expected, expected]
 
     resumed = launch("tune", "killed", ends=["0:4"])
-    assert "ended with signal 9" in resumed.said
+    assert "was killed by signal 9" in resumed.said
     for mine, other in zip(run.ranks, resumed.ranks, strict=True):
         assert torch.equal(mine["end"][DOMAIN], other["end"][DOMAIN])
     assert run.checkpoint["sample_table"]["step"] == resumed.checkpoint["sample_table"]["step"] == 6
