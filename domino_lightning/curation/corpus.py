@@ -1,8 +1,9 @@
 """A first look at a synthetic corpus: how varied it is, and how close to the references, beside real held-out data.
 
-Most such numbers depend on how many texts they are taken over, and none means much by itself. So each is taken over
-equally many functions (or problems) of the synthetic and of the held-out records, one row of each, and the held-out
-ones are the floor: what fresh data of the domain has in common with the references and with itself.
+Most such numbers depend on how much text they are taken over, and none means much by itself. So each is taken over
+equally many functions (or problems) of the synthetic and of the held-out records, one row of each (distinct-n and
+compression over equally many tokens of them), and the held-out ones are the floor: what fresh data of the domain has
+in common with the references and with itself.
 """
 
 from __future__ import annotations
@@ -68,22 +69,25 @@ def look_at(
     if compared:
         nearest, rule = Nearest(references), Memorised()
         rule.open(Context(domain, references))
-        taken = [measures(rows[:compared], nearest, rule, seed) for rows in (ours, real)]
+        both = ours[:compared], real[:compared]
+        budget = min(sum(len(tokens(main_text(row))) for row in rows) for rows in both)
+        taken = [measures(rows, nearest, rule, seed, budget) for rows in both]
         result["measures"] = {name: {**_named(taken[0][name]), **_named(taken[1][name], "floor_")} for name in taken[0]}
     return result
 
 
-def measures(rows: Sequence[Record], nearest: Nearest, rule: Memorised, seed: int) -> dict[str, Measured]:
-    """Every measure of some records, one a group."""
+def measures(rows: Sequence[Record], nearest: Nearest, rule: Memorised, seed: int, budget: int) -> dict[str, Measured]:
+    """Every measure of some records, one a group; those of the corpus as a whole over its first `budget` tokens."""
     texts = [main_text(row) for row in rows]
     words = [tokens(text) for text in texts]
     similar = [near[2] if (near := nearest.find(text)) else 0.0 for text in texts]
+    first = _cut(words, budget)
     copied = [float(rule.problem(each) is not None) for each in words]
     found = {"length": _mean([float(len(each)) for each in words], seed, math.inf)}
     for order in ORDERS:
-        found[f"distinct_{order}"] = _whole(partial(distinct, order=order), words, seed)
+        found[f"distinct_{order}"] = _whole(partial(distinct, order=order), first, seed)
     found["compression_ratio"] = _whole(
-        lambda sample: compression_ratio([" ".join(each) for each in sample]), words, seed
+        lambda sample: compression_ratio([" ".join(each) for each in sample]), first, seed
     )
     found["self_bleu"] = _mean(self_bleu(words), seed, 100.0)
     found["reference_similarity"] = _mean(similar, seed, 1.0)
@@ -115,6 +119,16 @@ def self_bleu(texts: Sequence[Words]) -> list[float]:
         float(metric.sentence_score(text, joined[:index] + joined[index + 1 :]).score)
         for index, text in enumerate(joined)
     ]
+
+
+def _cut(texts: Sequence[Words], budget: int) -> list[Words]:
+    """The first texts with so many tokens in all, the last of them cut."""
+    kept: list[Words] = []
+    for words in texts:
+        if budget > 0:
+            kept.append(words[:budget])
+            budget -= len(words)
+    return kept
 
 
 def _one_of_each(rows: Sequence[Record], seed: int) -> list[Record]:

@@ -45,7 +45,7 @@ class Answer(Stage):
     """
 
     name = "answer"
-    version = 2
+    version = 3
     summary = "answer the accepted records and write chat pairs"
 
     def __init__(

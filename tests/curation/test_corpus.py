@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domino_lightning.curation.corpus import compression_ratio, distinct, look_at, self_bleu
+from domino_lightning.curation.similarity import tokens
 from domino_lightning.domains import CodeExec
 
 DOMAIN = CodeExec()
@@ -81,3 +82,14 @@ def test_an_interval_holds_its_value(name: str) -> None:
     found = look_at(DOMAIN, records(12), records(4, 12), records(12, 16))["measures"][name]
     assert found["low"] <= found["value"] <= found["high"]
     assert found["floor_low"] <= found["floor_value"] <= found["floor_high"]
+
+
+def test_longer_texts_do_not_count_as_less_distinct() -> None:
+    short = [{**row, "code": row["code"].rpartition("\n    return")[0]} for row in records(6)]
+    found = look_at(DOMAIN, records(6), records(2, 20), [{**row, "group": row["id"]} for row in short])["measures"]
+    assert found["length"]["value"] > found["length"]["floor_value"]
+    # Over as many tokens as the shorter corpus has, it repeats itself less than over all its own.
+    assert found["distinct_1"]["value"] > distinct([tokens(row["code"]) for row in records(6)], 1)
+    assert found["distinct_1"]["floor_value"] == pytest.approx(
+        distinct([tokens(row["code"]) for row in short], 1), abs=1e-6
+    )
