@@ -112,6 +112,7 @@ class Running:
             "disk_bytes": int(limits.disk_bytes),
             "output_bytes": self._most,
             "directory": self._directory,
+            "checker": job["mode"] == "check",
         }
         packed = dumps({"nonce": self._channel_nonce, "output_bytes": self._most, **job})
         with contextlib.ExitStack() as theirs:

@@ -586,3 +586,27 @@ def _eventually(condition: Any) -> bool:
     while not (held := condition()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return bool(held)
+
+
+def test_test_code_is_confined_too(tier: str, limits: Limits) -> None:
+    """Tests may be a model's as well: theirs is a user without files, children, signals or network."""
+    attempts = (
+        "os.fork()",
+        "os.kill(1, 9)",
+        "os.kill(os.getppid(), 9)",
+        "os.execv('/proc/self/exe', ['x'])",
+        "os.mkdir('/box/x')",
+        "os.listdir('/work')",
+        "os.setuid(0)",
+        "socket.socket(socket.AF_UNIX)",
+        "io.FileIO(f'/proc/{os.getppid()}/mem', 'r+')",
+    )
+    for attempt in attempts:
+        test = f"import io, os, socket\ntry:\n    {attempt}\nexcept OSError:\n    pass\nelse:\n    assert 0\nassert f(1) == 2"
+        case = hostile([{"type": "assert", "code": test}], RIGHT)
+        assert verdict(case, tier, limits).passed, attempt
+    for test, status in (("while True: f(1)", "timeout"), ("bytearray(1 << 40)", "memory")):
+        assert verdict(hostile([{"type": "assert", "code": test}], RIGHT), tier, limits).status == status
+    forever = hostile([{"type": "assert", "code": "while True: pass"}], RIGHT)
+    assert verdict(forever, tier, limits).status == "timeout"
+    assert verdict(hostile(ASSERT, RIGHT), tier, limits).passed

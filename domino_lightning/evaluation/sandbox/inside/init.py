@@ -68,6 +68,38 @@ def run_init(
         os._exit(code)  # whatever happened, no frame of the zygote runs on in this process
 
 
+def run_checker(
+    limits: dict[str, Any],
+    fds: Sequence[int],
+    user: int,
+    start: Callable[[dict[str, Any], Sequence[int]], NoReturn],
+) -> NoReturn:
+    """Continue as a checker: test code needs no namespaces of its own, as it may not start or write anything."""
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        fds = [fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in fds]
+        if limits["isolated"]:
+            if user != os.geteuid():
+                os.setresgid(user, user, user)
+                os.setresuid(user, user, user)
+            kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+            kernel.drop_capabilities()
+        start(limits, fds[1:])
+    finally:
+        os._exit(1)
+
+
+def answer(fd: int, code: int, usage: resource.struct_rusage, limits: dict[str, Any]) -> None:
+    """Report how a checker ended, signed with its run's nonce, and close its control socket."""
+    with socket.socket(fileno=fd) as control, contextlib.suppress(OSError):
+        nonce = control.recv(_NONCE, socket.MSG_DONTWAIT)
+        cpu_s = usage.ru_utime + usage.ru_stime
+        killed = "cpu" if -code == signal.SIGXCPU or cpu_s > limits["cpu_s"] else ""
+        report = {"nonce": nonce.decode(), "code": code, "killed": killed, "cpu_s": cpu_s, "waited_s": 0.0}
+        control.sendall(json.dumps(report).encode())
+
+
 def _confine(limits: dict[str, Any]) -> None:
     if not limits["isolated"]:
         os.setsid()

@@ -14,6 +14,7 @@ import importlib
 import marshal
 import math
 import os
+import re
 import resource
 import signal
 import sys
@@ -39,14 +40,14 @@ _STARRED = (
     "string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics",
     "itertools", "functools", "operator", "io", "sys", "json", "typing",
 )  # fmt: skip
+_WORD = re.compile(r"[^\W\d]\w*")
 IMPLICIT_RECURSION = 50_000
 _implicit: dict[str, Any] = {}
-_filter = b""
+_filters: dict[bool, bytes] = {}
 
 
 def prepare(modules: Sequence[str]) -> None:
     """Load, once and before any fork, what programs are likely to import."""
-    global _filter
     for name in modules:
         importlib.import_module(name)
     for name in _STARRED:
@@ -56,7 +57,7 @@ def prepare(modules: Sequence[str]) -> None:
     _implicit.update({name: sys.modules[name] for name in _STARRED if name != "typing"})
     for name in ("exit", "quit"):  # contest programs call them, and `python -S` leaves them out
         setattr(builtins, name, Quitter(name, "Ctrl-D (i.e. EOF)"))
-    _filter = build_filter()
+    _filters.update({checker: build_filter(checker) for checker in (False, True)})
 
 
 def enter(limits: dict[str, Any], fds: Sequence[int]) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def enter(limits: dict[str, Any], fds: Sequence[int]) -> dict[str, Any]:
         limits: what this process may use.
         fds: job, standard input, output, error, channel and perhaps the peer's socket.
     """
-    if limits["isolated"]:
+    if limits["isolated"] or limits["checker"]:
         os.setsid()
     else:
         os.setpgid(0, 0)
@@ -102,15 +103,16 @@ def _limit(limits: dict[str, Any]) -> None:
     limit(resource.RLIMIT_AS, space, space)
     limit(resource.RLIMIT_MEMLOCK, 1 << 16, 1 << 16)
     limit(resource.RLIMIT_MSGQUEUE, 0, 0)
-    if limits["isolated"]:
+    if limits["isolated"] and not limits["checker"]:
         limit(resource.RLIMIT_NPROC, _PROCESSES, _PROCESSES)
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
         with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
             file.write("1000")  # should the machine run out of memory, programs go first
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-    if _filter and limits["isolated"]:
-        kernel.set_seccomp_filter(_filter)
+    instructions = _filters[limits["checker"]]
+    if instructions and limits["isolated"]:
+        kernel.set_seccomp_filter(instructions)
 
 
 def _open_streams() -> None:
@@ -122,19 +124,14 @@ def _open_streams() -> None:
         setattr(sys, f"__{name}__", stream)
 
 
-def new_module(name: str, implicit: bool) -> dict[str, Any]:
-    """The namespace of a new module that is also in sys.modules, where dataclasses and pickle look it up."""
+def load(job: dict[str, Any], name: str) -> dict[str, Any]:
+    """Run the program's source as a module that is also in sys.modules, where dataclasses and pickle look it up."""
     module = type(sys)(name)
     sys.modules[name] = module
-    if implicit:
-        vars(module).update(_implicit)
+    namespace = vars(module)
+    if job["implicit"]:  # only what the source mentions: every object that is bound costs a copied page
+        namespace.update({word: _implicit[word] for word in _implicit.keys() & set(_WORD.findall(job["code"]))})
         sys.setrecursionlimit(IMPLICIT_RECURSION)
-    return vars(module)
-
-
-def load(job: dict[str, Any], name: str) -> dict[str, Any]:
-    """Run the program's source as a module of this name."""
-    namespace = new_module(name, job["implicit"])
     exec(compile(job["code"], "<program>", "exec", dont_inherit=True), namespace)
     return namespace
 

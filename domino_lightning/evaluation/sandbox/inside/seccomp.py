@@ -47,6 +47,12 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
     "mbind": (237, 235), "set_mempolicy": (238, 237), "migrate_pages": (256, 238), "move_pages": (279, 239),
 }  # fmt: skip
+_CHECKER: dict[str, tuple[int | None, int | None]] = {
+    "fork": (57, None), "vfork": (58, None), "execve": (59, 221), "execveat": (322, 281),
+    "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "pidfd_send_signal": (424, 424),
+    "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240), "socket": (41, 198), "socketpair": (53, 199),
+}  # fmt: skip
+_CLONE_THREAD = 0x10000
 # Allowed on the calling process alone (first argument 0): the process that watches has the same user.
 _OWN: dict[str, tuple[int, int]] = {
     "prlimit64": (302, 261), "setpriority": (141, 140), "ioprio_set": (251, 30), "sched_setparam": (142, 118),
@@ -62,15 +68,19 @@ _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _KILL, _ALLOW, _ERRNO = 0x8000_0000, 0x7FFF_0000, 0x0005_0000
 
 
-def build_filter() -> bytes:
-    """The filter of this machine; empty where its call numbers are not known."""
+def build_filter(checker: bool = False) -> bytes:
+    """The filter of this machine; empty where its call numbers are not known.
+
+    Args:
+        checker: for test code, which may also start no process, signal none and open no socket.
+    """
     if MACHINE not in _AUDIT_ARCH:
         return b""
     column = 0 if MACHINE == "x86_64" else 1
     lines = [_line(_LOAD, 4), _line(_EQUAL, _AUDIT_ARCH[MACHINE], 1, 0), _line(_RETURN, _KILL), _line(_LOAD, 0)]
     if MACHINE == "x86_64":  # the x32 calls are another way to the same functions
         lines += [_line(_AT_LEAST, 0x4000_0000, 0, 1), _line(_RETURN, _KILL)]
-    for numbers in _DENIED.values():
+    for numbers in [*_DENIED.values(), *(_CHECKER.values() if checker else ())]:
         number = numbers[column]
         if number is not None:
             lines += [_line(_EQUAL, number, 0, 1), _refuse(errno.EPERM)]
@@ -80,6 +90,9 @@ def build_filter() -> bytes:
             checked += [_line(_LOAD, 24), _line(_EQUAL, 0, 1, 0), _refuse(errno.EPERM)]
         lines += [_line(_EQUAL, pair[column], 0, len(checked) + 1), *checked, _line(_RETURN, _ALLOW)]
     lines += [_line(_EQUAL, _CLONE3, 0, 1), _refuse(errno.ENOSYS)]  # glibc then calls clone, whose flags show
+    if checker:
+        lines += [_line(_EQUAL, _CLONE, 0, 3), _line(_LOAD, 16), _line(_ANY_BIT, _CLONE_THREAD, 1, 0)]
+        lines += [_refuse(errno.EPERM), _line(_LOAD, 0)]
     lines += [_line(_EQUAL, _CLONE, 0, 4), _line(_LOAD, 16), _line(_ANY_BIT, _NAMESPACES, 0, 1)]
     lines += [_refuse(errno.EPERM), _line(_RETURN, _ALLOW)]
     lines += [_line(_EQUAL, _SOCKET, 0, 3), _line(_LOAD, 16), _line(_EQUAL, _AF_UNIX, 1, 0)]

@@ -17,7 +17,7 @@ import sys
 from typing import Any
 
 from domino_lightning.evaluation.sandbox.inside import kernel
-from domino_lightning.evaluation.sandbox.inside.init import UID, run_init
+from domino_lightning.evaluation.sandbox.inside.init import UID, answer, run_checker, run_init
 from domino_lightning.evaluation.sandbox.inside.modes import start_program
 from domino_lightning.evaluation.sandbox.inside.program import prepare
 
@@ -26,14 +26,24 @@ MAX_FDS = 16
 
 
 class _Running:
-    """A program that has not been reaped: the descriptor whose closing says that it is gone, and its user."""
+    """A process that has not been reaped.
 
-    def __init__(self, life: int, user: int) -> None:
-        self.life, self.user = life, user
+    Attributes:
+        life: the descriptor whose closing says that it is gone, with all that it started.
+        user: its outer user.
+        control: of a checker, which has no first process to answer for it; else None.
+        limits: of the job.
+    """
+
+    def __init__(self, life: int, user: int, control: int | None, limits: dict[str, Any]) -> None:
+        self.life, self.user, self.control, self.limits = life, user, control, limits
 
 
 def serve(control: socket.socket, settings: dict[str, Any]) -> None:
     """Fork what the parent asks for until it closes the control socket.
+
+    A job is a program, in fresh namespaces under a first process of its own (`init.py`), or a checker: test code,
+    which gets a user of its own, no descendants and nothing to write to, and for which this process answers.
 
     Args:
         control: requests come in as `HEADER` bytes (marshal of the limits) with descriptors: the life line,
@@ -44,6 +54,8 @@ def serve(control: socket.socket, settings: dict[str, Any]) -> None:
     prepare(settings["modules"])
     with contextlib.suppress(PermissionError):
         os.setgroups([])
+    if settings["isolated"]:
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # where no user can be dropped to, a checker has this one's
     running: dict[int, _Running] = {}
     free = list(settings["users"])
     wake, woken = os.pipe()
@@ -61,10 +73,14 @@ def serve(control: socket.socket, settings: dict[str, Any]) -> None:
     poll.register(wake, select.POLLIN)
     while True:
         ready = [fd for fd, _ in poll.poll()]
+        for pid, job in running.items():
+            if job.control in ready:  # the parent hung up
+                poll.unregister(job.control)
+                os.kill(pid, signal.SIGKILL)
         if wake in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(wake, 4096)
-            _reap(running, free)
+            _reap(running, free, poll)
         if control.fileno() in ready:
             data, fds, _, _ = socket.recv_fds(control, HEADER, MAX_FDS)
             if len(data) < HEADER:
@@ -73,7 +89,10 @@ def serve(control: socket.socket, settings: dict[str, Any]) -> None:
             user = free.pop() if len(free) > 1 else free[0]
             try:
                 pid = _fork(limits, fds, user, settings["isolated"])
-                running[pid] = _Running(fds.pop(0), user)
+                running[pid] = _Running(fds.pop(0), user, fds.pop(0) if limits["checker"] else None, limits)
+                hung_up = running[pid].control
+                if hung_up is not None:
+                    poll.register(hung_up, 0)
             except OSError as error:
                 os.write(fds[0], str(error).encode())
             finally:
@@ -81,24 +100,31 @@ def serve(control: socket.socket, settings: dict[str, Any]) -> None:
                     os.close(fd)
 
 
-def _reap(running: dict[int, _Running], free: list[int]) -> None:
+def _reap(running: dict[int, _Running], free: list[int], poll: select.poll) -> None:
     """Close the life lines of what has ended; an ended first process means that its namespace is empty."""
     while running:
-        pid, _ = os.waitpid(-1, os.WNOHANG)
+        pid, status, usage = os.wait4(-1, os.WNOHANG)
         if pid == 0:
             break
-        ended = running.pop(pid, None)
-        if ended is not None:
-            os.close(ended.life)
-            if ended.user not in free:
-                free.append(ended.user)
+        job = running.pop(pid, None)
+        if job is None:
+            continue
+        if job.control is not None:
+            with contextlib.suppress(KeyError):
+                poll.unregister(job.control)
+            answer(job.control, os.waitstatus_to_exitcode(status), usage, job.limits)
+        os.close(job.life)
+        if job.user not in free:
+            free.append(job.user)
 
 
 def _fork(limits: dict[str, Any], fds: list[int], user: int, isolated: bool) -> int:
     limits["isolated"] = isolated
-    if not isolated:
+    if limits["checker"] or not isolated:
         pid = os.fork()
         if pid == 0:
+            if limits["checker"]:
+                run_checker(limits, fds[1:], user, start_program)
             run_init(limits, fds[1:], start_program)
         return pid
     gate, opened = os.pipe()

@@ -1,0 +1,179 @@
+"""`domino grade`: files in, verdicts out, in order, continued after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domino_lightning.cli import main
+from domino_lightning.errors import UserError
+from domino_lightning.evaluation.grade import Summary, grade_files
+from domino_lightning.evaluation.judging import Rules
+from domino_lightning.evaluation.sandbox.limits import Limits
+
+ROOT = Path(__file__).resolve().parents[2]
+DOUBLE = {"id": "double", "entry_point": "f", "tests": [{"type": "functional", "input": "2", "output": "4"}]}
+ECHO = {"id": 7, "kind": "codegen", "prompt": "Echo.", "tests": [{"type": "stdin", "input": "x", "output": "x"}]}
+CALL = {
+    "id": "call",
+    "kind": "codeexec",
+    "code": "def f(x):\n    return x",
+    "entry_point": "f",
+    "input": "1",
+    "output": "1",
+}
+EMPTY = {"id": "empty", "prompt": "Nothing.", "tests": []}
+PROBLEMS = [DOUBLE, ECHO, CALL, EMPTY]
+SOLUTIONS = [
+    {"id": 7, "completions": ["print(input())", "print(1)"]},
+    {"id": "double", "completions": ["```python\ndef f(x):\n    return 2 * x\n```", "", "def f(x): return 5"]},
+    {"id": "call", "completions": ["[ANSWER]1[/ANSWER]", "1 + 0"]},
+    {"id": "empty", "completions": ["print(1)"]},
+]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    write(tmp_path / "P.jsonl", PROBLEMS)
+    write(tmp_path / "S.jsonl", SOLUTIONS)
+    return tmp_path
+
+
+def write(path: Path, rows: list[Any]) -> None:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+
+
+def grade(folder: Path, **options: Any) -> Summary:
+    rules = options.pop("rules", Rules(Limits(timeout_s=20)))
+    return grade_files(folder / "P.jsonl", folder / "S.jsonl", folder / "V.jsonl", rules, 2, **options)
+
+
+def verdicts(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "V.jsonl").read_text().splitlines()]
+
+
+def test_every_completion_gets_a_verdict_in_the_order_of_the_solutions(files: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    found = grade(files, progress=lambda done, total: seen.append((done, total)))
+    rows = verdicts(files)
+    assert [row["id"] for row in rows] == [7, "double", "call", "empty"]
+    statuses = [[verdict["status"] for verdict in row["verdicts"]] for row in rows]
+    assert statuses == [["passed", "failed"], ["passed", "failed", "failed"], ["passed", "error"], ["error"]]
+    fields = {"passed", "status", "detail", "wall_s", "tier", "trust"}
+    assert all(verdict.keys() == fields for row in rows for verdict in row["verdicts"])
+    assert (found.rows, found.programs, found.passed, found.graded, found.shared) == (4, 8, 3, 8, 0)
+    assert seen[0] == (0, 8) and seen[-1] == (8, 8)
+
+
+@pytest.mark.parametrize("cut", [1, 40, 10**6])
+def test_a_cut_file_is_continued_and_a_whole_one_kept(files: Path, cut: int, caplog: pytest.LogCaptureFixture) -> None:
+    grade(files)
+    whole = (files / "V.jsonl").read_bytes()
+    (files / "V.jsonl").write_bytes(whole[: max(0, len(whole) - cut)])
+    found = grade(files)
+    assert found.programs == 8
+    assert [(row["id"], row["key"]) for row in verdicts(files)] == [
+        (row["id"], row["key"]) for row in map(json.loads, whole.splitlines())
+    ]
+    again = (files / "V.jsonl").read_bytes()
+    assert grade(files).graded == 0
+    assert (files / "V.jsonl").read_bytes() == again
+
+
+def test_verdicts_of_other_inputs_are_not_continued(files: Path) -> None:
+    grade(files)
+    before = (files / "V.jsonl").read_bytes()
+    with pytest.raises(UserError, match=r"V\.jsonl, line 1: verdicts of other .* --output"):
+        grade(files, rules=Rules(Limits(timeout_s=20), compat="lcb"))
+    write(files / "S.jsonl", [SOLUTIONS[0], {"id": "double", "completions": ["def f(x): return 4"]}, *SOLUTIONS[2:]])
+    with pytest.raises(UserError, match=r"V\.jsonl, line 2"):
+        grade(files)
+    assert (files / "V.jsonl").read_bytes() == before
+    (files / "V.jsonl").write_text("no verdicts\nat all\n")
+    with pytest.raises(UserError, match=r"V\.jsonl, line 1: no verdicts"):
+        grade(files)
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "message"),
+    [
+        ("S.jsonl", "{", r"S\.jsonl, line 5: not JSON"),
+        ("S.jsonl", {"id": 7}, r"S\.jsonl, line 5: field 'completions' is missing"),
+        ("S.jsonl", {"completions": []}, r"S\.jsonl, line 5: field 'id' is missing"),
+        ("S.jsonl", {"id": 7, "completions": "x"}, r"S\.jsonl, line 5: field 'completions' must be a list of strings"),
+        ("S.jsonl", {"id": 8, "completions": []}, r"S\.jsonl, line 5: field 'id' is 8"),
+        ("P.jsonl", {"id": "x", "tests": [{"type": "odd"}]}, r"P\.jsonl, line 5: field 'tests\[0\]\.type'"),
+        ("P.jsonl", {"id": "x", "tests": [{"type": "stdin", "input": 1, "output": ""}]}, r"tests\[0\]\.input'"),
+        ("P.jsonl", {"id": "x"}, r"P\.jsonl, line 5: no problem in a known format"),
+        ("P.jsonl", ECHO, r"P\.jsonl, line 5: field 'id' is '7', as on an earlier line"),
+        ("P.jsonl", {**CALL, "id": "x", "output": None}, r"P\.jsonl, line 5: field 'output'"),
+    ],
+)
+def test_a_bad_line_is_named_or_left_out(
+    files: Path, name: str, row: Any, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(files / name, [*(PROBLEMS if name == "P.jsonl" else SOLUTIONS), row])
+    with pytest.raises(UserError, match=message):
+        grade(files)
+    assert not (files / "V.jsonl").exists()
+    assert grade(files, skip_bad_lines=True).programs == 8
+    assert "left out 1 bad lines" in caplog.text
+
+
+def test_compat_lcb_is_lenient_and_recorded(files: Path) -> None:
+    write(files / "S.jsonl", [{"id": "double", "completions": ["def f(x): return 4.0"]}])
+    assert grade(files).passed == 0
+    (files / "V.jsonl").unlink()
+    assert grade(files, rules=Rules(Limits(timeout_s=20), compat="lcb")).passed == 1
+    assert verdicts(files)[0]["compat"] == "lcb"
+    write(files / "S.jsonl", [{"id": 7, "completions": ["print(input())\nexit(1)"]}])
+    (files / "V.jsonl").unlink()
+    assert grade(files, rules=Rules(Limits(timeout_s=20), compat="lcb")).passed == 1
+
+
+def test_the_command_says_what_came_of_it(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--problems", "P.jsonl", "--solutions", "S.jsonl", "--output", "out/V.jsonl"]
+    paths = [str(files / text) if text.endswith("jsonl") else text for text in arguments]
+    assert main(["grade", *paths, "--timeout-s", "20", "--workers", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "3 of 8 programs passed" in printed
+    assert "programs/s" in printed and "tier " in printed
+    assert main(["grade", *paths, "--timeout-s", "0"]) == 2
+    assert main(["grade", *paths, "--workers", "0"]) == 2
+
+
+def test_a_killed_command_continues(files: Path) -> None:
+    slow = {"id": 7, "completions": ["import time\ntime.sleep(0.3)\nprint(input())"]}
+    write(files / "S.jsonl", [slow] * 12)
+    command = [sys.executable, "-m", "domino_lightning", "grade", "--workers", "1", "--timeout-s", "20"]
+    for flag, name in (("--problems", "P"), ("--solutions", "S"), ("--output", "V")):
+        command += [flag, str(files / f"{name}.jsonl")]
+    running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    output, deadline = files / "V.jsonl", time.monotonic() + 60
+    while not (output.exists() and output.read_bytes().count(b"\n") >= 2) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    there = output.read_bytes()
+    assert 2 <= there.count(b"\n") < 12
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "12 of 12 programs passed" in done.stdout
+    assert output.read_bytes().startswith(there[: there.rindex(b"\n") + 1])
+    assert len(verdicts(files)) == 12
+
+
+def test_two_commands_do_not_write_one_file(files: Path) -> None:
+    import fcntl
+
+    with open(files / "V.jsonl", "ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="another domino grade"):
+            grade(files)
