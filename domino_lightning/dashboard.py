@@ -79,7 +79,7 @@ def build_workspace(sweep: SweepRuns, tracking: Tracking, entity: str) -> Any:
         for place, (name, panels) in enumerate(_panels(keys_of(sweep)).items())
     ]
     settings = workspaces.RunsetSettings(
-        filters=[expr.Metric("Group") == sweep.name],
+        filters=expr.And(expr.Metric("Group") == sweep.name),
         groupby=[expr.Metric("JobType")],
         pinned_columns=["run:displayName", "summary:evaluate/test/pass@1"],
     )

@@ -7,8 +7,8 @@ from typing import Any
 
 from domino_lightning.reporting.collect import StageDir, number, read_optional, whole
 
-# What each measure is called, how many digits it is shown with, and what a reader should know.
-_NAMES = {
+# Measure → what it is called, how many digits it is shown with, and what a reader should know.
+MEASURES = {
     "length": ("Length", 1, "tokens of a function or problem statement"),
     "distinct_1": ("distinct-1", 3, "different tokens as a share of all"),
     "distinct_2": ("distinct-2", 3, "different bigrams as a share of all"),
@@ -45,7 +45,7 @@ def corpus_rows(answer: StageDir) -> tuple[dict[str, int], list[CorpusRow]]:
 
 
 def _row(name: str, values: dict[str, Any]) -> CorpusRow:
-    label, digits, about = _NAMES.get(name, (name, 3, ""))
+    label, digits, about = MEASURES.get(name, (name, 3, ""))
     low, high, floor_low, floor_high = (number(values.get(key)) for key in ("low", "high", "floor_low", "floor_high"))
     return CorpusRow(
         name=label,

@@ -20,7 +20,7 @@ from domino_lightning.reporting.sections import config_differences, rows_of, ver
 from domino_lightning.reporting.side_by_side import corpus_texts, disputed
 from domino_lightning.reporting.sweep_charts import Effect, forest
 from domino_lightning.reporting.sweep_curves import axis_charts, learning_charts
-from domino_lightning.reporting.sweep_tables import LOSSES, all_metrics, columns, corpora, costs, failures
+from domino_lightning.reporting.sweep_tables import LOSSES, all_metrics, columns, corpora, costs, failures, measures
 from domino_lightning.runs import SweepRuns, axis_column
 from domino_lightning.stages import STAGES
 
@@ -135,6 +135,7 @@ def _context(data: SweepData) -> dict[str, Any]:
         "learning": learning_charts(arms),
         "steps": steps,
         "funnels": funnels,
+        "measures": measures(funnels),
         "texts": corpus_texts(arms),
         "disputed": shown,
         "disagreements": disagreements,

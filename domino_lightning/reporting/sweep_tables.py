@@ -11,9 +11,11 @@ from domino_lightning.errors import UserError
 from domino_lightning.evaluation.statistics import Estimate
 from domino_lightning.records import read_jsonl
 from domino_lightning.reporting.arms import Arm, SeedRun, SweepData
-from domino_lightning.reporting.collect import StageDir, Trial, read_optional, whole
+from domino_lightning.reporting.collect import StageDir, Trial, number, read_optional, whole
+from domino_lightning.reporting.corpus import MEASURES
 from domino_lightning.reporting.estimates import mean_over_seeds, spread
 from domino_lightning.reporting.funnel import read_funnel
+from domino_lightning.reporting.page import fixed
 from domino_lightning.stages import STAGES
 
 EVENTS = "events.jsonl"
@@ -91,6 +93,34 @@ def corpora(arms: Sequence[Arm]) -> tuple[list[str], list[Corpus]]:
         pairs = [_count(trial.stages["answer"], "answers.json", "answered") for trial in trials]
         rows.append(Corpus(arm, steps, _mean(pairs), _mean(tokens), len(chains)))
     return list(dict.fromkeys(name for row in rows for name, _ in row.steps)), rows
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure of every arm's corpus beside that of real held-out data, as text; means over distinct corpora."""
+
+    name: str
+    about: str
+    cells: list[str]
+    floor: str
+
+
+def measures(rows: Sequence[Corpus]) -> list[Measure]:
+    """The measures of `corpus.json` in its order, for the arms of `rows`; empty where no arm has one."""
+    found: dict[str, list[list[tuple[float | None, float | None]]]] = {}
+    for place, row in enumerate(rows):
+        for trial in _distinct(row.arm.begun, ("answer",)):
+            listed = (read_optional(trial.stages["answer"], "corpus.json") or {}).get("measures")
+            for name, values in listed.items() if isinstance(listed, dict) else ():
+                pair = number(values.get("value")), number(values.get("floor_value"))
+                found.setdefault(str(name), [[] for _ in rows])[place].append(pair)
+    table = []
+    for name, cells in found.items():
+        label, digits, about = MEASURES.get(name, (name, 3, ""))
+        means = [_mean([value for value, _ in cell]) for cell in cells]
+        floor = _mean([floor for cell in cells for _, floor in cell])
+        table.append(Measure(label, about, [fixed(mean, digits) for mean in means], fixed(floor, digits)))
+    return table
 
 
 def _chain(trial: Trial) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from html import unescape
 from pathlib import Path
@@ -17,7 +18,7 @@ from domino_lightning.reporting.arms import SweepData, read_sweep, short_labels
 from domino_lightning.reporting.estimates import arm_scores, differences
 from domino_lightning.reporting.side_by_side import corpus_texts, disputed
 from domino_lightning.reporting.sweep_curves import numeric_axes
-from domino_lightning.reporting.sweep_tables import corpora, costs, failures
+from domino_lightning.reporting.sweep_tables import corpora, costs, failures, measures
 from domino_lightning.runs import open_sweep
 from tests.reporting.conftest import FakeStore
 from tests.reporting.fake_sweep import FakeSweep, losses_sweep
@@ -144,6 +145,20 @@ def test_funnels_are_means_over_distinct_corpora(ab: FakeSweep) -> None:
     assert dict(row.steps) == {"candidates": 60, "parses": 40, "near_duplicate": 20, "answer": 15}
     assert (row.pairs, row.seeds, row.tokens) == (15, 2, 5400.5)
     assert row.share == pytest.approx(15 / 60)
+
+
+def test_measures_of_corpora_are_means_beside_the_held_out_floor(ab: FakeSweep, store: FakeStore) -> None:
+    for seed, value in ((0, 0.5), (1, 0.7)):
+        entry = ab.trial({"arm": "a", "size": "1"}, seed, range(3))
+        content = {"measures": {"distinct_2": {"value": value, "floor_value": 0.8}, "self_bleu": {"value": None}}}
+        path = store.root / "stages" / "answer" / entry["stages"]["answer"] / "corpus.json"
+        path.write_text(json.dumps(content), encoding="utf-8")
+    ab.trial({"arm": "b", "size": "1"}, 0, range(3))
+    found = measures(corpora(read(ab).arms)[1])
+    assert [(one.name, one.cells, one.floor) for one in found] == [
+        ("distinct-2", ["0.600", "–"], "0.800"),
+        ("Self-BLEU", ["–", "–"], "–"),
+    ]
 
 
 def test_cost_counts_shared_stages_once_and_says_what_sharing_saved(ab: FakeSweep) -> None:
