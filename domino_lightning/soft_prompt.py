@@ -14,7 +14,8 @@ from domino_lightning.errors import UserError
 from domino_lightning.records import read_json, sha256_text, write_json
 from domino_lightning.resources import backbone_hash
 from domino_lightning.synthesis.engines import TransformersEngine
-from domino_lightning.synthesis.language_model import Engine, LanguageModel, ModelSource, Sampling
+from domino_lightning.synthesis.language_model import Engine, LanguageModel, ModelSource
+from domino_lightning.synthesis.sampling import Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

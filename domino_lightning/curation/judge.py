@@ -14,7 +14,8 @@ from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.resources import backbone_hash
 from domino_lightning.seeding import derived_seed
 from domino_lightning.synthesis.engines import TransformersEngine
-from domino_lightning.synthesis.language_model import Engine, LanguageModel, Message, ModelSource, Sampling
+from domino_lightning.synthesis.language_model import Engine, LanguageModel, Message, ModelSource
+from domino_lightning.synthesis.sampling import Sampling
 
 _FENCE = re.compile(r"\A```(?:json)?\s*\n(.*)\n```\Z", re.DOTALL)
 _KEPT = 300  # characters of an answer that could not be read

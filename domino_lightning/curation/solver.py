@@ -11,7 +11,8 @@ from domino_lightning.errors import UserError
 from domino_lightning.progress import progress_bar
 from domino_lightning.resources import backbone_hash
 from domino_lightning.synthesis.engines import TransformersEngine
-from domino_lightning.synthesis.language_model import Engine, ModelSource, Prompt, Sampling
+from domino_lightning.synthesis.language_model import Engine, ModelSource, Prompt
+from domino_lightning.synthesis.sampling import Sampling
 from domino_lightning.synthesis.shards import BlockLog
 
 

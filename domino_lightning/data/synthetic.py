@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from domino_lightning.data.batches import make_loader
+from domino_lightning.data.chat import collate_pairs, encode_pair
 from domino_lightning.errors import UserError
 from domino_lightning.records import Record, read_jsonl
 
@@ -20,84 +18,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
-
-Message = Mapping[str, str]
-
-
-class ChatBatch(NamedTuple):
-    """Right-padded conversations that end with the assistant's answer.
-
-    Attributes:
-        ids: (B, L) token ids.
-        lengths: (B,) tokens of each conversation.
-        answer_starts: (B,) position of the answer's first token.
-        valid: (B,) bool; False on rows that only pad a ragged rank.
-    """
-
-    ids: Tensor
-    lengths: Tensor
-    answer_starts: Tensor
-    valid: Tensor
-
-    def to(self, device: torch.device) -> ChatBatch:
-        """The batch on a device."""
-        return ChatBatch(*(tensor.to(device) for tensor in self))
-
-    def token_mask(self) -> Tensor:
-        """(B, L) bool: positions that hold a token, by length and never by id."""
-        return torch.arange(self.ids.shape[1], device=self.ids.device) < self.lengths[:, None]
-
-    def answer_mask(self) -> Tensor:
-        """(B, L) bool: the assistant's tokens of valid rows, its EOS included."""
-        positions = torch.arange(self.ids.shape[1], device=self.ids.device)
-        return self.token_mask() & (positions >= self.answer_starts[:, None]) & self.valid[:, None]
-
-
-def encode_prompt(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Token ids of a conversation up to where the assistant is to speak.
-
-    Raises:
-        UserError: the tokenizer has no chat template.
-    """
-    if not tokenizer.chat_template:
-        raise UserError(
-            f"backbone '{tokenizer.name_or_path}': its tokenizer has no chat template. Use an instruct model."
-        )
-    text = tokenizer.apply_chat_template([dict(each) for each in messages], add_generation_prompt=True, tokenize=False)
-    return list(tokenizer(text, add_special_tokens=False).input_ids)
-
-
-def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """The special token that the chat template puts after an assistant's answer, if it puts one.
-
-    In some families it is not the EOS (Llama 3 has `<|eot_id|>` beside `<|end_of_text|>`), and a model that is
-    not stopped at it goes on to write the next turn.
-    """
-    if not tokenizer.chat_template:
-        return None
-    chat = [{"role": "user", "content": "Question"}, {"role": "assistant", "content": "Answer"}]
-    text = str(tokenizer.apply_chat_template(chat, tokenize=False)).rpartition("Answer")[2]
-    ids = tokenizer(text.lstrip(), add_special_tokens=False).input_ids
-    special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return ids[0] if ids and ids[0] in special else None
-
-
-def encode_pair(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], int]:
-    """Token ids of a conversation with its answer and one EOS, and where the answer starts."""
-    prompt = encode_prompt(messages[:-1], tokenizer)
-    answer = tokenizer(messages[-1]["content"], add_special_tokens=False).input_ids
-    return [*prompt, *answer, tokenizer.eos_token_id], len(prompt)
-
-
-def collate_pairs(items: list[tuple[list[int], int] | None]) -> ChatBatch:
-    """Right-pad a batch; None becomes a row of one token that is not valid."""
-    filled = [item or ([0], 0) for item in items]
-    return ChatBatch(
-        ids=pad_sequence([torch.tensor(ids) for ids, _ in filled], batch_first=True),
-        lengths=torch.tensor([len(ids) for ids, _ in filled]),
-        answer_starts=torch.tensor([start for _, start in filled]),
-        valid=torch.tensor([item is not None for item in items]),
-    )
 
 
 class SyntheticDataModule(LightningDataModule):

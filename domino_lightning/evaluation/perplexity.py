@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torchmetrics import MeanMetric
 
-from domino_lightning.data.synthetic import collate_pairs, encode_pair
-from domino_lightning.modules.coder import answer_nll
+from domino_lightning.data.chat import collate_pairs, encode_pair
+from domino_lightning.nn.answer_nll import answer_nll
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -24,9 +23,8 @@ def answer_perplexity(
 ) -> dict[str, float]:
     """Perplexity of the assistant's answers in chats, its end marker included, and what it was taken over.
 
-    It is the exponential of a torchmetrics `MeanMetric` over the tokens' NLL, and equals torchmetrics' own
-    `text.Perplexity`, which wants the logits of all positions at once, in (B, T, V), and takes the logarithm of
-    a softmax, where a token of probability 1e-46 or less makes it infinite.
+    It equals torchmetrics' `text.Perplexity`, which wants the logits of all positions at once, in (B, T, V), and takes
+    the logarithm of a softmax, where a token of probability 1e-46 or less makes it infinite.
 
     Args:
         model: a causal LM in eval mode.
@@ -39,14 +37,13 @@ def answer_perplexity(
     """
     encoded = [encode_pair(messages, tokenizer) for messages in pairs]
     order = sorted(range(len(encoded)), key=lambda index: len(encoded[index][0]))  # little padding
-    mean = MeanMetric(nan_strategy="disable").to(model.device)
-    tokens = 0
+    total, tokens = 0.0, 0
     for start in range(0, len(order), batch_size):
         batch = collate_pairs([encoded[index] for index in order[start : start + batch_size]])
         nll = answer_nll(model, batch.to(model.device))
-        mean.update(nll)
+        total += float(nll.double().sum())
         tokens += len(nll)
-    nll_per_token = mean.compute().double()
+    nll_per_token = torch.tensor(total / tokens if tokens else torch.nan, dtype=torch.float64)
     return {
         "perplexity": float(nll_per_token.exp()),
         "nll": float(nll_per_token),

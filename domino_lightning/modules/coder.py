@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from domino_lightning.data.synthetic import ChatBatch
+from domino_lightning.data.chat import ChatBatch
 from domino_lightning.errors import UserError
 from domino_lightning.modules.training import check_finite, warmup_then_linear
 from domino_lightning.nn import ranks
-from domino_lightning.nn.prompted_nll import chunked_nll
+from domino_lightning.nn.answer_nll import answer_nll
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -181,15 +180,3 @@ def _decoder_layers(model: Any) -> list[torch.nn.Module]:
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     names = set(causal._no_split_modules or ())
     return [module for module in model.modules() if type(module).__name__ in names]
-
-
-def answer_nll(model: PreTrainedModel, batch: ChatBatch) -> Tensor:
-    """(T,) NLL of the T assistant tokens of a batch under a causal LM, in nats."""
-    backbone: Any = model.base_model
-    hidden = backbone(
-        input_ids=batch.ids, attention_mask=batch.token_mask().long(), use_cache=False
-    ).last_hidden_state
-    scored = batch.answer_mask()
-    # The hidden state before a token predicts it.
-    before = F.pad(scored[:, 1:], (0, 1))
-    return chunked_nll(model, hidden[before], batch.ids[scored])

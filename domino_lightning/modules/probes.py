@@ -131,8 +131,8 @@ class SampledTexts(Periodic):
 
     def observe(self, trainer: Trainer, module: PromptTuningModule, step: int) -> None:
         """Sample."""
-        from domino_lightning.synthesis.language_model import Sampling
         from domino_lightning.synthesis.local import LocalModel
+        from domino_lightning.synthesis.sampling import Sampling
 
         model = LocalModel(module.backbone, self.tokenizer, self.count, module.domain_prompt.exported())
         sampling = Sampling(max_new_tokens=self.max_new_tokens)

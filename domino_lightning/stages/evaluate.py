@@ -16,7 +16,8 @@ from domino_lightning.progress import progress_bar
 from domino_lightning.records import Record, read_json, read_jsonl, write_json, write_jsonl
 from domino_lightning.stages.base import Section, Stage, Work
 from domino_lightning.synthesis.engines import TransformersEngine
-from domino_lightning.synthesis.language_model import Engine, LanguageModel, ModelSource, Sampling
+from domino_lightning.synthesis.language_model import Engine, LanguageModel, ModelSource
+from domino_lightning.synthesis.sampling import Sampling
 from domino_lightning.synthesis.shards import BlockLog
 
 log = logging.getLogger(__name__)

@@ -18,12 +18,13 @@ from domino_lightning.runs import open_sweep
 from domino_lightning.store import Store
 from domino_lightning.sweep.budget import check_budgets
 from domino_lightning.sweep.events import EVENTS, SweepState, fold, read_events
-from domino_lightning.sweep.graph import Graph, make_graph, validate
+from domino_lightning.sweep.graph import Graph, make_graph
 from domino_lightning.sweep.launcher import InProcessLauncher, Launcher
 from domino_lightning.sweep.records import TRIALS, write_expansion
 from domino_lightning.sweep.scheduler import Scheduler
 from domino_lightning.sweep.spec import Sweep, load_sweep
 from domino_lightning.sweep.table import Display, Plans, failures, stage_table, trial_status, trial_table
+from domino_lightning.sweep.validation import validate, validate_apart
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,7 +44,7 @@ def sweep_command(arguments: argparse.Namespace, console: Console) -> int:
     graph = make_graph(sweep)
     launcher = InProcessLauncher() if arguments.smoke else make_launcher(sweep)
     if arguments.dry_run:
-        validate(sweep)
+        validate_apart(sweep)
         dry_run(sweep, graph, budgets, launcher, console)
         return 0
     return run(sweep, graph, launcher, arguments.retry_failed, console)
@@ -112,7 +113,7 @@ def run(sweep: Sweep, graph: Graph, launcher: Launcher, retry_failed: bool, cons
     """
     store = Store(sweep.root)
     if any(not store.finished(*step) for step in graph.nodes):
-        validate(sweep)
+        validate_apart(sweep)
     with _held(sweep.folder):
         try:
             write_expansion(sweep, graph)

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 from domino_lightning.config import Config
 from domino_lightning.errors import UserError
-from domino_lightning.pipeline import make_plan, needed_stages
-from domino_lightning.records import canonical_json
+from domino_lightning.pipeline import make_plan
 from domino_lightning.stages import STAGES
-from domino_lightning.step import Step, construct
+from domino_lightning.step import Step
 from domino_lightning.sweep.spec import Sweep, Trial
 
 StepId = tuple[str, str]  # stage, fingerprint
@@ -66,22 +65,3 @@ def _plan(trial: Trial, until: str) -> Sequence[Step]:
         return make_plan(trial.config, until)
     except UserError as error:
         raise UserError(f"trial {trial.name}: {error}") from None
-
-
-def validate(sweep: Sweep) -> None:
-    """Check every distinct section that trials need against its typed classes, loading no model.
-
-    Raises:
-        UserError: the first bad key or value, in one line that names the trial.
-    """
-    seen: set[str] = set()
-    for trial in sweep.trials:
-        for stage in needed_stages(trial.config, sweep.until):
-            section = f"{stage}{canonical_json(trial.config.document[stage])}"
-            if section in seen:
-                continue
-            seen.add(section)
-            try:
-                construct(stage, trial.config)
-            except UserError as error:
-                raise UserError(f"trial {trial.name}: {error}") from None

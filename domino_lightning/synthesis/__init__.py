@@ -2,15 +2,8 @@
 
 from domino_lightning.synthesis.engines import TransformersEngine, VLLMEngine, VLLMServer
 from domino_lightning.synthesis.generators import Generator, HeldoutReplay, SoftPromptGenerator
-from domino_lightning.synthesis.language_model import (
-    Engine,
-    LanguageModel,
-    Message,
-    ModelSource,
-    Prompt,
-    Sampled,
-    Sampling,
-)
+from domino_lightning.synthesis.language_model import Engine, LanguageModel, Message, ModelSource, Prompt, Sampled
+from domino_lightning.synthesis.sampling import Sampling
 
 __all__ = [
     "Engine",

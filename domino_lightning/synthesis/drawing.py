@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from domino_lightning.seeding import generator
-from domino_lightning.synthesis.language_model import Sampling
+from domino_lightning.synthesis.sampling import Sampling
 
 NUCLEUS_GUESS = 256  # tokens among which the nucleus is looked for before all are sorted
 SEGMENT = 256  # tokens summed together before the one that is drawn is looked for

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from domino_lightning.synthesis.drawing import draw, penalise
-from domino_lightning.synthesis.language_model import Sampling
+from domino_lightning.synthesis.sampling import Sampling
 from domino_lightning.synthesis.slots import Prefix, Slots, attention_by
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from domino_lightning.records import read_jsonl
 from domino_lightning.resources import backbone_hash
 from domino_lightning.seeding import derived_seed
 from domino_lightning.synthesis.engines import TransformersEngine
-from domino_lightning.synthesis.language_model import Engine, ModelSource, Sampled, Sampling
+from domino_lightning.synthesis.language_model import Engine, ModelSource, Sampled
+from domino_lightning.synthesis.sampling import Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor

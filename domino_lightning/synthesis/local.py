@@ -10,8 +10,9 @@ from torch import Tensor
 
 from domino_lightning.synthesis.drawing import row_noise
 from domino_lightning.synthesis.engine import decode
-from domino_lightning.synthesis.language_model import LanguageModel, Prompt, Sampled, Sampling
+from domino_lightning.synthesis.language_model import LanguageModel, Prompt, Sampled
 from domino_lightning.synthesis.prompts import PromptEncoder, end_ids
+from domino_lightning.synthesis.sampling import Sampling
 from domino_lightning.synthesis.slots import Prefix
 
 if TYPE_CHECKING:

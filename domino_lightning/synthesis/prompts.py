@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from domino_lightning.backbone import bos_ids, load_backbone, load_tokenizer
-from domino_lightning.data.synthetic import encode_prompt
+from domino_lightning.data.chat import encode_prompt
 from domino_lightning.errors import UserError
 from domino_lightning.synthesis.language_model import ModelSource, Prompt
 
@@ -100,7 +100,7 @@ def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
 
 def end_ids(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel | None = None) -> frozenset[int]:
     """Ids that end a text: the EOS, what the model's generation settings name beside it, a chat's end of turn."""
-    from domino_lightning.data.synthetic import end_of_turn
+    from domino_lightning.data.chat import end_of_turn
 
     named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     ids = {tokenizer.eos_token_id, end_of_turn(tokenizer), *(named if isinstance(named, list) else [named])}

@@ -9,8 +9,9 @@ from domino_lightning.backbone import load_tokenizer, local_source
 from domino_lightning.errors import UserError
 from domino_lightning.records import read_json
 from domino_lightning.seeding import derived_seed
-from domino_lightning.synthesis.language_model import LanguageModel, ModelSource, Prompt, Sampled, Sampling
+from domino_lightning.synthesis.language_model import LanguageModel, ModelSource, Prompt, Sampled
 from domino_lightning.synthesis.prompts import PromptEncoder, end_ids, soft_encoder
+from domino_lightning.synthesis.sampling import Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from domino_lightning.backbone import load_tokenizer
 from domino_lightning.errors import StageFailed, UserError
-from domino_lightning.synthesis.language_model import LanguageModel, ModelSource, Prompt, Sampled, Sampling
+from domino_lightning.synthesis.language_model import LanguageModel, ModelSource, Prompt, Sampled
 from domino_lightning.synthesis.prompts import PromptEncoder, end_ids, soft_encoder
+from domino_lightning.synthesis.sampling import Sampling
 from domino_lightning.synthesis.vllm_local import sampling_arguments
 
 if TYPE_CHECKING:

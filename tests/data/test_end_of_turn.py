@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from domino_lightning.data.synthetic import end_of_turn
+from domino_lightning.data.chat import end_of_turn
 from domino_lightning.synthesis.prompts import end_ids
 from domino_lightning.testing import byte_tokenizer, tiny_model
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchmetrics.text import Perplexity
 
-from domino_lightning.data.synthetic import encode_pair
+from domino_lightning.data.chat import encode_pair
 from domino_lightning.evaluation.perplexity import answer_perplexity
 from domino_lightning.testing import byte_tokenizer, tiny_model
 

@@ -21,8 +21,8 @@ from domino_lightning.modules.health import Norms, StepTable, gradient_norm
 from domino_lightning.modules.probes import Disentanglement, NearestTokens, SampledTexts, disentanglement, nearest_rows
 from domino_lightning.modules.speed import Speed, matmul_peak
 from domino_lightning.nn import DomainPrompt, prompted_nll
-from domino_lightning.synthesis.language_model import Sampling
 from domino_lightning.synthesis.local import LocalModel
+from domino_lightning.synthesis.sampling import Sampling
 
 MakeTrainer = Callable[..., Any]
 

@@ -12,8 +12,9 @@ from domino_lightning.step import construct
 from domino_lightning.sweep import InProcessLauncher, load_sweep
 from domino_lightning.sweep.budget import check_budgets
 from domino_lightning.sweep.command import small
-from domino_lightning.sweep.graph import make_graph, validate
+from domino_lightning.sweep.graph import make_graph
 from domino_lightning.sweep.scheduler import Scheduler
+from domino_lightning.sweep.validation import validate
 
 SWEEPS = sorted((Path(__file__).resolve().parents[2] / "experiments" / "sweeps").glob("*.yaml"))
 QUESTIONS = {

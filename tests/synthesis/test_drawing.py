@@ -9,7 +9,7 @@ import torch
 
 from domino_lightning.synthesis import drawing
 from domino_lightning.synthesis.drawing import draw, penalise, row_noise
-from domino_lightning.synthesis.language_model import Sampling
+from domino_lightning.synthesis.sampling import Sampling
 
 
 def test_noise_depends_on_seed_and_row_alone() -> None:

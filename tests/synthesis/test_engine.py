@@ -13,7 +13,7 @@ from domino_lightning.errors import UserError
 from domino_lightning.synthesis import engine
 from domino_lightning.synthesis.drawing import row_noise
 from domino_lightning.synthesis.engine import Decoded, decode
-from domino_lightning.synthesis.language_model import Sampling
+from domino_lightning.synthesis.sampling import Sampling
 from domino_lightning.synthesis.slots import Prefix
 from domino_lightning.testing import tiny_model
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from domino_lightning.backbone import load_backbone, load_tokenizer
-from domino_lightning.data.synthetic import encode_prompt
+from domino_lightning.data.chat import encode_prompt
 from domino_lightning.errors import UserError
 from domino_lightning.records import write_json
 from domino_lightning.soft_prompt import save_soft_prompt
