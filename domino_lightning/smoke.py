@@ -16,7 +16,8 @@ from domino_lightning.stages.synthesize import generator_node
 from domino_lightning.step import construct
 from domino_lightning.synthesis.engines import TransformersEngine
 from domino_lightning.synthesis.generators import Generator, HeldoutReplay
-from domino_lightning.synthesis.language_model import Engine, LanguageModel, ModelSource, Prompt, Sampled, Sampling
+from domino_lightning.synthesis.language_model import Engine, LanguageModel, ModelSource, Prompt, Sampled
+from domino_lightning.synthesis.sampling import Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
