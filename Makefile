@@ -40,7 +40,7 @@ quickstart: $(STAMP) ## run the three arms of experiments/quickstart.yaml and wr
 	$(BIN)/domino report outputs/runs/quickstart --output outputs/report-quickstart
 
 test: $(STAMP) ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .
