@@ -119,10 +119,12 @@ def _worth_keeping(directory: Path) -> bool:
 
 def execute(stage: str, config: Config, work: Work, begun: Callable[[], None] = lambda: None) -> None:
     """Parse the section, construct the stage and run it in this process."""
+    from domino_lightning.memory import keep_freed_memory
     from domino_lightning.progress import silence_advice
     from domino_lightning.tracking import log_outputs, stage_run
 
     silence_advice()
+    keep_freed_memory()
     instance = construct(stage, config)
     work = replace(work, run=stage_run(work, stage))
     begun()

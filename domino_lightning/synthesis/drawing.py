@@ -11,7 +11,7 @@ from torch import Tensor
 from domino_lightning.seeding import generator
 from domino_lightning.synthesis.sampling import Sampling
 
-NUCLEUS_GUESS = 256  # tokens among which the nucleus is looked for before all are sorted
+NUCLEUS_GUESS = 1e-3  # tokens at least so likely as the likeliest, times this, are looked at first for the nucleus
 SEGMENT = 256  # tokens summed together before the one that is drawn is looked for
 
 
@@ -49,14 +49,25 @@ def draw(logits: Tensor, uniforms: Tensor | None, sampling: Sampling) -> Tensor:
 
 
 def _nucleus(weights: Tensor, top_p: float) -> Tensor:
-    """Zero outside the smallest set of likeliest tokens that holds `top_p` of the mass."""
-    goal = top_p * weights.sum(dim=-1, keepdim=True, dtype=torch.float64)
-    for count in (min(NUCLEUS_GUESS, weights.shape[-1]), weights.shape[-1]):
-        top, index = weights.topk(count, dim=-1)
-        reached = top.cumsum(dim=-1, dtype=torch.float64)
-        if bool((reached[:, -1:] >= goal).all()):
+    """Zero outside the smallest set of likeliest tokens that holds `top_p` of the mass; the likeliest weighs 1."""
+    total = weights.sum(dim=-1, keepdim=True, dtype=torch.float64)
+    goal = top_p * total
+    # All tokens below the second bound have less than 1 - top_p of the mass together. Few rows need it.
+    for bound in (torch.full_like(goal, NUCLEUS_GUESS), (1 - top_p) * total / weights.shape[-1]):
+        likely = weights >= bound
+        if bool(((weights * likely).sum(dim=-1, keepdim=True, dtype=torch.float64) >= goal).all()):
             break
-    return torch.zeros_like(weights).scatter_(-1, index, top.masked_fill(reached - top >= goal, 0.0))
+    counts = likely.sum(dim=-1)
+    row, column = likely.nonzero(as_tuple=True)
+    place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
+    packed = weights.new_zeros(len(weights), int(counts.max()))
+    packed[row, place] = weights[row, column]
+    top, order = packed.sort(dim=-1, descending=True, stable=True)
+    before = top.cumsum(dim=-1, dtype=torch.float64) - top
+    packed.scatter_(-1, order, top.masked_fill(before >= goal, 0.0))
+    nucleus = torch.zeros_like(weights)
+    nucleus[row, column] = packed[row, place]
+    return nucleus
 
 
 def _inverse_transform(weights: Tensor, uniforms: Tensor) -> Tensor:

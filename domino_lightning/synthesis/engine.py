@@ -34,7 +34,7 @@ def decode(
     noise: Tensor | None,
     sampling: Sampling,
     eos_ids: frozenset[int],
-    batch_size: int = 48,
+    batch_size: int = 96,
     on_tokens: Callable[[int], None] | None = None,
     limits: Sequence[int] | None = None,
 ) -> list[Decoded]:

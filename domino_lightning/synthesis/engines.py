@@ -19,7 +19,7 @@ class TransformersEngine(Engine):
 
     def __init__(
         self,
-        batch_size: int = 48,
+        batch_size: int = 96,
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
         device: str = "auto",
     ) -> None:

@@ -33,7 +33,7 @@ class LocalModel(LanguageModel):
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        batch_size: int = 48,
+        batch_size: int = 96,
         domain: Tensor | None = None,
     ) -> None:
         self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
