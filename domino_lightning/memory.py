@@ -13,8 +13,8 @@ def keep_freed_memory() -> bool:
     """Have glibc keep freed memory for the next tensor; False where this is another C library.
 
     By default it maps every tensor above 32 MiB anew and gives it back when it is freed, so that the kernel clears
-    and maps all its pages again at every step: a sixth of a training step with logits of a whole chunk, and three
-    quarters of drawing 192 tokens from a vocabulary of 49,152 (`benchmarks/prompt_step.py`, `benchmarks/generation.py`).
+    and maps all its pages again at every step. That was a sixth of a training step with logits of a whole chunk, and
+    three quarters of drawing 192 tokens from a vocabulary of 49,152 (`benchmarks/prompt_step.py`, `generation.py`).
     The price is that the process keeps what it needed at its peak, fragmentation included.
     """
     if sys.platform != "linux":

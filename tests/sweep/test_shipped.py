@@ -23,6 +23,7 @@ QUESTIONS = {
     "filters",
     "generation_tokens",
     "loss_weight",
+    "losses",
     "reference_noise",
     "references",
     "sample_tokens",
