@@ -75,6 +75,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), extra: Sequence
             a value of the wrong type outside the sections.
     """
     layers = [default_layer(), read_layer(path, str(path)), *map(override_layer, overrides), *extra]
+    if "experiment" in layers[1].tree and "axes" in layers[1].tree:
+        raise UserError(f"{path}: is a sweep, not an experiment. Run it with `domino sweep {path}`.")
     return checked(compose(layers))
 
 
@@ -83,8 +85,10 @@ def default_layer() -> Layer:
     return read_layer(defaults_path(), "the package defaults")
 
 
-def read_layer(path: str | Path, origin: str) -> Layer:
-    """Read one YAML file as a layer.
+def read_layer(
+    path: str | Path, origin: str, wanted: str = "Name an experiment YAML, such as one in experiments/."
+) -> Layer:
+    """Read one YAML file as a layer; `wanted` ends the error about one that is not there.
 
     Raises:
         UserError: the file is missing, is not YAML, or does not hold a mapping.
@@ -98,11 +102,9 @@ def read_layer(path: str | Path, origin: str) -> Layer:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         tree = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file. Name an experiment YAML, such as one in experiments/."
-        ) from None
+        raise UserError(f"{path}: no such file. {wanted}") from None
     except IsADirectoryError:
-        raise UserError(f"{path}: is a directory; name an experiment YAML in it.") from None
+        raise UserError(f"{path}: is a directory. {wanted}") from None
     except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
         raise UserError(f"{path}: not valid YAML: {one_line(error)}.") from None
     if not isinstance(tree, dict):

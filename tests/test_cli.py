@@ -283,6 +283,7 @@ CASES: list[tuple[Callable[[Path], None], list[str], str]] = [
     (no_rows, [], "has no rows"),
     (nothing, ["prepare.split.test=0"], "leaves 0 of 9 distinct groups for test"),
     (nothing, ["prepare.split.heldout=6"], "leaves 0 of 9 distinct groups for test"),
+    (nothing, ["prepare.split.reference=9"], "leaves 0 of 9 distinct groups for test"),
     (nothing, ["prepare.split.reference=null"], "only one split may be null"),
     (nothing, ["prepare.source.path=missing.jsonl"], "prepare.source.path: 'missing.jsonl': no such file"),
     (nothing, ["backbone=./missing"], "tune.model.backbone: './missing': no such directory"),
@@ -312,6 +313,15 @@ def test_bad_input_is_one_line_and_exit_code_2(
     damage(tmp_path)
     assert words in refused(capsys, command, path, *overrides)
     assert list((tmp_path / "outputs").glob("stages/*/[!.]*")) == []
+
+
+def test_a_sweep_in_place_of_an_experiment_is_told_with_the_command(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text("experiment: experiment.yaml\naxes: {}\n")
+    for command in ("run", "check", "tune"):
+        assert refused(capsys, command, path) == (
+            f"{path}: is a sweep, not an experiment. Run it with `domino sweep {path}`."
+        )
 
 
 def test_reference_longer_than_max_length_is_told_by_check(write_experiment: Write, capsys: Capture) -> None:

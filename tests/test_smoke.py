@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from domino_lightning.cli import main
 from domino_lightning.records import read_json, read_jsonl
@@ -50,4 +50,10 @@ def test_domain_tokens_that_start_from_a_larger_models_prompt_start_from_the_voc
     (path,) = [path for path in EXPERIMENTS if path.stem == "quickstart"]
     save_file({"domain": torch.zeros(2, 576)}, str(tmp_path / "soft_prompt.safetensors"))
     init = "tune.model.domain_prompt.init_args"
-    smoke(path, tmp_path, f"{init}.init=soft_prompt", f"{init}.init_from={tmp_path}", "--until", "tune")
+    trial = smoke(path, tmp_path, f"{init}.init=soft_prompt", f"{init}.init_from={tmp_path}", "--until", "tune")
+    made = read_json(trial / "tune" / "soft_prompt.json")
+    assert made["init"] == "vocabulary"
+    assert made["hidden_size"] < 576
+    domain = load_file(str(trial / "tune" / "soft_prompt.safetensors"))["domain"]
+    assert domain.shape == (made["num_tokens"], made["hidden_size"])
+    assert domain.abs().sum() > 0

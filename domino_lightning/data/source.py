@@ -169,13 +169,13 @@ def _by_hash(
     if len(open_splits) > 1:
         raise UserError(f"prepare.split: only one split may be null (what is left); {' and '.join(open_splits)} are.")
     sizes = {name: len(groups) - fixed if size is None else size for name, size in asked.items()}
+    there = f"of {len(groups)} distinct groups{where}"
+    remedy = "Every split needs at least one: lower the others, or give more data."
     for name, size in sizes.items():
-        if size < 1 or fixed > len(groups):
-            left = max(0, len(groups) - fixed if asked[name] is None else size)
-            raise UserError(
-                f"prepare.split: {asked} leaves {left} of {len(groups)} distinct groups{where} for {name}. "
-                f"Every split needs at least one: lower the others, or give more data."
-            )
+        if size < 1:
+            raise UserError(f"prepare.split: {asked} leaves 0 {there} for {name}. {remedy}")
+    if fixed > len(groups):
+        raise UserError(f"prepare.split: {asked} asks for {fixed} {there}. {remedy}")
     parts: dict[str, list[Record]] = {}
     for name, size in sizes.items():
         members, groups = set(groups[:size]), groups[size:]

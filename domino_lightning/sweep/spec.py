@@ -137,8 +137,10 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = (), extra: Sequence[
     """
     path = Path(path)
     own, ours = _own_overrides(overrides)
-    layers = [Layer("the sweep defaults", DEFAULTS), read_layer(path, str(path)), *map(override_layer, own)]
-    source = compose(layers, resolve=False)
+    layer = read_layer(path, str(path), "Name a sweep YAML, such as one in experiments/sweeps/.")
+    if "experiment" not in layer.tree and any(stage in layer.tree for stage in STAGES):
+        raise UserError(f"{path}: is an experiment, not a sweep. Run it with `domino run {path}`.")
+    source = compose([Layer("the sweep defaults", DEFAULTS), layer, *map(override_layer, own)], resolve=False)
     tree = source.document
     for key, kind in (("set", dict), ("axes", dict), ("zip", list), ("exclude", list), ("baseline", dict)):
         if not isinstance(tree[key], kind):
@@ -158,7 +160,8 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = (), extra: Sequence[
     points = cross(axes, read_zips(source, axes))
     points = without_excluded(points, source, axes)
     experiment = path.parent / str(tree["experiment"])
-    base = [default_layer(), read_layer(experiment, str(experiment)), *_set_layers(source)]
+    wanted = f"It is the sweep's key 'experiment' ({source.where('experiment')}), relative to the sweep's file."
+    base = [default_layer(), read_layer(experiment, str(experiment), wanted), *_set_layers(source)]
     last = [*map(override_layer, ours), Layer("the sweep's name", {"name": name}), *extra]
     trials = tuple(_trial(point, seed, axes, base, last) for point in points for seed in seeds)
     sweep = Sweep(

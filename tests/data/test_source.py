@@ -191,7 +191,7 @@ def test_the_seed_moves_groups() -> None:
     [
         (Split(None, 2, None), "only one split may be null"),
         (Split(4, 4, None), "leaves 0 of 8 distinct groups for test"),
-        (Split(8, 4, 4), "leaves 8 of 8 distinct groups for reference"),
+        (Split(8, 4, 4), "asks for 16 of 8 distinct groups"),
         (Split(3, 0, None), "leaves 0 of 8 distinct groups for heldout"),
         (Split(-1, 2, None), "leaves 0 of 8 distinct groups for reference"),
     ],

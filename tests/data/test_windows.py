@@ -98,7 +98,7 @@ def test_sizes_count_groups_of_each_window() -> None:
         "heldout": 2,
         "test": 4,
     }
-    with pytest.raises(UserError, match="5 of 4 distinct groups in the test window for test"):
+    with pytest.raises(UserError, match="asks for 5 of 4 distinct groups in the test window"):
         split_records(rows, Split(1, 1, 5, WINDOWS), 0)
 
 

@@ -32,9 +32,14 @@ def fed(values: list[float], nats: float = 10.0, **terms: list[float]) -> StopOn
 
 
 def test_a_loss_that_falls_or_wanders_within_the_limit_stops_nothing() -> None:
-    fed([30.0 - step / 10 for step in range(300)])  # 30 down to 0
-    fed([3.0 + 9.0 * (step % 2) for step in range(100)])
-    fed([3.0] * 20 + [80.0] + [3.0] * 20)  # one bad batch of eight: (80 + 7 * 3) / 8 is less than 10 above 3
+    falling = fed([30.0 - step / 10 for step in range(300)])  # 30 down to 0
+    assert list(falling.recent)[-1] == {"loss": pytest.approx(0.1)}  # it has seen all 300 steps
+    wandering = fed([3.0 + 9.0 * (step % 2) for step in range(100)])
+    assert wandering.start == {"loss": 7.5}
+    # One bad batch of eight: (80 + 7 * 3) / 8 = 12.6 is less than 10 above 3. With 82 it is 12.9, with 84 it is 13.1.
+    assert len(fed([3.0] * 20 + [82.0] + [3.0] * 20).recent) == WINDOW
+    with pytest.raises(StageFailed, match=r"steps to step 21 it averages 13\.12 nats/token"):
+        fed([3.0] * 20 + [84.0] + [3.0] * 20)
 
 
 def test_a_loss_far_above_its_start_stops_at_the_step_where_the_average_passes_the_limit() -> None:
@@ -53,7 +58,11 @@ def test_an_unbounded_objective_is_stopped_and_the_term_that_runs_off_is_named()
 
 
 def test_nothing_is_judged_before_a_full_window() -> None:
-    fed([1e6] * (WINDOW - 1))
+    rising = [1e6 * 2**step for step in range(WINDOW + 1)]
+    assert fed(rising[: WINDOW - 1]).start == {}
+    assert fed(rising[:WINDOW]).start == {"loss": 1e6 * (2**WINDOW - 1) / WINDOW}  # what later averages are held to
+    with pytest.raises(StageFailed, match=f"to step {WINDOW + 1} "):
+        fed(rising)
 
 
 def test_the_limit_is_configurable() -> None:

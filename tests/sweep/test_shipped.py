@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from domino_lightning.config import load_config
 from domino_lightning.step import construct
 from domino_lightning.sweep import InProcessLauncher, load_sweep
 from domino_lightning.sweep.budget import check_budgets
@@ -59,6 +60,19 @@ def test_arms_with_fewer_references_are_scored_on_the_same_functions() -> None:
     references = [{row["group"] for row in split["reference"]} for split in splits]
     assert [len(groups) for groups in references] == [6, 12, 24, 48]
     assert all(fewer < more for fewer, more in pairwise(references))
+
+
+def test_the_last_arm_of_the_filters_is_the_default_chain() -> None:
+    (path,) = [path for path in SWEEPS if path.stem == "filters"]
+    sweep = load_sweep(path, ["seeds=[0]"])
+    chains = {
+        trial.axes["filters"]: [node["class_path"] for node in trial.config.document["curate"]["filters"]]
+        for trial in sweep.trials
+    }
+    default = [node["class_path"] for node in load_config(sweep.experiment).document["curate"]["filters"]]
+    assert chains["all"] == default
+    assert sweep.baseline == "filters=all"
+    assert all(set(fewer) < set(more) for fewer, more in pairwise(chains.values()))
 
 
 @pytest.fixture(scope="module")

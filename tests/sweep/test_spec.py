@@ -152,7 +152,7 @@ def test_arms_share_the_stages_before_what_varies(load: Load) -> None:
         ({"axes": {"root": ["a", "b"]}}, "an axis varies 'root'"),
         ({"axes": {"tuna.limit": [1]}}, r"mine\.yaml, line 3 \(limit=1\): unknown key 'tuna'. Did you mean 'tune'"),
         ({"axes": {"backbone": ["a/b", "a?b"]}}, "would share a directory"),
-        ({"experiment": "nowhere.yaml"}, r"nowhere\.yaml: no such file"),
+        ({"experiment": "nowhere.yaml"}, r"nowhere\.yaml: no such file.*key 'experiment' \(.*mine\.yaml, line 1\)"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place_and_remedy(load: Load, tree: dict[str, Any], said: str) -> None:
@@ -173,6 +173,14 @@ def test_what_is_wrong_is_told_with_its_place_and_remedy(load: Load, tree: dict[
 def test_an_override_that_would_undo_the_sweep_is_refused(load: Load, override: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         load({"axes": {"loss": LOSS}}, override)
+
+
+def test_a_sweep_that_is_not_there_and_an_experiment_in_its_place_are_told(load: Load, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.yaml: no such file\. Name a sweep YAML"):
+        load_sweep(tmp_path / "none.yaml")
+    load({})
+    with pytest.raises(UserError, match=r"is an experiment, not a sweep\. Run it with `domino run .*experiment\.yaml`"):
+        load_sweep(tmp_path / "experiment.yaml")
 
 
 def test_a_file_without_an_experiment_is_told(tmp_path: Path) -> None:
