@@ -38,6 +38,7 @@ def find_program(completion: str, starter_code: str, entry_point: str | None) ->
     4. the last block, or the text, that is a program of any kind; graded as it is, it fails with its own error;
     5. the lines of the text, from one that may begin a program to where it stops being Python.
     """
+    completion = completion.removeprefix("\ufeff")  # as Python does with a file's
     whole = _whole(completion)
     if whole is not None and _does_something(whole) and (entry_point is None or _answers(whole, entry_point)):
         return _with_prelude(whole, starter_code, entry_point)

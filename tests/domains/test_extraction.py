@@ -20,6 +20,7 @@ READS = "n = int(input())\nprint(n * 2)"
 # {code} is the program; everything else is what models put around it.
 SHAPES = {
     "bare": "{code}",
+    "byte order mark": "\ufeff{code}",
     "fenced": "```python\n{code}\n```",
     "blank lines": "\n\n```python\n\n{code}\n\n```\n\n",
     "prose around": "Sure! Here's a solution:\n\n```python\n{code}\n```\n\nIt runs in O(n) time. Isn't that nice?",
@@ -177,8 +178,7 @@ def test_where_there_is_no_program_none_is_found(completion: str) -> None:
 )  # fmt: skip
 def test_any_text_gives_a_program_or_none(completion: str, entry_point: str | None, starter: str) -> None:
     found = find_program(completion, starter, entry_point)
-    if found is not None:
-        ast.parse(found)
+    assert found is None or ast.parse(found).body
 
 
 def test_lines_go_after_future_imports() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -32,6 +33,19 @@ from domino_lightning.evaluation.matching import same_output, same_value
 )
 def test_output_is_compared_as_livecodebench_states_it(got: str, wanted: str, same: bool) -> None:
     assert same_output(got, wanted) is same
+
+
+@pytest.mark.parametrize(
+    ("got", "wanted"), [("10 " * 1_000_000, "7"), ("10\n" * 1_000_000, "7"), ("10 " * 1_000_000, "7 7")]
+)
+def test_a_large_output_is_not_taken_apart_for_a_small_expectation(got: str, wanted: str) -> None:
+    """The grader's memory is not the program's to fill: 16 MiB of numbers took a gigabyte as decimals."""
+    tracemalloc.start()
+    try:
+        assert not same_output(got, wanted)
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(got)
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,12 @@ PROGRAMS = {
     "output when an object goes": prints("", "1\n2", "class A:\n    def __del__(self): print(2)\na = A()\nprint(1)"),
     "spaces and blank lines at the ends": prints("", "1 2\n3", "print('\\n 1 2  \\n3 \\n\\n')"),
     "numbers written otherwise": prints("", "1.50 2", "print('1.5  2.0')"),
+    "LiveCodeBench's stdin and stdout": prints(LINES, "3", "stdout.write(stdin.readline())"),
+    "a stream of one's own left open": prints("", "1", "out = open(1, 'w')\nout.write('1')"),
+    "buffered bytes left open": prints("", "1", "import io\nout = io.BufferedWriter(io.FileIO(1, 'w'))\nout.write(b'1')"),
+    "the first stdout after silencing": prints("", "1", "import os, sys\nsys.stdout = open(os.devnull, 'w')\nprint(2)\nsys.__stdout__.write('1')"),
+    "a copy of stdout": prints("", "1", "import io, sys\nout = sys.stdout\nsys.stdout = io.StringIO()\nprint(2)\nout.write('1')"),
+    "all output at exit": prints("", "1", "import atexit, io, sys\nsys.stdout = io.StringIO()\natexit.register(lambda: sys.__stdout__.write(sys.stdout.getvalue()))\nprint(1)"),
     # The shape of programs.
     "main guard": prints("5", "5", "def main():\n    print(input())\nif __name__ == '__main__':\n    main()"),
     "global at module level": prints("", "2", "global n\nn = 1\ndef f():\n    global n\n    n += 1\nf()\nprint(n)"),
@@ -83,6 +89,9 @@ PROGRAMS = {
     "a pool of processes": prints("", "285", "from multiprocessing import Pool\ndef f(x): return x * x\nif __name__ == '__main__':\n    with Pool(2) as p: print(sum(p.map(f, range(10))))"),
     "a temporary file": prints("", "x", "import tempfile\nwith tempfile.NamedTemporaryFile('w+') as f:\n    f.write('x'); f.seek(0); print(f.read())"),
     "a child process": prints("", "2", "import subprocess, sys\nprint(subprocess.run([sys.executable, '-c', 'print(1 + 1)'], capture_output=True, text=True).stdout)"),
+    "a forked child that exits": prints("", "1\n0", "import os, sys\npid = os.fork()\nif not pid:\n    print(1)\n    sys.exit()\nprint(os.waitpid(pid, 0)[1])"),
+    "__file__": prints("", "program.py", "import os\nprint(os.path.basename(__file__))"),
+    "a byte order mark": prints("", "1", "\ufeffx = 1\nprint(x)"),
     "dataclasses and annotations": prints("", "P(x=1)", "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\nprint(P(1))"),
     "implicit imports": prints("", "3 2 [1, 2]", "print(gcd(3, 6), Counter('aab')['a'], list(accumulate([1, 1])))"),
     "numpy": prints("", "6", "import numpy as np\nprint(np.arange(4).sum())"),
@@ -119,6 +128,17 @@ PROGRAMS = {
     "noise on both streams": satisfies("assert f() == 1", "import sys\nprint('loading')\ndef f():\n    print('called')\n    print('x' * 9999, file=sys.stderr)\n    return 1"),
     "named arguments": satisfies("assert f(1, b=2) == 3\nassert f(*[1], **{'b': 3}) == 4", "def f(a, *, b): return a + b"),
     "a guard in the test": satisfies("if __name__ == '__main__':\n    assert f() == 1", "def f(): return 1"),
+    "built-ins hidden by the program": satisfies("assert list(f(3)) == [0, 1, 2]", "list = [1]\nfrom math import prod as sum\ndef f(n): return range(n)"),
+    "a function that is called like a built-in": satisfies("x = 100\nassert sum(10, 15) == 6\nassert sum(x, 150) == 93", "def sum(a, b): return {10: 6, 100: 93}[a]"),
+    "a parameter that is called like the function": satisfies("def check(f):\n    assert f(2) == 4\ncheck(f)\nassert [f(x) for x in range(2)] == [0, 2]", "def f(x): return 2 * x\nx = 3"),
+    "a named argument changed in place": satisfies("xs = [2, 1]\nf(items=xs)\nassert xs == [1, 2]", "def f(items): items.sort()"),
+    "a global variable changed by a call": satisfies("f(1)\nf(2)\ndef total(): return calls\nassert total() == 2\nassert log == [1, 2]", "calls, log = 0, []\ndef f(x):\n    global calls\n    calls += 1\n    log.append(x)"),
+    "an exception's arguments": satisfies("try:\n    f({})\n    assert 0\nexcept KeyError as e:\n    assert e.args == ('x',)\n    assert str(e) == \"'x'\"", "def f(d): return d['x']"),
+    "a generator without end": satisfies("from itertools import islice\nassert list(islice(f(), 250)) == list(range(250))\ng = f()\nassert next(g) == 0\nassert next(g) == 1", "import itertools\ndef f(): yield from itertools.count()"),
+    "a long generator": satisfies("import types\ng = f(1000)\nassert isinstance(g, types.GeneratorType)\nassert sum(g) == 499500\nassert list(g) == []", "def f(n):\n    for i in range(n): yield i"),
+    "an iterator class": satisfies("it = Count()\nassert next(it) == 1\nassert next(it) == 2\nassert next(it, None) is None\nassert list(Count()) == [1, 2]", "class Count:\n    n = 0\n    def __iter__(self): return self\n    def __next__(self):\n        self.n += 1\n        if self.n > 2: raise StopIteration\n        return self.n"),
+    "operators on its own objects": satisfies("v = V(1) + V(2)\nassert v.x == 3\nassert V(1) < V(2) and V(2) >= V(1)\nv[0] = 7\nassert v.x == 7", "class V:\n    def __init__(self, x): self.x = x\n    def __add__(self, o): return V(self.x + o.x)\n    def __lt__(self, o): return self.x < o.x\n    def __le__(self, o): return self.x <= o.x\n    def __setitem__(self, k, v): self.x = v"),
+    "subclasses of list and dict": satisfies("assert f() == [1, 2] and [1, 2] == f() and f() != [1]\nassert D(a=1) == {'a': 1}", "class L(list): pass\nclass D(dict): pass\ndef f(): return L([1, 2])"),
 }  # fmt: skip
 
 # Test code that needs the program's own classes or streams runs beside it.
@@ -127,6 +147,7 @@ SHARED = {
     "a subclass": satisfies("class Q(P): pass\nassert Q().x == 1", "class P:\n    x = 1"),
     "its own exception": satisfies("try:\n    f()\nexcept Bad:\n    pass\nelse:\n    assert 0", "class Bad(Exception): pass\ndef f(): raise Bad"),
     "a function as argument": satisfies("assert f(lambda x: x + 1, 1) == 2", "def f(g, x): return g(x)"),
+    "a context manager": satisfies("with P() as x:\n    assert x == 1", "class P:\n    def __enter__(self): return 1\n    def __exit__(self, *a): pass"),
     "captured output": satisfies("import io\nfrom contextlib import redirect_stdout\nout = io.StringIO()\nwith redirect_stdout(out):\n    f()\nassert out.getvalue() == 'hi\\n'", "def f(): print('hi')"),
     "await": satisfies("import asyncio\nasync def main():\n    assert await f() == 1\nasyncio.run(main())", "async def f(): return 1"),
 }  # fmt: skip

@@ -1,8 +1,8 @@
 """The trusted side of a check: test code runs here, and its calls of the program go to another process.
 
 What comes back is data, or a `Remote` standing for an object that is none. A `Remote` lets the program have
-no say in a comparison: it equals no plain value, takes part in no arithmetic, and only against another object
-of the program is the program asked. Test code that needs more (`isinstance` with a class of the program's,
+no say in a comparison: it equals no plain value and takes part in no arithmetic with one; only with another object
+of the program's is the program asked. Test code that needs more (`isinstance` with a class of the program's,
 captured output, patched modules, …) is found by its own syntax, never by what the program does, and reported
 as `unproxyable`.
 """
@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from domino_lightning.evaluation.sandbox.inside import wire
@@ -26,6 +27,12 @@ _NEEDS_PROCESS = frozenset((
     "import_module", "pickle", "gc", "weakref", "threading", "builtins",
 ))  # fmt: skip
 _TYPE_TESTS = frozenset(("isinstance", "issubclass"))
+_SCOPES = (
+    ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda,
+    ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
+)  # fmt: skip
+
+_NOTHING: Mapping[int | str, Any] = {}
 
 
 class _Unproxyable(BaseException):
@@ -79,9 +86,10 @@ def _parsed(code: str) -> ast.Module:
 def _namespace(test: ast.Module, program: ast.Module, peer: Peer) -> dict[str, Any]:
     """What the test sees: names of the program's that it uses, its own imports, and nothing else of either."""
     names = [node for node in ast.walk(test) if isinstance(node, ast.Name)]
-    used = {node.id for node in names if isinstance(node.ctx, ast.Load)} - set(_bound(test.body))
+    used = {node.id for node in names if isinstance(node.ctx, ast.Load)} - set(_bound(test.body, inner=False))
     defined = set(_bound([node for node in program.body if not isinstance(node, ast.Import | ast.ImportFrom)]))
-    _require_proxyable(test, defined)
+    local = set(_bound(test.body))
+    _require_proxyable(test, {name for name in defined - local if not hasattr(builtins, name)})
     imports = [node for node in program.body if isinstance(node, ast.Import | ast.ImportFrom)]
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for statement in imports:
@@ -91,16 +99,29 @@ def _namespace(test: ast.Module, program: ast.Module, peer: Peer) -> dict[str, A
                 exec(compile(ast.Module([statement], []), "<imports>", "exec"), namespace)
             except Exception:  # the program's process meets the same error, or the name is not used here
                 continue
-    asked = [name for name in used if name in defined or not (hasattr(builtins, name) or name in namespace)]
+    # The program's imports and names hide no built-in from the test: a `set` that makes all sets equal is a trick.
+    hidden = [name for name in namespace if hasattr(builtins, name) or name == "__builtins__"]
+    for name in hidden:
+        del namespace[name]
+    namespace["__name__"] = "__main__"
+    theirs = {name for name in used if name in defined or name not in namespace and name not in local}
+    asked = {name for name in theirs if not hasattr(builtins, name)}
+    asked = asked or theirs & defined  # the test is of nothing else, so it means the program's `sum`
     hoisted = [ast.unparse(node) for node in test.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    reply = _Link(peer).request({"o": "names", "n": asked, "i": hoisted})
+    link = _Link(peer, namespace)
+    reply = link.request({"o": "names", "n": sorted(asked), "i": hoisted})
     namespace.update({name: reply[name] for name in asked if name in reply})
+    link.names = frozenset(asked)
     return namespace
 
 
-def _bound(body: Sequence[ast.stmt]) -> Iterator[str]:
-    """Names that statements bind, at any depth."""
-    for node in (inner for statement in body for inner in ast.walk(statement)):
+def _bound(body: Sequence[ast.stmt], inner: bool = True) -> Iterator[str]:
+    """Names that statements bind: at any depth, or only in the scope that they are in."""
+    queue: list[ast.AST] = [*body]
+    while queue:
+        node = queue.pop()
+        if inner or not isinstance(node, _SCOPES):
+            queue += ast.iter_child_nodes(node)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -126,6 +147,8 @@ def _require_proxyable(test: ast.Module, defined: set[str]) -> None:
             types = [node.type]
         elif isinstance(node, ast.Raise) and node.exc is not None:
             types = [node.exc]
+        elif isinstance(node, ast.With):
+            types = [item.context_expr for item in node.items]
         for inner in (each for kind in types for each in ast.walk(kind)):
             if isinstance(inner, ast.Name) and inner.id in defined:
                 raise _Unproxyable(f"it uses the class {inner.id}")
@@ -137,11 +160,12 @@ def _require_proxyable(test: ast.Module, defined: set[str]) -> None:
 class _Link:
     """Requests to the program's process."""
 
-    def __init__(self, peer: Peer) -> None:
-        self.peer = peer
+    def __init__(self, peer: Peer, namespace: dict[str, Any]) -> None:
+        self.peer, self.namespace = peer, namespace
+        self.names: frozenset[str] = frozenset()  # of the program's, that the test uses
 
-    def request(self, message: Report, arguments: Sequence[Any] = ()) -> Any:
-        """The value of the reply; arguments that the program changed are changed here too.
+    def request(self, message: Report, arguments: Mapping[int | str, Any] = _NOTHING) -> Any:
+        """The value of the reply; arguments, by place or name, that the program changed are changed here too.
 
         Raises:
             Exception: what the program raised, as its built-in class.
@@ -151,8 +175,11 @@ class _Link:
         try:
             for place, tree in reply.get("m", ()):
                 _overwrite(arguments[place], self.decode(tree))
+            for name, tree in reply.get("g", {}).items():
+                if name in self.names:
+                    self.namespace[name] = self.decode(tree)
             if "e" in reply:
-                raise _error(*reply["e"])
+                raise self._error(*reply["e"])
             if "same" in reply:
                 return arguments[reply["same"]]
             value = reply["v"]
@@ -172,24 +199,30 @@ class _Link:
         """A value of the test's own."""
         return wire.encode(value, _handle)
 
+    def _error(self, name: str, message: str, arguments: object = None) -> BaseException:
+        """The program's exception; an instance of a built-in class and nothing else."""
+        if not name:
+            return TypeError(f"returned {message}")
+        kind = getattr(builtins, name) if isinstance(name, str) else None
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            return TypeError("the program answered with no exception")
+        if issubclass(kind, StopIteration | StopAsyncIteration):
+            return RuntimeError(f"the program raised {name}")  # not to end the test's loop: `all(map(f, x))` would hold
+        if isinstance(arguments, list):
+            with contextlib.suppress(Exception):  # whatever these arguments are
+                made: BaseException = kind(*self.decode(arguments))
+                if str(made) == message:
+                    return made
+        try:
+            return kind(message)
+        except TypeError:  # UnicodeDecodeError wants five arguments
+            return ValueError(message) if issubclass(kind, ValueError) else RuntimeError(message)
+
 
 def _handle(value: object) -> object:
     if type(value) is Remote:
         return {"h": value._remote_number}
     raise _Unproxyable(f"it passes a {type(value).__name__}")
-
-
-def _error(name: str, message: str) -> BaseException:
-    """The program's exception; an instance of a built-in class and nothing else."""
-    if not name:
-        return TypeError(f"returned {message}")
-    kind = getattr(builtins, name) if isinstance(name, str) else None
-    if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-        return TypeError("the program answered with no exception")
-    try:
-        return kind(message)
-    except TypeError:  # UnicodeDecodeError wants five arguments
-        return ValueError(message) if issubclass(kind, ValueError) else RuntimeError(message)
 
 
 def _overwrite(target: Any, now: Any) -> None:
@@ -223,7 +256,8 @@ class Remote:
         trees = [encode(argument) for argument in arguments]
         keywords = {name: encode(argument) for name, argument in named.items()}
         message = {"o": "call", "h": self._remote_number, "a": trees, "k": keywords}
-        return self._remote_link.request(message, arguments)
+        places: dict[int | str, Any] = {**dict(enumerate(arguments)), **named}
+        return self._remote_link.request(message, places)
 
     def __getattr__(self, name: str) -> Any:
         return self._remote_link.request({"o": "get", "h": self._remote_number, "n": name})
@@ -235,12 +269,23 @@ class Remote:
     def __getitem__(self, key: Any) -> Any:
         return self._remote_link.request({"o": "item", "h": self._remote_number, "k": self._remote_link.encode(key)})
 
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._list())
+    def __setitem__(self, key: Any, value: Any) -> None:
+        encode = self._remote_link.encode
+        self._remote_link.request({"o": "store", "h": self._remote_number, "k": encode(key), "v": encode(value)})
 
-    def _list(self) -> list[Any]:
+    def __iter__(self) -> Iterator[Any]:
         found = self._remote_link.request({"o": "every", "h": self._remote_number})
-        return found if type(found) is list else []
+        return iter(found if isinstance(found, Iterator) else ())
+
+    def __next__(self) -> Any:
+        found = self._remote_link.request({"o": "next", "h": self._remote_number})
+        if type(found) is not list or not found:
+            raise StopIteration
+        return found[0]
+
+    def _more(self) -> Any:
+        """The next items of an iterator."""
+        return self._remote_link.request({"o": "more", "h": self._remote_number})
 
     def _ask(self, function: str, kind: type) -> Any:
         found = self._remote_link.request({"o": "ask", "h": self._remote_number, "f": function})
@@ -264,7 +309,31 @@ class Remote:
         return hash((Remote, self._remote_number))
 
     def __eq__(self, other: object) -> bool:
+        if type(other) in (list, dict):  # a subclass of the program's: what it holds decides, not its `__eq__`
+            return bool(self._remote_link.request({"o": "plain", "h": self._remote_number}) == other)
+        return self._with("eq", other) is True
+
+    def _with(self, operation: str, other: object) -> Any:
+        """What an operator makes of two of the program's own objects."""
         if type(other) is not Remote:
-            return False
-        message = {"o": "equal", "h": self._remote_number, "w": other._remote_number}
-        return self._remote_link.request(message) is True
+            return NotImplemented
+        message = {"o": "operate", "f": operation, "h": self._remote_number, "w": other._remote_number}
+        return self._remote_link.request(message)
+
+    def __lt__(self, other: object) -> Any:
+        return self._with("lt", other)
+
+    def __le__(self, other: object) -> Any:
+        return self._with("le", other)
+
+    def __add__(self, other: object) -> Any:
+        return self._with("add", other)
+
+    def __sub__(self, other: object) -> Any:
+        return self._with("sub", other)
+
+    def __mul__(self, other: object) -> Any:
+        return self._with("mul", other)
+
+    def __truediv__(self, other: object) -> Any:
+        return self._with("truediv", other)

@@ -55,9 +55,10 @@ def _whole(job: Report, send: Send) -> None:
         load(job, "__main__")
         return {"status": "done"}
 
+    own = os.getpid()
     report = attempt(work)
     code = 0 if report["status"] == "done" else report.get("code", 1)
-    if report["status"] != "done":
+    if report["status"] != "done" and os.getpid() == own:  # not a child that ends by itself
         send(report)
     module = sys.modules.get("__main__")
     finish(code, vars(module) if module is not None and "__del__" in job["code"] else None)

@@ -11,6 +11,7 @@ import builtins
 import contextlib
 import gc
 import importlib
+import io
 import marshal
 import math
 import os
@@ -42,6 +43,8 @@ _STARRED = (
 )  # fmt: skip
 _WORD = re.compile(r"[^\W\d]\w*")
 IMPLICIT_RECURSION = 50_000
+_STREAMS = ("stdin", "stdout", "stderr")  # `sys` has them too, opened anew for each program
+_BUFFERS = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 _implicit: dict[str, Any] = {}
 _filters: dict[bool, bytes] = {}
 
@@ -129,8 +132,11 @@ def load(job: dict[str, Any], name: str) -> dict[str, Any]:
     module = type(sys)(name)
     sys.modules[name] = module
     namespace = vars(module)
+    namespace["__file__"] = os.path.join(os.getcwd(), sys.argv[0])
     if job["implicit"]:  # only what the source mentions: every object that is bound costs a copied page
-        namespace.update({word: _implicit[word] for word in _implicit.keys() & set(_WORD.findall(job["code"]))})
+        words = set(_WORD.findall(job["code"]))
+        namespace.update({word: _implicit[word] for word in _implicit.keys() & words})
+        namespace.update({name: getattr(sys, name) for name in _STREAMS if name in words})
         sys.setrecursionlimit(IMPLICIT_RECURSION)
     exec(compile(job["code"], "<program>", "exec", dont_inherit=True), namespace)
     return namespace
@@ -196,4 +202,14 @@ def finish(code: int, namespace: dict[str, Any] | None = None) -> NoReturn:
                 stream.flush()
         except BaseException:
             code = code or 120
+    _write_buffers()
     os._exit(code)
+
+
+def _write_buffers() -> None:
+    """Flush the streams that the program left open, as an interpreter does when it lets go of its last objects."""
+    with contextlib.suppress(MemoryError):
+        for stream in gc.get_objects():
+            if type(stream) in _BUFFERS:
+                with contextlib.suppress(BaseException):
+                    stream.flush()

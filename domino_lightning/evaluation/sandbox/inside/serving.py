@@ -5,6 +5,7 @@ Objects that are no data stay here; the checker knows them by number.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
@@ -14,6 +15,7 @@ from domino_lightning.evaluation.sandbox.inside.peer import Peer
 from domino_lightning.evaluation.sandbox.inside.program import PEER, Report
 
 _MUTABLE = (list, dict, set, bytearray)
+_DATA = (*_MUTABLE, type(None), bool, int, float, str, tuple)
 
 
 def serve_calls(namespace: dict[str, Any]) -> Report:
@@ -29,8 +31,18 @@ def serve_calls(namespace: dict[str, Any]) -> Report:
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except (wire.NotPlain, BaseException) as error:
-            reply = {"e": ["", str(error)] if isinstance(error, wire.NotPlain) else wire.builtin_error(error)}
+            reply = _failed(error)
         peer.send(reply)
+
+
+def _failed(error: BaseException) -> Report:
+    """What was raised: a class, a message, and, where they are plain, the arguments that it was made with."""
+    if isinstance(error, wire.NotPlain):
+        return {"e": ["", str(error)]}
+    try:
+        return {"e": [*wire.builtin_error(error), wire.encode([*error.args])]}
+    except BaseException:  # whatever `args` is
+        return {"e": wire.builtin_error(error)}
 
 
 class _Objects:
@@ -52,7 +64,7 @@ class _Objects:
         return self._held[content[0] if isinstance(content, list) else content]
 
     def encode(self, value: object) -> object:
-        return wire.encode(value, self.number)
+        return wire.encode(value, self.number, lazily=True)
 
     def decode(self, tree: object) -> Any:
         return wire.decode(tree, self.held)
@@ -64,6 +76,7 @@ class _Answers:
     def __init__(self, namespace: dict[str, Any], objects: _Objects) -> None:
         self._namespace, self._objects = namespace, objects
         self._run: Callable[..., None] = exec
+        self._known: dict[str, object] = {}
 
     def names(self, request: Any) -> Report:
         """Imports of the test that the program may rest on, then the values of names."""
@@ -73,27 +86,36 @@ class _Answers:
             except ImportError:
                 continue  # the checker says so, if it matters
         found = {name: self._namespace[name] for name in request["n"] if name in self._namespace}
-        return {"v": {name: self._objects.encode(value) for name, value in found.items()}}
+        trees = {name: self._objects.encode(value) for name, value in found.items()}
+        self._known = {name: tree for name, tree in trees.items() if type(found[name]) in _DATA}
+        return {"v": trees}
 
     def call(self, request: Any) -> Report:
-        """A call; arguments that it changed go back with the result."""
+        """A call; arguments and global variables that it changed go back with the result."""
         function = self._objects.held(request["h"])
         arguments = [self._objects.decode(tree) for tree in request["a"]]
         named = {name: self._objects.decode(tree) for name, tree in request["k"].items()}
+        given: dict[int | str, Any] = {**dict(enumerate(arguments)), **named}
         reply: Report
         try:
             value = function(*arguments, **named)
-            same = [place for place, argument in enumerate(arguments) if argument is value and type(value) in _MUTABLE]
+            same = [place for place, argument in given.items() if argument is value and type(value) in _MUTABLE]
             reply = {"same": same[0]} if same else {"v": self._objects.encode(value)}
         except Exception as error:
-            reply = {"e": ["", str(error)] if isinstance(error, wire.NotPlain) else wire.builtin_error(error)}
+            reply = _failed(error)
         changed = []
-        for place, (tree, argument) in enumerate(zip(request["a"], arguments, strict=True)):
+        trees: dict[int | str, Any] = {**dict(enumerate(request["a"])), **request["k"]}
+        for place, argument in given.items():
             if type(argument) in _MUTABLE:
                 now = self._objects.encode(argument)
-                if now != tree:
+                if now != trees[place]:
                     changed.append([place, now])
-        return {**reply, "m": changed}
+        moved = {}
+        for name, tree in self._known.items():
+            now = self._objects.encode(self._namespace.get(name))
+            if now != tree:
+                moved[name] = self._known[name] = now
+        return {**reply, "m": changed, "g": moved}
 
     def get(self, request: Any) -> Report:
         """An attribute."""
@@ -109,9 +131,33 @@ class _Answers:
         return {"v": self._objects.encode(self._objects.held(request["h"])[self._objects.decode(request["k"])])}
 
     def every(self, request: Any) -> Report:
-        """All that iterating over an object gives."""
-        values = islice(self._objects.held(request["h"]), wire.MAX_NODES)
+        """An iterator of an object's."""
+        values = iter(self._objects.held(request["h"]))
+        return {"v": self._objects.encode(value for value in values)}
+
+    def more(self, request: Any) -> Report:
+        """The next items of an iterator, many at a time; fewer than that are the last."""
+        values = islice(self._objects.held(request["h"]), wire.MANY)
         return {"v": self._objects.encode([*values])}
+
+    def next(self, request: Any) -> Report:
+        """The next item, in a list, which is empty after the last."""
+        try:
+            return {"v": self._objects.encode([next(self._objects.held(request["h"]))])}
+        except StopIteration:
+            return {"v": []}
+
+    def store(self, request: Any) -> Report:
+        """Set an item."""
+        held, decode = self._objects.held, self._objects.decode
+        held(request["h"])[decode(request["k"])] = decode(request["v"])
+        return {"v": None}
+
+    def plain(self, request: Any) -> Report:
+        """What a list or dict of a subclass holds; of anything else nothing."""
+        held = self._objects.held(request["h"])
+        content = [*list.__iter__(held)] if isinstance(held, list) else None
+        return {"v": self._objects.encode(dict(dict.items(held)) if isinstance(held, dict) else content)}
 
     def ask(self, request: Any) -> Report:
         """`len`, `str`, `repr` or `bool` of an object."""
@@ -119,6 +165,7 @@ class _Answers:
         function = functions[request["f"]]
         return {"v": self._objects.encode(function(self._objects.held(request["h"])))}
 
-    def equal(self, request: Any) -> Report:
-        """Whether two of the program's own objects are equal, as the program sees it."""
-        return {"v": bool(self._objects.held(request["h"]) == self._objects.held(request["w"]))}
+    def operate(self, request: Any) -> Report:
+        """What an operator makes of two of the program's own objects, as the program sees it."""
+        function = getattr(operator, request["f"])
+        return {"v": self._objects.encode(function(self._objects.held(request["h"]), self._objects.held(request["w"])))}

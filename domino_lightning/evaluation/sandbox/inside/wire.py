@@ -14,10 +14,12 @@ import json
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
+from itertools import islice
 from typing import Any
 
 MAX_DEPTH = 100
 MAX_NODES = 4_000_000
+MANY = 100  # items of an iterator that are asked for at a time
 _SMALL = 10**18
 _FLAT = {type(None), bool, int, float, str}
 
@@ -63,21 +65,24 @@ def loads(data: bytes, load: Callable[..., Any] = json.loads) -> Any:
         raise NotPlain(f"not readable ({type(error).__name__})") from None
 
 
-def encode(value: object, handle: Callable[[object], object] | None = None) -> object:
+def encode(value: object, handle: Callable[[object], object] | None = None, lazily: bool = False) -> object:
     """The tree of a value.
 
     Args:
         value: what to send. Iterators are used up and sent as what they gave.
         handle: gives the tree of an object that is no data; without it such an object is an error.
+        lazily: of an iterator send the first items and a handle of the rest; it may have no end.
 
     Raises:
         NotPlain: the value, or something in it, is no data.
         TooLarge: nested deeper than `MAX_DEPTH`, or more than `MAX_NODES` nodes.
     """
-    return _encode(value, 0, [MAX_NODES], handle)
+    return _encode(value, 0, [MAX_NODES], handle, lazily)
 
 
-def _encode(value: Any, depth: int, left: list[int], handle: Callable[[object], object] | None) -> object:
+def _encode(
+    value: Any, depth: int, left: list[int], handle: Callable[[object], object] | None, lazily: bool = False
+) -> object:
     left[0] -= 1
     if left[0] < 0:
         raise TooLarge(f"more than {MAX_NODES} values")
@@ -90,7 +95,7 @@ def _encode(value: Any, depth: int, left: list[int], handle: Callable[[object], 
         return value if -_SMALL < value < _SMALL else {"i": hex(value)}
 
     def items(values: Any) -> list[object]:
-        return [_encode(item, depth + 1, left, handle) for item in values]
+        return [_encode(item, depth + 1, left, handle, lazily) for item in values]
 
     def pairs(mapping: Any) -> list[object]:
         return [items(pair) for pair in dict.items(mapping)]
@@ -124,7 +129,10 @@ def _encode(value: Any, depth: int, left: list[int], handle: Callable[[object], 
     if kind in _VIEWS:
         return {_VIEWS[kind]: items(value)}
     if kind in _ITERATORS or kind.__module__ == "itertools":
-        return {"I": items(value)}
+        if handle is None or not lazily:
+            return {"I": items(value)}
+        first = [*islice(value, MANY)]
+        return {"I": items(first)} if len(first) < MANY else {"L": [items(first), handle(value)]}
     if kind in _TEXTUAL:
         name, text_of, _ = _TEXTUAL[kind]
         return {"x": [name, text_of(value)]}
@@ -210,6 +218,8 @@ def _decode(tree: Any, depth: int, handle: Callable[[object], object] | None) ->
         return handle(content)
     if tag == "x":
         return _PARSERS[content[0]](content[1])
+    if tag == "L" and handle is not None:
+        return _lazily([_decode(item, depth + 1, handle) for item in content[0]], handle(content[1]["h"]))
     build: dict[str, Callable[[], Any]] = {
         "i": lambda: int(content, 16),
         "t": lambda: tuple(items()),
@@ -224,12 +234,21 @@ def _decode(tree: Any, depth: int, handle: Callable[[object], object] | None) ->
         "do": lambda: collections.OrderedDict(mapping()),
         "dd": lambda: collections.defaultdict(None, mapping()),
         "q": lambda: collections.deque(items()),
-        "I": lambda: iter(list(items())),
+        "I": lambda: _lazily(list(items())),
         "dk": lambda: dict.fromkeys(items()).keys(),
         "dv": lambda: dict(enumerate(items())).values(),
         "di": lambda: dict(items()).items(),
     }
     return build[tag]()
+
+
+def _lazily(first: list[Any], rest: Any = None) -> Iterator[Any]:
+    """The first items of an iterator, then those that its stand-in fetches."""
+    yield from first
+    while rest is not None and type(found := rest._more()) is list:
+        yield from found
+        if len(found) < MANY:
+            return
 
 
 def builtin_error(error: BaseException) -> list[str]:
