@@ -256,7 +256,7 @@ class Remote:
         trees = [encode(argument) for argument in arguments]
         keywords = {name: encode(argument) for name, argument in named.items()}
         message = {"o": "call", "h": self._remote_number, "a": trees, "k": keywords}
-        places: dict[int | str, Any] = {**dict(enumerate(arguments)), **named}
+        places: dict[int | str, Any] = dict([*enumerate(arguments), *named.items()])
         return self._remote_link.request(message, places)
 
     def __getattr__(self, name: str) -> Any:
