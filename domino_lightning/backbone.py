@@ -44,6 +44,7 @@ def load_config(spec: str) -> PretrainedConfig:
 
     Raises:
         UserError: the spec names nothing that can be loaded.
+        Unreachable: it is on a hub that does not answer.
     """
     from transformers import AutoConfig
 
@@ -51,7 +52,7 @@ def load_config(spec: str) -> PretrainedConfig:
     try:
         return AutoConfig.from_pretrained(local_source(spec, "model"), trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"backbone '{spec}' cannot be loaded: {_first_line(error)}.") from None
+        raise _not_loaded(spec)(f"backbone '{spec}' cannot be loaded: {_first_line(error)}.") from None
 
 
 def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
@@ -66,11 +67,15 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(local_source(spec, "tokenizer"), trust_remote_code=False)
     except (OSError, ValueError) as error:
-        kind = UserError if spec.startswith(PIP) or Path(spec).is_dir() else Unreachable
-        raise kind(f"tokenizer of backbone '{spec}' cannot be loaded: {_first_line(error)}.") from None
+        raise _not_loaded(spec)(f"tokenizer of backbone '{spec}' cannot be loaded: {_first_line(error)}.") from None
     if tokenizer.eos_token_id is None:
         raise UserError(f"backbone '{spec}': its tokenizer has no EOS token, which a text must end with.")
     return tokenizer
+
+
+def _not_loaded(spec: str) -> type[UserError]:
+    """What it means that a spec could not be read: for a hub id, that it is neither at hand nor to be had now."""
+    return UserError if spec.startswith(PIP) or Path(spec).is_dir() else Unreachable
 
 
 def bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:

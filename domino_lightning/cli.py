@@ -51,6 +51,12 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("experiment", type=Path, help="experiment YAML")
     check.add_argument("overrides", nargs="*", help="dotted.key=value")
     _skip_bad_lines(check)
+    plan = commands.add_parser("plan", help="estimate tokens, FLOPs, memory and time of each stage", epilog=EPILOG)
+    plan.add_argument("experiment", type=Path, help="experiment YAML")
+    plan.add_argument("overrides", nargs="*", help="dotted.key=value")
+    plan.add_argument("--tflops", type=float, metavar="N", help="10^12 FLOP/s of matrices (default: measured here)")
+    plan.add_argument("--bandwidth-gbs", type=float, metavar="N", help="GB/s of memory (default: measured here)")
+    _skip_bad_lines(plan)
     report = commands.add_parser("report", help="write report.html and results.csv for a sweep or any set of runs")
     report.add_argument(
         "runs", nargs="+", type=Path, help="a sweep (its YAML or directory), or trials, experiments, a store's root"

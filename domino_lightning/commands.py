@@ -39,6 +39,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
         return sweep_command(arguments, _console())
     if arguments.command == "check":
         return check(arguments)
+    if arguments.command == "plan":
+        from domino_lightning.planning.command import plan_command
+
+        return plan_command(arguments, _flag_layers(arguments), _console())
     if arguments.command == "report":
         return report(arguments.runs, arguments.output, arguments.baseline)
     if arguments.command == "dashboard":

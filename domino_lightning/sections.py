@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from typing import Any, get_args
+from typing import Any, Union, get_args
 
 from domino_lightning.config import ABSENT, Config, class_of, lookup, unknown_key
 from domino_lightning.errors import UserError
@@ -29,10 +29,23 @@ def parse_section(parser: Any, section: str, config: Config) -> Any:
         key = f"{section}.{action.dest}"
         if lookup(config.document, key) is None and not _takes_null(action):
             raise UserError(f"{config.where(key)}: key '{key}': expected a value, got null.")
+    _try_int_before_float(parser)
     try:
         return parser.parse_object(copy.deepcopy(config.document[section]))  # it would write into the lists
     except (ArgumentError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise UserError(explain_parse_error(str(error), parser, section, config)) from None
+
+
+def _try_int_before_float(parser: Any) -> None:
+    """Let 8 be 8 where a type says int or float: as 8.0 Lightning would take it for a share, and refuse it.
+
+    jsonargparse takes the first member that fits, and Python keeps one Optional[Union[int, float]], with members in
+    the order that any library imported before has written them.
+    """
+    for action in parser._actions:
+        kinds = get_args(getattr(action, "_typehint", None))
+        if int in kinds and float in kinds:
+            action._typehint = Union[(int, *(kind for kind in kinds if kind is not int))]  # noqa: UP007
 
 
 def explain_parse_error(text: str, parser: Any, section: str, config: Config) -> str:

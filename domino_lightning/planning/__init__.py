@@ -1,0 +1,1 @@
+"""What an experiment will cost, estimated before anything runs: tokens, FLOPs, memory, time of each stage."""
