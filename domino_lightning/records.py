@@ -76,6 +76,8 @@ def _parse_line(path: str | Path, number: int, line: bytes, required: Sequence[s
         raise UserError(f"{path}, line {number}: not UTF-8 ({error.reason} at byte {error.start}).") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {number}: not JSON ({error.msg} at column {error.colno}).") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets
+        raise UserError(f"{path}, line {number}: not JSON that can be read ({error}).") from None
     if not isinstance(row, dict):
         raise UserError(f"{path}, line {number}: a {type(row).__name__}, where an object is expected.")
     for field in required:

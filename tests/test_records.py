@@ -52,6 +52,8 @@ def test_blank_lines_are_ignored_but_counted(tmp_path: Path) -> None:
         (b"7", "line 2: a int, where an object is expected"),
         (b'{"name": 1}', "line 2: field 'id' is missing"),
         (b'{"id": "\xff"}', "line 2: not UTF-8"),
+        (b'{"id": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "line 2: not JSON that can be read"),
+        (b'{"id": ' + b"1" * 5000 + b"}", "line 2: not JSON that can be read"),
     ],
 )
 def test_a_bad_line_names_file_line_and_field(tmp_path: Path, line: bytes, words: str) -> None:

@@ -264,9 +264,11 @@ def _checked_tests(tests: Any, where: str) -> list[Record]:
                 _json(line or "null", f"{name}'")
         elif kind == "assert":
             try:
-                parse_python(test["code"])
+                if not parse_python(test["code"]).body:
+                    raise UserError(f"{name}.code' tests nothing: {test['code'][:60]!r}.")
             except Unparsable as error:
-                raise UserError(f"{name}.code' is not Python ({error}).") from None
+                if error.reason != "too_long":  # then the sandbox parses it
+                    raise UserError(f"{name}.code' is not Python ({error}).") from None
     return [{**test, "code": test["code"].strip()} if test["type"] == "assert" else test for test in tests]
 
 

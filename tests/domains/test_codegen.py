@@ -13,6 +13,7 @@ import pytest
 
 from domino_lightning.domains import CodeGen, Unparsable, Verdict, codegen_rows
 from domino_lightning.domains.codegen import EXAMPLE
+from domino_lightning.domains.codegen_grading import grade_completion
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.sandbox.tiers import TIERS
 
@@ -170,6 +171,10 @@ def test_packed_tests_that_are_damaged_or_too_large_are_told(
         (
             {"prompt": "x", "tests": [{"type": "assert", "code": "assert ("}]},
             "field 'tests[0].code' is not Python",
+        ),
+        (
+            {"prompt": "x", "tests": [{"type": "assert", "code": "# assert f(1) == 2"}]},
+            "field 'tests[0].code' tests nothing",
         ),
         (
             {"prompt": "x", "entry_point": "f", "tests": [functional("[1", "1")]},
@@ -389,6 +394,13 @@ def test_all_tests_must_pass_and_the_first_that_does_not_is_named() -> None:
     found = verdict(problem("assert f(1) == 1", "assert f(2) == 2", "assert f(3) == 3"), "def f(x):\n    return 1")
     assert (found.passed, found.status) == (False, "failed")
     assert found.detail.startswith("test 2 of 3: ")
+
+
+def test_long_test_code_is_taken() -> None:
+    """Generated tests can be longer than any program."""
+    record = DOMAIN.read({"prompt": "x", "tests": [{"type": "assert", "code": "assert f(1) == 2\n" * 2000}]}, WHERE)
+    assert grade_completion(record, "def f(x): return 2 * x").passed
+    assert not grade_completion(record, "def f(x): return x").passed
 
 
 def test_no_tests_is_an_error_and_never_a_pass() -> None:

@@ -25,6 +25,7 @@ from tests.evaluation.sandbox.hostile import (
 
 SETS = [{"type": "assert", "code": "assert set(f([3, 1, 1])) == set((1, 3))"}]
 TYPES = [{"type": "assert", "code": "assert isinstance(f(2), list)\nassert f(2) == [0, 1]"}]
+CLOSE = [{"type": "assert", "code": "assert math.isclose(f(2), 1.41, rel_tol=0.01)"}]
 RAISES = [{"type": "assert", "code": "try:\n    f(-1)\n    assert 0\nexcept ValueError:\n    pass\nassert f(1) == 2"}]
 
 PROGRAMS = {
@@ -191,6 +192,12 @@ PROGRAMS = {
     ),
     "imports other built-ins": hostile(SETS, "import operator as __builtins__\ndef f(x): return []", "failed"),
     "assigns a built-in of the test's": hostile(FLOATS, "abs = lambda x: 0\ndef f(x): return 99", "failed"),
+    "is called like a module that the test forgot to import": hostile(
+        CLOSE, "class math:\n    isclose = lambda *a, **k: True\ndef f(x): return 0", "error"
+    ),
+    "imports another module as the test's": hostile(
+        CLOSE, "import unittest.mock\nfrom unittest.mock import MagicMock as math\ndef f(x): return 0", "error"
+    ),
     "has a class of its own for every type test": hostile(
         TYPES, EQUAL + "list = list\nclass L(list, Liar): __eq__ = Liar.__eq__\ndef f(x): return L()", "failed"
     ),

@@ -119,6 +119,7 @@ PROGRAMS = {
     "an expected exception": satisfies("try:\n    f(-1)\nexcept ValueError as e:\n    assert 'neg' in str(e)\nelse:\n    assert False", "def f(x): raise ValueError('negative')"),
     "helpers and constants of the program": satisfies("assert g(f(2)) == LIMIT", "LIMIT = 5\ndef f(x): return x + 2\ndef g(x): return x + 1"),
     "an import of the program's": satisfies("assert math.isclose(f(), 3.14159, abs_tol=1e-4)", "import math\ndef f(): return math.pi"),
+    "an object that is called like a module": satisfies("queue.push(1)\nassert queue.items == [1]", "class Q:\n    items = []\n    def push(self, x): self.items.append(x)\nqueue = Q()"),
     "an import of the test's": satisfies("import math\nassert f(4) == 2", "def f(x): return math.sqrt(x)"),
     "a function passed on": satisfies("def check(c):\n    assert c(2) == 4\ncheck(f)", "def f(x): return x * x"),
     "objects by their methods": satisfies("s = Stack()\ns.push(1)\ns.push(2)\nassert s.pop() == 2\nassert len(s) == 1\nassert s.items == [1]", "class Stack:\n    def __init__(self): self.items = []\n    def push(self, x): self.items.append(x)\n    def pop(self): return self.items.pop()\n    def __len__(self): return len(self.items)"),

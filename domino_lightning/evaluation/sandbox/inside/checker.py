@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import builtins
 import contextlib
+import importlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -104,6 +105,10 @@ def _namespace(test: ast.Module, program: ast.Module, peer: Peer) -> dict[str, A
     for name in hidden:
         del namespace[name]
     namespace["__name__"] = "__main__"
+    for name, module in _modules(test, used).items():
+        used.discard(name)
+        if namespace.get(name) is not module:  # not imported, or something else is called like it
+            namespace.pop(name, None)
     theirs = {name for name in used if name in defined or name not in namespace and name not in local}
     asked = {name for name in theirs if not hasattr(builtins, name)}
     asked = asked or theirs & defined  # the test is of nothing else, so it means the program's `sum`
@@ -113,6 +118,21 @@ def _namespace(test: ast.Module, program: ast.Module, peer: Peer) -> dict[str, A
     namespace.update({name: reply[name] for name in asked if name in reply})
     link.names = frozenset(asked)
     return namespace
+
+
+def _modules(test: ast.Module, used: set[str]) -> dict[str, Any]:
+    """Names that can only mean a module of the standard library, by the attributes that the test asks them for."""
+    attributes: dict[str, set[str]] = {}
+    for node in ast.walk(test):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            attributes.setdefault(node.value.id, set()).add(node.attr)
+    found = {}
+    for name in attributes.keys() & used & sys.stdlib_module_names:
+        with contextlib.suppress(ImportError):
+            module = importlib.import_module(name)
+            if all(hasattr(module, attribute) for attribute in attributes[name]):
+                found[name] = module
+    return found
 
 
 def _bound(body: Sequence[ast.stmt], inner: bool = True) -> Iterator[str]:
