@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from domino_lightning.domains.base import Unparsable
-from domino_lightning.domains.python_source import parse_python, source_lines
+from domino_lightning.domains.python_source import MAX_CHARACTERS, parse_python, source_lines
 from domino_lightning.errors import UserError
 from domino_lightning.records import Record
 
@@ -142,7 +142,8 @@ def _entry_point(record: Mapping[str, Any], where: str) -> str | None:
             solution = record.get("solution")
             body = parse_python(solution).body if solution else []
             defined = {node.name for node in body if isinstance(node, ast.FunctionDef)} or None
-            found = called_name([test["code"] for test in record["tests"] if test["type"] == "assert"], defined)
+            codes = [test["code"] for test in record["tests"] if test["type"] == "assert"]
+            found = called_name([code for code in codes if len(code) <= MAX_CHARACTERS], defined)
     except Unparsable as error:
         raise UserError(f"{where}: starter code or solution is not Python ({error}).") from None
     if found is None and any(test["type"] == "functional" for test in record["tests"]):
