@@ -48,8 +48,8 @@ def same_value(tree: Any, wanted: Any, compat: str = "") -> bool:
     """A result, as the tree that `wire.py` describes, against an expected JSON value.
 
     Tuples count as lists, at any depth, and standard library dicts as dicts. Booleans are no numbers, a float is
-    no integer, and an integer may stand where a float is expected. Under `compat="lcb"` numbers and booleans are
-    compared by Python's `==`, and only the outermost tuple counts as a list.
+    no integer, an integer may stand where a float is expected, and NaN is NaN. Under `compat="lcb"` numbers and
+    booleans are compared by Python's `==`, and only the outermost tuple counts as a list.
 
     Args:
         tree: not trusted; it was made in the program's process.
@@ -67,6 +67,8 @@ def _same(tree: Any, wanted: Any, compat: str) -> bool:
     if isinstance(wanted, bool) or isinstance(tree, bool):
         return bool(tree == wanted) if compat == LCB else tree is wanted
     if isinstance(wanted, int | float):
+        if wanted != wanted and compat != LCB:  # a program that should give NaN cannot do better than that
+            return type(tree) is float and tree != tree
         exact = isinstance(wanted, int) and compat != LCB
         return type(tree) in ((int,) if exact else (int, float)) and bool(tree == wanted)
     if isinstance(wanted, list):

@@ -87,6 +87,7 @@ PROGRAMS = {
     "limits raised": prints("", "1", "import resource, sys\nresource.setrlimit(resource.RLIMIT_STACK, (1 << 28, -1))\nsys.setrecursionlimit(1 << 25)\nprint(1)"),
     "a pool of threads": prints("", "45", "from concurrent.futures import ThreadPoolExecutor as P\nwith P(8) as p: print(sum(p.map(int, range(10))))"),
     "a pool of processes": prints("", "285", "from multiprocessing import Pool\ndef f(x): return x * x\nif __name__ == '__main__':\n    with Pool(2) as p: print(sum(p.map(f, range(10))))"),
+    "children that share a large object": prints("", "1", "import os, time\nx = bytearray(b'1') * (150 << 20)\nfor _ in range(4):\n    if not os.fork():\n        time.sleep(0.2)\n        os._exit(x[0] - 49)\nprint(1 + sum(os.wait()[1] for _ in range(4)))"),
     "a temporary file": prints("", "x", "import tempfile\nwith tempfile.NamedTemporaryFile('w+') as f:\n    f.write('x'); f.seek(0); print(f.read())"),
     "a child process": prints("", "2", "import subprocess, sys\nprint(subprocess.run([sys.executable, '-c', 'print(1 + 1)'], capture_output=True, text=True).stdout)"),
     "a forked child that exits": prints("", "1\n0", "import os, sys\npid = os.fork()\nif not pid:\n    print(1)\n    sys.exit()\nprint(os.waitpid(pid, 0)[1])"),
@@ -139,6 +140,8 @@ PROGRAMS = {
     "a long generator": satisfies("import types\ng = f(1000)\nassert isinstance(g, types.GeneratorType)\nassert sum(g) == 499500\nassert list(g) == []", "def f(n):\n    for i in range(n): yield i"),
     "an iterator class": satisfies("it = Count()\nassert next(it) == 1\nassert next(it) == 2\nassert next(it, None) is None\nassert list(Count()) == [1, 2]", "class Count:\n    n = 0\n    def __iter__(self): return self\n    def __next__(self):\n        self.n += 1\n        if self.n > 2: raise StopIteration\n        return self.n"),
     "operators on its own objects": satisfies("v = V(1) + V(2)\nassert v.x == 3\nassert V(1) < V(2) and V(2) >= V(1)\nv[0] = 7\nassert v.x == 7", "class V:\n    def __init__(self, x): self.x = x\n    def __add__(self, o): return V(self.x + o.x)\n    def __lt__(self, o): return self.x < o.x\n    def __le__(self, o): return self.x <= o.x\n    def __setitem__(self, k, v): self.x = v"),
+    "the same object": satisfies("n = Node()\nassert f(n) is n\nassert f(n).next is n.next and n.next is not n", "class Node:\n    def __init__(self, deep=True): self.next = Node(False) if deep else None\ndef f(n): return n"),
+    "as deep as the interpreter allows": satisfies("assert f(990) == 990", "def f(n): return n and 1 + f(n - 1)"),
     "subclasses of list and dict": satisfies("assert f() == [1, 2] and [1, 2] == f() and f() != [1]\nassert D(a=1) == {'a': 1}", "class L(list): pass\nclass D(dict): pass\ndef f(): return L([1, 2])"),
 }  # fmt: skip
 

@@ -77,6 +77,20 @@ PROGRAMS = {
         "def f(x):\n    x = []\n    while True:\n        try: x.append(bytearray(1 << 22))\n        except MemoryError: pass",
         "memory", "timeout",
     ),
+    "takes all memory after its first thread has ended": hostile(
+        PRINT,
+        "import ctypes, os, threading, time\n"
+        "def grow():\n"
+        "    x = []\n"
+        "    for _ in range(30):\n"
+        "        x.append(b'1' * (20 << 20))\n"
+        "        time.sleep(0.03)\n"
+        "    os.write(1, b'42')\n"
+        "    os._exit(0)\n"
+        "threading.Thread(target=grow).start()\n"
+        "ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[os.uname().machine], 0)",
+        "memory",
+    ),
     "asks for a terabyte": hostile(RETURN, "def f(x): return bytearray(1 << 40)", "memory"),
     "maps shared memory": hostile(
         PRINT,

@@ -183,6 +183,7 @@ class _Link:
     def __init__(self, peer: Peer, namespace: dict[str, Any]) -> None:
         self.peer, self.namespace = peer, namespace
         self.names: frozenset[str] = frozenset()  # of the program's, that the test uses
+        self._remotes: dict[int, Remote] = {}
 
     def request(self, message: Report, arguments: Mapping[int | str, Any] = _NOTHING) -> Any:
         """The value of the reply; arguments, by place or name, that the program changed are changed here too.
@@ -213,7 +214,12 @@ class _Link:
 
     def decode(self, tree: object) -> Any:
         """A value of the program's."""
-        return wire.decode(tree, lambda content: Remote(self, content))
+        return wire.decode(tree, self._remote)
+
+    def _remote(self, content: Any) -> Remote:
+        """The same one for the same object, so that `is` holds."""
+        number = int(content[0])
+        return self._remotes.setdefault(number, Remote(self, number, str(content[1])))
 
     def encode(self, value: object) -> object:
         """A value of the test's own."""
@@ -264,11 +270,10 @@ class Remote:
     _remote_number: int
     _remote_type: str
 
-    def __init__(self, link: _Link, content: Any) -> None:
-        number, kind = content
+    def __init__(self, link: _Link, number: int, kind: str) -> None:
         object.__setattr__(self, "_remote_link", link)
-        object.__setattr__(self, "_remote_number", int(number))
-        object.__setattr__(self, "_remote_type", str(kind))
+        object.__setattr__(self, "_remote_number", number)
+        object.__setattr__(self, "_remote_type", kind)
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Call it in the program's process."""

@@ -30,6 +30,7 @@ _SLACK = 1 << 16  # of the channel, beyond the value; and of what the parent tel
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CORES = os.cpu_count() or 1
+_FEW = 8  # processes whose pages are told apart, which takes its time
 _LINUX = sys.platform == "linux"
 
 
@@ -141,7 +142,7 @@ def _watch(program: int, control: socket.socket, limits: dict[str, Any]) -> dict
             elapsed = time.monotonic() - started
             if meter.cpu_s > limits["cpu_s"]:
                 killed = "cpu"
-            elif meter.memory > limits["memory_bytes"]:
+            elif meter.memory > limits["memory_bytes"] and meter.own_memory() > limits["memory_bytes"]:
                 killed = "memory"
             elif elapsed > limits["wall_s"]:
                 killed = "wall"
@@ -200,6 +201,7 @@ class _Meter:
         self.program, self.isolated = program, isolated
         self.cpu_s = self.waited_s = 0.0
         self.memory = 0
+        self.pids: list[str] = []
         self.baseline = 0 if not _LINUX else _stat("self")[1]
 
     def read(self) -> None:
@@ -207,6 +209,7 @@ class _Meter:
         if not _LINUX:
             return
         pids = [name for name in os.listdir("/proc") if name.isdigit() and name != "1"] if self.isolated else []
+        self.pids = pids
         cpu_s = memory = waited_s = 0.0
         for pid in pids or [str(self.program)]:
             with contextlib.suppress(OSError):
@@ -223,10 +226,34 @@ class _Meter:
             self.waited_s = max(self.waited_s, waited_s)
 
 
+    def own_memory(self) -> int:
+        """Resident bytes, with pages that a few forked processes share counted once: a pool of workers has many."""
+        if not 1 < len(self.pids) <= _FEW:
+            return self.memory
+        try:
+            return sum(map(_proportional, self.pids))
+        except PermissionError:  # one shows nothing
+            return self.memory
+
+
+def _proportional(pid: str) -> int:
+    """Resident bytes, each page divided by the processes that map it."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup") as file:
+            return sum(int(line.split()[1]) << 10 for line in file if line.startswith("Pss:"))
+    except (ProcessLookupError, FileNotFoundError):
+        return _stat(pid)[1] if os.path.exists(f"/proc/{pid}") else 0  # it has ended, or its first thread has
+
+
 def _stat(pid: str) -> tuple[float, int]:
     """CPU seconds, waited-for children included, and resident bytes."""
     with open(f"/proc/{pid}/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
     if len(fields) < 22:
         raise OSError(errno.ESRCH, f"process {pid} is gone")
-    return sum(map(int, fields[11:15])) / _TICKS, int(fields[21]) * _PAGE
+    resident = int(fields[21])
+    if fields[0] == b"Z" and int(fields[17]) > 1:  # the first thread has ended and shows no memory; the others have it
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/statm", "rb") as statm:
+                resident = max(resident, int(statm.read().split()[1]))
+    return sum(map(int, fields[11:15])) / _TICKS, resident * _PAGE

@@ -43,6 +43,7 @@ _STARRED = (
 )  # fmt: skip
 _WORD = re.compile(r"[^\W\d]\w*")
 IMPLICIT_RECURSION = 50_000
+_RECURSION, _SERVING = 1000, 10  # the interpreter's own limit, and frames that a call from here takes
 _STREAMS = ("stdin", "stdout", "stderr")  # `sys` has them too, opened anew for each program
 _BUFFERS = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 _implicit: dict[str, Any] = {}
@@ -138,8 +139,18 @@ def load(job: dict[str, Any], name: str) -> dict[str, Any]:
         namespace.update({word: _implicit[word] for word in _implicit.keys() & words})
         namespace.update({name: getattr(sys, name) for name in _STREAMS if name in words})
         sys.setrecursionlimit(IMPLICIT_RECURSION)
+    else:
+        sys.setrecursionlimit(_RECURSION + _depth())
     exec(compile(job["code"], "<program>", "exec", dont_inherit=True), namespace)
     return namespace
+
+
+def _depth() -> int:
+    """Frames between the interpreter's first and the caller's, which are not the program's to pay for."""
+    frame, depth = sys._getframe(1), 0
+    while frame.f_back is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth + _SERVING
 
 
 def attempt(work: Callable[[], Report]) -> Report:
