@@ -39,9 +39,10 @@ def build_parser() -> argparse.ArgumentParser:
     sweep = commands.add_parser("sweep", help="run an experiment over axes and seeds, sharing stages", epilog=EPILOG)
     sweep.add_argument("sweep", type=Path, help="sweep YAML; for --status also <root>/sweeps/<name>")
     sweep.add_argument("overrides", nargs="*", help="dotted.key=value of the sweep file, or of all trials")
-    sweep.add_argument("--dry-run", action="store_true", help="list trials and distinct stages, run nothing")
-    sweep.add_argument("--status", action="store_true", help="show how far it is, also while it runs")
-    sweep.add_argument("--retry-failed", action="store_true", help="start stages again that failed before")
+    instead = sweep.add_mutually_exclusive_group()
+    instead.add_argument("--dry-run", action="store_true", help="list trials and distinct stages, run nothing")
+    instead.add_argument("--status", action="store_true", help="show how far it is, also while it runs")
+    instead.add_argument("--retry-failed", action="store_true", help="start stages again that failed before")
     sweep.add_argument(
         "--smoke", action="store_true", help="every distinct stage in one process on a tiny random model"
     )

@@ -120,6 +120,7 @@ def run_plan(
     document = config.document
     if any(step.stage in force or not store.finished(*step.id) for step in plan):
         validate(config)
+    store.create()
     folder = store.trial(document["name"], trial)
     experiment = str(document["name"])
     record: dict[str, Any] = {

@@ -89,6 +89,11 @@ def _explain_value(text: str, key: str, config: Config) -> str:
     names = [next(filter(None, kind)).replace("NoneType", "null") for kind in kinds]
     if names:
         return f"{where}: key '{key}': expected {' or '.join(names)}, got {_shortened(value)}."
+    if found := re.search(r"Expected a dot import path string: (\S+)", text):
+        default = lookup(config.layers[0].tree, f"{key}.class_path") if config.layers else ABSENT
+        example = f", such as {default}" if isinstance(default, str) else ""
+        name = found[1].rstrip(".")
+        return f"{where}: key '{key}': '{name}' names no module. Give the dotted name of a class{example}."
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["not accepted"]
     reason = next((line for line in lines if not line.endswith(":")), lines[-1])
     return f"{where}: key '{key}': {reason.split(' Got value: ')[0].rstrip('.')}."

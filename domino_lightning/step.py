@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.config import Config, one_line
+from domino_lightning.config import Config, lookup, one_line
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.sections import parse_section
 from domino_lightning.stages import Stage, Tracking, Work, stage_class
 from domino_lightning.store import StageKey, Store
 
 Announce = Callable[[str], None]
+MAX_SEED = 2**32  # what Lightning and NumPy take
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,10 @@ def construct(name: str, config: Config) -> Stage:
     Raises:
         UserError: a bad key, or a value that one of the section's classes refuses, in one line.
     """
+    seed = lookup(config.document, f"{name}.seed")
+    if type(seed) is int and not 0 <= seed < MAX_SEED:
+        key = f"{name}.seed"
+        raise UserError(f"{config.where(key)}: key '{key}': {seed} must be from 0 to {MAX_SEED - 1}.")
     cls = stage_class(name)
     parser = cls.parser()
     parsed = parse_section(parser, name, config)

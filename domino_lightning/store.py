@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.errors import Busy, StageFailed
+from domino_lightning.errors import Busy, StageFailed, UserError
 from domino_lightning.records import canonical_json, read_json, sha256_file, sha256_text, write_json
 
 MANIFEST = "manifest.json"
@@ -82,6 +82,20 @@ class Store:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+
+    def create(self) -> None:
+        """Make the root directory.
+
+        Raises:
+            UserError: it cannot be made, or not be written to.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            reason = "" if os.access(self.root, os.W_OK | os.X_OK) else "no permission"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        if reason:
+            raise UserError(f"root: '{self.root}' cannot be written to ({reason}). Name another directory: root=...")
 
     def path(self, stage: str, digest: str) -> Path:
         """The directory of a stage result, whether or not it exists."""

@@ -252,3 +252,18 @@ def wait_until(condition: Callable[[], Any], seconds: float = 120) -> None:
     while not condition():
         assert time.monotonic() < give_up, "waited in vain"
         time.sleep(0.02)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one line that a command leaves for bad input; nothing is printed besides."""
+    from domino_lightning.cli import main
+
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    lines = [line for line in error.replace("\r", "\n").splitlines() if "|" not in line and line.strip()]
+    assert len(lines) == 1, error
+    assert lines[0].startswith("domino: ")
+    assert "usage" not in error
+    assert "Traceback" not in error
+    return lines[0].removeprefix("domino: ")

@@ -15,24 +15,12 @@ import pytest
 
 from domino_lightning.cli import main, parse_arguments
 from domino_lightning.stages import STAGES
+from tests.conftest import refused
 
 Write = Callable[..., Path]
 Capture = pytest.CaptureFixture[str]
 ROOT = Path(__file__).resolve().parent.parent
 REPLAYED = {"synthesize": {"generator": {"class_path": "domino_lightning.synthesis.HeldoutReplay"}}}
-
-
-def refused(capsys: Capture, *arguments: object) -> str:
-    """The one line that a command leaves for bad input; nothing is printed besides."""
-    capsys.readouterr()
-    assert main([str(argument) for argument in arguments]) == 2
-    error = capsys.readouterr().err
-    lines = [line for line in error.replace("\r", "\n").splitlines() if "|" not in line and line.strip()]
-    assert len(lines) == 1, error
-    assert lines[0].startswith("domino: ")
-    assert "usage" not in error
-    assert "Traceback" not in error
-    return lines[0].removeprefix("domino: ")
 
 
 def snapshot(folder: Path) -> set[tuple[str, int]]:
@@ -253,101 +241,6 @@ def test_any_trial_name_is_printed_as_it_is(write_experiment: Write, trial: str,
     assert f"small · {trial}" in capsys.readouterr().out
     assert main(["ls", str(path.parent / "outputs")]) == 0
     assert trial[:20] in capsys.readouterr().out
-
-
-def one_bad_line(folder: Path) -> None:
-    (folder / "data.jsonl").write_text((folder / "data.jsonl").read_text() + '{"code": \n')
-
-
-def no_rows(folder: Path) -> None:
-    (folder / "data.jsonl").write_text("\n")
-
-
-def no_file(folder: Path) -> None:
-    (folder / "data.jsonl").unlink()
-
-
-def wrong_output(folder: Path) -> None:
-    rows = [json.loads(line) for line in (folder / "data.jsonl").read_text().splitlines()]
-    rows[0]["output"] = "'something else'"
-    (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def nothing(folder: Path) -> None:
-    pass
-
-
-CASES: list[tuple[Callable[[Path], None], list[str], str]] = [
-    (no_file, [], "data.jsonl': no such file"),
-    (one_bad_line, [], "data.jsonl, line 19: not JSON"),
-    (no_rows, [], "has no rows"),
-    (nothing, ["prepare.split.test=0"], "leaves 0 of 9 distinct groups for test"),
-    (nothing, ["prepare.split.heldout=6"], "leaves 0 of 9 distinct groups for test"),
-    (nothing, ["prepare.split.reference=9"], "leaves 0 of 9 distinct groups for test"),
-    (nothing, ["prepare.split.reference=null"], "only one split may be null"),
-    (nothing, ["prepare.source.path=missing.jsonl"], "prepare.source.path: 'missing.jsonl': no such file"),
-    (nothing, ["backbone=./missing"], "tune.model.backbone: './missing': no such directory"),
-    (nothing, ["prepare.splits.test=1"], "unknown key 'prepare.splits'. Did you mean 'split'?"),
-    (nothing, ["prepare"], "override 'prepare': expected dotted.key=value"),
-    (nothing, ["tune=null"], "expected a mapping of keys, got None"),
-    (nothing, ["finetune.source=[a]"], "finetune.source"),
-    (nothing, ["synthesize.generator=null"], "synthesize.generator"),
-    (nothing, ["synthesize.generator.init_args=null"], "synthesize.generator: None names no class"),
-]
-
-
-@pytest.mark.parametrize(
-    ("command", "damage", "overrides", "words"),
-    [*(("run", *case) for case in CASES), *(("check", *case) for case in CASES[:4])],
-)
-def test_bad_input_is_one_line_and_exit_code_2(
-    write_experiment: Write,
-    tmp_path: Path,
-    capsys: Capture,
-    command: str,
-    damage: Callable[[Path], None],
-    overrides: list[str],
-    words: str,
-) -> None:
-    path = write_experiment()
-    damage(tmp_path)
-    assert words in refused(capsys, command, path, *overrides)
-    assert list((tmp_path / "outputs").glob("stages/*/[!.]*")) == []
-
-
-def test_a_sweep_in_place_of_an_experiment_is_told_with_the_command(tmp_path: Path, capsys: Capture) -> None:
-    path = tmp_path / "sweep.yaml"
-    path.write_text("experiment: experiment.yaml\naxes: {}\n")
-    for command in ("run", "check", "tune"):
-        assert refused(capsys, command, path) == (
-            f"{path}: is a sweep, not an experiment. Run it with `domino sweep {path}`."
-        )
-
-
-def test_reference_longer_than_max_length_is_told_by_check(write_experiment: Write, capsys: Capture) -> None:
-    message = refused(capsys, "check", write_experiment(), "tune.data.max_length=10")
-    assert "more than tune.data.max_length 10" in message
-    assert "tune.data.too_long=truncate" in message
-
-
-def test_output_that_execution_does_not_confirm_is_told(
-    write_experiment: Write, tmp_path: Path, capsys: Capture
-) -> None:
-    path = write_experiment()
-    wrong_output(tmp_path)
-    message = refused(capsys, "prepare", path)
-    assert "row 'fn-0-0' output says 'something else', execution says 7" in message
-    assert "--skip-bad-lines" in message
-    assert main(["check", str(path), "--skip-bad-lines"]) == 0
-    assert main(["prepare", str(path), "--skip-bad-lines"]) == 0
-    capsys.readouterr()
-    assert main(["prepare", str(path), "prepare.runtime.skip_bad_lines=true"]) == 0  # the same stage
-    assert "finished before" in capsys.readouterr().out
-
-
-def test_a_typo_in_a_section_that_the_run_does_not_need_is_told_too(write_experiment: Write, capsys: Capture) -> None:
-    message = refused(capsys, "run", write_experiment(), "finetune.source=none", "curate.filterz=[]")
-    assert message.endswith("unknown key 'curate.filterz'. Did you mean 'filters'?")
 
 
 def test_interrupt_exits_with_130(write_experiment: Write, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from domino_lightning.stages.training import (
     MetricsFile,
     TrainingRuntime,
     accelerators,
+    check_shares,
     fit,
     ranks,
     training_parser,
@@ -58,6 +59,15 @@ class Finetune(Stage):
     ) -> None:
         self.model, self.data, self.trainer = dict(model), dict(data), dict(trainer)
         self.domain, self.source, self.seed, self.runtime = domain, source, seed, runtime
+        self._check()
+
+    def _check(self) -> None:
+        """What the constructors of model and data refuse is told before anything runs; no backbone is loaded."""
+        from domino_lightning.data import SyntheticDataModule
+        from domino_lightning.modules import CoderModule
+
+        CoderModule(seed=self.seed, **self.model)
+        check_shares(SyntheticDataModule([], "", seed=self.seed, **self.data).batch_size, self.trainer)
 
     @classmethod
     def parser(cls) -> Any:

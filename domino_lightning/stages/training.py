@@ -83,6 +83,17 @@ def ranks(section: Section) -> int:
     return int(text) if (text := str(devices)).isdigit() and int(text) else 1
 
 
+def check_shares(batch_size: int, trainer: Mapping[str, Any]) -> None:
+    """Refuse a batch that the ranks cannot share out evenly, where the section says how many they are.
+
+    Raises:
+        UserError: it names both.
+    """
+    from domino_lightning.data.batches import rank_slots
+
+    rank_slots(batch_size, 0, ranks({"trainer": trainer}) * int(trainer.get("num_nodes") or 1))
+
+
 def accelerators(section: Section) -> int:
     """Accelerators of one node that a training section asks for."""
     trainer = section.get("trainer")

@@ -12,6 +12,7 @@ from domino_lightning.stages.training import (
     MetricsFile,
     TrainingRuntime,
     accelerators,
+    check_shares,
     fit,
     ranks,
     training_parser,
@@ -73,6 +74,15 @@ class Tune(Stage):
         self.model, self.data, self.trainer = dict(model), dict(data), dict(trainer)
         self.runtime, self.export, self.seed = runtime, export, seed
         self.keep_sample_tokens = keep_sample_tokens
+        self._check()
+
+    def _check(self) -> None:
+        """What the constructors of model and data refuse is told before anything runs; no backbone is loaded."""
+        from domino_lightning.data import ReferenceDataModule
+        from domino_lightning.modules import PromptTuningModule
+
+        PromptTuningModule(seed=self.seed, **self.model)
+        check_shares(ReferenceDataModule("", "", seed=self.seed, **self.data).batch_size, self.trainer)
 
     @classmethod
     def parser(cls) -> Any:

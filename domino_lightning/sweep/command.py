@@ -114,6 +114,7 @@ def run(sweep: Sweep, graph: Graph, launcher: Launcher, retry_failed: bool, cons
     store = Store(sweep.root)
     if any(not store.finished(*step) for step in graph.nodes):
         validate_apart(sweep)
+    store.create()
     with _held(sweep.folder):
         try:
             write_expansion(sweep, graph)
