@@ -70,7 +70,7 @@ def has_api_key() -> bool:
     """Whether W&B has an API key, from the environment or from `wandb login`."""
     import wandb
 
-    return bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)
+    return bool(os.environ.get("WANDB_API_KEY") or wandb.login(prompt=False, verify=False))
 
 
 def _warn(error: Exception) -> None:
