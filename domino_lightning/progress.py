@@ -24,5 +24,6 @@ def silence_advice() -> None:
         r".*sync_dist.*",
         r".*LeafSpec.*",
         r".*is_gradient_checkpointing.*",
+        r".*your dataloader is not resumable.*",  # batches are a function of seed and step, and skip what was done
     ):
         warnings.filterwarnings("ignore", message=message)
