@@ -45,6 +45,7 @@ _WORD = re.compile(r"[^\W\d]\w*")
 IMPLICIT_RECURSION = 50_000
 _RECURSION, _SERVING = 1000, 10  # the interpreter's own limit, and frames that a call from here takes
 _STREAMS = ("stdin", "stdout", "stderr")  # `sys` has them too, opened anew for each program
+_kind = type  # a program may have replaced the built-in one
 _BUFFERS = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 _implicit: dict[str, Any] = {}
 _filters: dict[bool, bytes] = {}
@@ -221,6 +222,6 @@ def _write_buffers() -> None:
     """Flush the streams that the program left open, as an interpreter does when it lets go of its last objects."""
     with contextlib.suppress(MemoryError):
         for stream in gc.get_objects():
-            if type(stream) in _BUFFERS:
+            if _kind(stream) in _BUFFERS:
                 with contextlib.suppress(BaseException):
                     stream.flush()
