@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,10 @@ from hypothesis import settings
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Read once, when torch is imported: threads only slow tiny tensors down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's background job ignores SIGINT and hands that down, and what tests interrupt would go on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("untimed", deadline=None)  # no test judges by the clock
 settings.load_profile("untimed")
