@@ -36,10 +36,10 @@ from typing import Any
 
 from _report import parser, publish, table
 
-from domino_lightning.domains.codegen_grading import grade_completion, grade_completions
-from domino_lightning.evaluation.judging import RULES
-from domino_lightning.evaluation.sandbox.box import open_box
-from domino_lightning.records import read_jsonl
+from domino_lightning.domains.codegen.grading import grade_completion, grade_completions
+from domino_lightning.execution.unit_test import RULES
+from domino_lightning.execution.sandbox.box import open_box
+from domino_lightning.utils.jsonl import read_jsonl
 
 ROOT = Path(__file__).resolve().parents[1]
 HUMANEVAL = ROOT.parent / "shared" / "data" / "humaneval.jsonl.gz"

@@ -27,8 +27,8 @@ from typing import Any, Literal
 import torch
 from _report import parser, publish, table
 
-from domino_lightning.backbone import load_backbone
-from domino_lightning.memory import keep_freed_memory
+from domino_lightning.models.backbone import load_backbone
+from domino_lightning.utils.memory import keep_freed_memory
 from domino_lightning.nn import TextBatch, choose_pairs, shared_prefix_nll
 from domino_lightning.planning.flops import ModelShape, Sequences, flops, shared_sequences
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from domino_lightning.runs import Run, SweepRuns, open_run, open_sweep
+    from domino_lightning.results.runs import Run, SweepRuns, open_run, open_sweep
 
 __all__ = ["Run", "SweepRuns", "__version__", "open_run", "open_sweep"]
 __version__ = "0.1.0"
@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Load the Python API on first use, so that the command line starts at once."""
     if name in __all__:
-        from domino_lightning import runs
+        from domino_lightning.results import runs
 
         return getattr(runs, name)
     raise AttributeError(f"module 'domino_lightning' has no attribute '{name}'")

@@ -93,7 +93,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 def finished_offline_runs(root: Path, count: int) -> list[Any]:
     """The offline W&B runs of a store, once `count` of them are on disk: W&B's own process writes them."""
-    from domino_lightning.wandb_offline import offline_runs, read_offline_run
+    from domino_lightning.tracking.offline import offline_runs, read_offline_run
 
     for _ in range(1200):
         runs = [read_offline_run(path) for path in offline_runs(root)]
@@ -141,7 +141,7 @@ def small_document(folder: Path, backbone: Path) -> dict[str, Any]:
         },
         "synthesize": {
             "generator": {
-                "class_path": "domino_lightning.smoke.SmokeGenerator",
+                "class_path": "domino_lightning.runner.smoke.SmokeGenerator",
                 "init_args": {"generator": sampled},
             },
             "block_size": 4,
@@ -168,7 +168,7 @@ def write_experiment(tmp_path: Path, tiny_backbone: Path) -> Callable[..., Path]
 @pytest.fixture(scope="session")
 def smoke_experiment(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: Path) -> Path:
     """An experiment that `domino run --smoke` has run, once for all tests; read its store, leave it alone."""
-    from domino_lightning.cli import main
+    from domino_lightning.cli.main import main
 
     folder = tmp_path_factory.mktemp("smoke")
     path = folder / "experiment.yaml"
@@ -261,7 +261,7 @@ def wait_until(condition: Callable[[], Any], seconds: float = 120) -> None:
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """The one line that a command leaves for bad input; nothing is printed besides."""
-    from domino_lightning.cli import main
+    from domino_lightning.cli.main import main
 
     capsys.readouterr()
     assert main([str(argument) for argument in arguments]) == 2

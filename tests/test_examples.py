@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from domino_lightning.cli import main
-from domino_lightning.config import load_config
-from domino_lightning.pipeline import make_plan
+from domino_lightning.cli.main import main
+from domino_lightning.config.document import load_config
+from domino_lightning.runner.pipeline import make_plan
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

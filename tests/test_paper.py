@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from domino_lightning.cli import main
-from domino_lightning.config import load_config
+from domino_lightning.cli.main import main
+from domino_lightning.config.document import load_config
 
 PAPER = Path(__file__).parents[1] / "experiments" / "paper"
 TASKS = {"generation": "lcb_public_dev.jsonl", "execution": "lcb_execution_dev.jsonl"}

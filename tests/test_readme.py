@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from domino_lightning.cli import parse_arguments
-from domino_lightning.config import load_config
+from domino_lightning.cli.main import parse_arguments
+from domino_lightning.config.document import load_config
 
 PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.records import Record
+from domino_lightning.utils.jsonl import Record
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from domino_lightning.curation.filters import Context
-from domino_lightning.curation.memorisation import Memorised
+from domino_lightning.curation.filters.base import Context
+from domino_lightning.curation.filters.copies import Memorised
 from domino_lightning.curation.similarity import Nearest, main_text, ngrams, tokens
 from domino_lightning.domains.base import Domain
 from domino_lightning.evaluation.statistics import bootstrap_mean
-from domino_lightning.records import Record, sha256_text
-from domino_lightning.seeding import derived_seed
+from domino_lightning.utils.jsonl import Record, sha256_text
+from domino_lightning.utils.seeding import derived_seed
 
 MAX_COMPARED = 100  # self-BLEU takes quadratic time
 ORDERS = (1, 2, 3, 4)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
-from domino_lightning.records import Record
+from domino_lightning.utils.jsonl import Record
 
 # Close to Python's own tokens, and defined for code that does not parse and for prose.
 _TOKEN = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'|#[^\n]*|[^\W\d]\w*|\d+(?:\.\d+)?|\S")

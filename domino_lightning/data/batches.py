@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from domino_lightning.errors import UserError
-from domino_lightning.seeding import derived_seed
+from domino_lightning.utils.seeding import derived_seed
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from domino_lightning.data.source import Source
 from domino_lightning.errors import UserError
-from domino_lightning.records import Record, sha256_text
+from domino_lightning.utils.jsonl import Record, sha256_text
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from domino_lightning.data.batches import assign_slots, make_loader, rank_slots
 from domino_lightning.errors import UserError
 from domino_lightning.nn.prompted_nll import TextBatch
-from domino_lightning.records import Record, read_jsonl
+from domino_lightning.utils.jsonl import Record, read_jsonl
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -119,7 +119,7 @@ class ReferenceDataModule(LightningDataModule):
         """
         if self.encoded:
             return
-        from domino_lightning.backbone import load_tokenizer
+        from domino_lightning.models.backbone import load_tokenizer
 
         tokenizer = load_tokenizer(self.tokenizer_spec)
         encoded = {}

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule
 from domino_lightning.data.batches import make_loader
 from domino_lightning.data.chat import collate_pairs, encode_pair
 from domino_lightning.errors import UserError
-from domino_lightning.records import Record, read_jsonl
+from domino_lightning.utils.jsonl import Record, read_jsonl
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -62,7 +62,7 @@ class SyntheticDataModule(LightningDataModule):
         """
         if self.encoded:
             return
-        from domino_lightning.backbone import load_tokenizer
+        from domino_lightning.models.backbone import load_tokenizer
 
         tokenizer = load_tokenizer(self.tokenizer_spec)
         train = [pair for path in self.pair_paths for pair in self._encode(path, tokenizer)]

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any, NamedTuple
 
 from domino_lightning.errors import UserError
-from domino_lightning.records import Record
+from domino_lightning.utils.jsonl import Record
 
 KEY = "prepare.split.windows"
 

@@ -2,6 +2,6 @@
 
 from domino_lightning.domains.base import Agreement, Answered, Domain, Message, Program, Unparsable, Verdict
 from domino_lightning.domains.codeexec import CodeExec
-from domino_lightning.domains.codegen import CodeGen
+from domino_lightning.domains.codegen.domain import CodeGen
 
 __all__ = ["Agreement", "Answered", "CodeExec", "CodeGen", "Domain", "Message", "Program", "Unparsable", "Verdict"]

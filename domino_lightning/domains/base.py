@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from domino_lightning.errors import UserError
-from domino_lightning.records import Record
+from domino_lightning.utils.jsonl import Record
 
 Message = dict[str, str]
 

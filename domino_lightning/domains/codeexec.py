@@ -16,7 +16,7 @@ from domino_lightning.domains.base import (
     Unparsable,
     Verdict,
 )
-from domino_lightning.domains.python_source import (
+from domino_lightning.domains.python.source import (
     missing_imports,
     parse_python,
     same_layout,
@@ -25,7 +25,7 @@ from domino_lightning.domains.python_source import (
     unparse,
 )
 from domino_lightning.errors import UserError
-from domino_lightning.records import Record, sha256_text
+from domino_lightning.utils.jsonl import Record, sha256_text
 
 QUESTION = "Complete the assertion with the literal value that the call returns."
 EXAMPLE = {
@@ -94,7 +94,7 @@ class CodeExec(Domain):
 
     def complete(self, records: Sequence[Record], workers: int) -> Iterator[tuple[Record, str | None]]:
         """Execute every record: fill a missing `output`, and report one that execution does not confirm."""
-        from domino_lightning.evaluation.answers import NotALiteral, literal_equal, parse_literal
+        from domino_lightning.execution.literals import NotALiteral, literal_equal, parse_literal
 
         for record, done in zip(records, _execute(records, workers), strict=True):
             if done.status != "ok" or done.value is None:
@@ -192,7 +192,7 @@ class CodeExec(Domain):
         self, records: Iterable[Record], completions: Iterable[Sequence[str]], workers: int
     ) -> Iterator[list[Verdict]]:
         """Compare the answer with the output as literals; nothing is executed."""
-        from domino_lightning.evaluation.answers import grade_answer
+        from domino_lightning.execution.literals import grade_answer
 
         for record, texts in zip(records, completions, strict=True):
             yield [Verdict(*grade_answer(text, record["output"], _call(record))) for text in texts]
@@ -211,7 +211,7 @@ def _assertion(record: Mapping[str, Any]) -> str:
 
 
 def _execute(records: Sequence[Record], workers: int) -> Iterator[Any]:
-    from domino_lightning.evaluation.execution import Call, run_calls
+    from domino_lightning.execution.calls import Call, run_calls
 
     calls = (Call(record["code"], record["entry_point"], record["input"]) for record in records)
     return run_calls(calls, workers=workers)

@@ -11,7 +11,7 @@ from typing import Any
 
 from domino_lightning.data.windows import day_of
 from domino_lightning.errors import UserError
-from domino_lightning.records import Record
+from domino_lightning.utils.jsonl import Record
 
 log = logging.getLogger(__name__)
 

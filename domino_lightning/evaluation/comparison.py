@@ -15,7 +15,7 @@ from domino_lightning.evaluation.statistics import (
     paired_bootstrap,
     pass_at_k,
 )
-from domino_lightning.records import read_jsonl
+from domino_lightning.utils.jsonl import read_jsonl
 
 
 class Outcome(NamedTuple):

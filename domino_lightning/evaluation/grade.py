@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from domino_lightning.domains import CodeExec, CodeGen, Verdict
-from domino_lightning.domains.codegen_grading import grade_completion, grade_completions
+from domino_lightning.domains.codegen.grading import grade_completion, grade_completions
 from domino_lightning.errors import UserError
-from domino_lightning.evaluation.judging import SHARED, Rules
-from domino_lightning.records import Record, canonical_json, read_numbered_jsonl, sha256_text
+from domino_lightning.execution.unit_test import SHARED, Rules
+from domino_lightning.utils.jsonl import Record, canonical_json, read_numbered_jsonl, sha256_text
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from domino_lightning.losses.base import DisentanglementLoss, PromptNLL
-from domino_lightning.nn.pairs import choose_pairs
+from domino_lightning.losses.pairs import choose_pairs
 
 Level = Literal["passed", "warning", "failed"]
 FAR = (1e3, 1e4)  # nats/token: far beyond any language model, where only the formula is left

@@ -13,8 +13,8 @@ from torchmetrics import MeanMetric
 
 from domino_lightning.data.chat import ChatBatch
 from domino_lightning.errors import UserError
-from domino_lightning.modules.training import check_finite, warmup_then_linear
-from domino_lightning.nn import ranks
+from domino_lightning.modules.optim import check_finite, warmup_then_linear
+from domino_lightning.nn import distributed as ranks
 from domino_lightning.nn.answer_nll import answer_nll
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class CoderModule(LightningModule):
         """Load the backbone and wrap it."""
         if hasattr(self, "model"):
             return
-        from domino_lightning.backbone import load_backbone
+        from domino_lightning.models.backbone import load_backbone
 
         self.attach(load_backbone(self.backbone_spec))
 

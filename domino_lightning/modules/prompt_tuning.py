@@ -14,7 +14,7 @@ from torchmetrics import MeanMetric
 from domino_lightning.errors import UserError
 from domino_lightning.losses.base import DisentanglementLoss, PromptNLL, masked_mean
 from domino_lightning.modules.sample_table import SampleTable
-from domino_lightning.modules.training import check_finite, warmup_then_linear
+from domino_lightning.modules.optim import check_finite, warmup_then_linear
 from domino_lightning.nn import (
     DomainPrompt,
     Likelihoods,
@@ -26,7 +26,7 @@ from domino_lightning.nn import (
     ranks,
 )
 from domino_lightning.nn.initialisation import SampleInit, keyword_ids
-from domino_lightning.seeding import generator
+from domino_lightning.utils.seeding import generator
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -104,7 +104,7 @@ class PromptTuningModule(LightningModule):
         """
         if hasattr(self, "backbone"):
             return
-        from domino_lightning.backbone import load_backbone, load_tokenizer
+        from domino_lightning.models.backbone import load_backbone, load_tokenizer
 
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         tokenizer = load_tokenizer(self.backbone_spec)
@@ -130,7 +130,7 @@ class PromptTuningModule(LightningModule):
             owned: the samples whose tokens lie on this rank; by default all.
             keywords: S token ids for every sample, under `sample_init: keywords`.
         """
-        from domino_lightning.backbone import bos_ids
+        from domino_lightning.models.backbone import bos_ids
 
         self.backbone = backbone.requires_grad_(False).eval()
         self.bos = [] if tokenizer is None else bos_ids(tokenizer)

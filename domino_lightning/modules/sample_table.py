@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from domino_lightning.nn import SampleTokens, ranks
+from domino_lightning.nn import SampleTokens
+from domino_lightning.nn import distributed as ranks
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 

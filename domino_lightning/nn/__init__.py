@@ -2,9 +2,9 @@
 
 from domino_lightning.nn.domain_prompt import DomainPrompt, VariationalDomainPrompt
 from domino_lightning.nn.likelihoods import Likelihoods
-from domino_lightning.nn.pairs import PairIndex, choose_pairs
+from domino_lightning.losses.pairs import PairIndex, choose_pairs
 from domino_lightning.nn.prompted_nll import TextBatch, chunked_nll, naive_nll, prompted_nll
-from domino_lightning.nn.ranks import gather_rows
+from domino_lightning.nn.distributed import gather_rows
 from domino_lightning.nn.sample_tokens import SampleTokens
 from domino_lightning.nn.shared_prefix import shared_prefix_nll
 

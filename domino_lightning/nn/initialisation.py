@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from domino_lightning.errors import UserError
-from domino_lightning.resources import soft_prompt_file
+from domino_lightning.store.contents import soft_prompt_file
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

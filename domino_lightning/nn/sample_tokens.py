@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from domino_lightning.nn.initialisation import Init, SampleInit, draw_tokens
-from domino_lightning.seeding import generator
+from domino_lightning.utils.seeding import generator
 
 
 class SampleTokens(nn.Module):

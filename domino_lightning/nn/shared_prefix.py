@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from domino_lightning.nn.pairs import PairIndex
+from domino_lightning.losses.pairs import PairIndex
 from domino_lightning.nn.prompted_nll import LOGITS_BYTES, TextBatch, chunked_nll, mean_per_text
 from domino_lightning.nn.tree_attention import Group, Tree, tree_attention
 

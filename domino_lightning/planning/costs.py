@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-from domino_lightning.config import Config
+from domino_lightning.config.document import Config
 from domino_lightning.nn.prompted_nll import LOGITS_BYTES
 from domino_lightning.planning.flops import (
     ModelShape,
@@ -18,9 +18,9 @@ from domino_lightning.planning.flops import (
     model_shape,
     shared_sequences,
 )
-from domino_lightning.records import Record
+from domino_lightning.utils.jsonl import Record
 from domino_lightning.stages.training import ranks
-from domino_lightning.step import construct
+from domino_lightning.runner.step import construct
 
 # Shares of the rate of matrix products, as measured on two CPU cores (docs/performance.md).
 TRAINING_SHARE, DECODING_SHARE = 0.65, 0.45
@@ -217,7 +217,7 @@ class Costs:
     @cached_property
     def text_tokens(self) -> float:
         """Mean tokens of a reference with its EOS, as `tune` cuts it."""
-        from domino_lightning.backbone import load_tokenizer
+        from domino_lightning.models.backbone import load_tokenizer
         from domino_lightning.data.reference import encode_texts
 
         data = self._stage("tune").data
@@ -228,7 +228,7 @@ class Costs:
 
     def _prompt_tokens(self, domain: Any, backbone: str) -> float:
         """Mean tokens of a question, over the test problems that are evaluated first."""
-        from domino_lightning.backbone import load_tokenizer
+        from domino_lightning.models.backbone import load_tokenizer
         from domino_lightning.data.chat import encode_prompt
 
         tokenizer = load_tokenizer(backbone)
@@ -237,7 +237,7 @@ class Costs:
 
     def _pair_tokens(self, domain: Any, backbone: str) -> tuple[float, float]:
         """Mean tokens of a reference as a chat pair, and of its answer; of questions alone where none is answered."""
-        from domino_lightning.backbone import load_tokenizer
+        from domino_lightning.models.backbone import load_tokenizer
         from domino_lightning.data.chat import encode_pair
 
         tokenizer = load_tokenizer(backbone)

@@ -75,7 +75,7 @@ def model_shape(spec: str) -> ModelShape:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from domino_lightning.backbone import load_config
+    from domino_lightning.models.backbone import load_config
 
     config = load_config(spec)
     with torch.device("meta"):

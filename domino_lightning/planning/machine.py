@@ -25,7 +25,7 @@ class Machine:
             return self.tflops * 1e12
         import torch
 
-        from domino_lightning.modules.speed import matmul_peak
+        from domino_lightning.callbacks.throughput import matmul_peak
 
         on_gpu = torch.cuda.is_available()
         dtype = dtype if on_gpu else "float32"

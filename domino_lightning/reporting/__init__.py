@@ -11,8 +11,8 @@ from domino_lightning.reporting.collect import (
     series,
 )
 from domino_lightning.reporting.funnel import Funnel, read_funnel
-from domino_lightning.reporting.report import write_report
-from domino_lightning.reporting.sweep_report import write_sweep_report
+from domino_lightning.reporting.runs.page import write_report
+from domino_lightning.reporting.sweep.page import write_sweep_report
 
 __all__ = [
     "Funnel",

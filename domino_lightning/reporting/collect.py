@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from domino_lightning.errors import UserError
-from domino_lightning.records import read_json
+from domino_lightning.utils.jsonl import read_json
 from domino_lightning.stages import STAGES
 
 _REMEDY = "Pass a trial, runs/<experiment> or the store's root."

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from domino_lightning.curation.similarity import Nearest, main_text
 from domino_lightning.domains.base import Unparsable
-from domino_lightning.domains.python_source import same_names
-from domino_lightning.records import Record
+from domino_lightning.domains.python.source import same_names
+from domino_lightning.utils.jsonl import Record
 
 Row = TypeVar("Row")
 

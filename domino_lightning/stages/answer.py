@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from domino_lightning.curation.card import UNKNOWN, Card, write_card, write_parquet
-from domino_lightning.curation.execution import without_addresses
+from domino_lightning.curation.filters.execution import without_addresses
 from domino_lightning.curation.solver import Solver
 from domino_lightning.domains.base import DEFAULT_AGREEMENT, Agreement, Domain
 from domino_lightning.errors import UserError
-from domino_lightning.progress import progress_bar
-from domino_lightning.records import Record, read_json, read_jsonl, write_json, write_jsonl
+from domino_lightning.utils.progress import progress_bar
+from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
 from domino_lightning.stages.base import Section, Stage, Work
-from domino_lightning.store import lineage
-from domino_lightning.synthesis.shards import BlockLog
+from domino_lightning.store.store import lineage
+from domino_lightning.utils.block_log import BlockLog
 
 _BLOCK = 16  # records answered together; the unit of commit and resume
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from domino_lightning.errors import StageFailed
-from domino_lightning.store import SCRATCH
+from domino_lightning.store.store import SCRATCH
 
 Section = Mapping[str, Any]
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from domino_lightning.config import class_of
-from domino_lightning.curation.filters import Context, Filter
+from domino_lightning.config.document import class_of
+from domino_lightning.curation.filters.base import Context, Filter
 from domino_lightning.curation.funnel import curate
 from domino_lightning.domains.base import Domain
 from domino_lightning.errors import UserError
-from domino_lightning.records import read_jsonl, write_json, write_jsonl
+from domino_lightning.utils.jsonl import read_jsonl, write_json, write_jsonl
 from domino_lightning.stages.base import Section, Stage, Work
 
 

@@ -12,13 +12,13 @@ from typing import Any
 from domino_lightning.domains.base import Domain, Message
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.breakdown import Breakdown, score_evaluation
-from domino_lightning.progress import progress_bar
-from domino_lightning.records import Record, read_json, read_jsonl, write_json, write_jsonl
+from domino_lightning.utils.progress import progress_bar
+from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
 from domino_lightning.stages.base import Section, Stage, Work
-from domino_lightning.synthesis.engines import TransformersEngine
-from domino_lightning.synthesis.language_model import Engine, LanguageModel, ModelSource
-from domino_lightning.synthesis.sampling import Sampling
-from domino_lightning.synthesis.shards import BlockLog
+from domino_lightning.generation.engines import TransformersEngine
+from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource
+from domino_lightning.generation.sampling import Sampling
+from domino_lightning.utils.block_log import BlockLog
 
 log = logging.getLogger(__name__)
 
@@ -205,7 +205,7 @@ class _Coder:
 
     def local(self) -> tuple[Any, Any]:
         """A transformers model and its tokenizer, also where another engine generates."""
-        from domino_lightning.synthesis.local import LocalModel
+        from domino_lightning.generation.local_model import LocalModel
 
         model: Any = self.model
         if not isinstance(model, LocalModel):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from domino_lightning.domains.base import Domain
 from domino_lightning.errors import UserError
-from domino_lightning.records import Record, read_jsonl, write_json, write_jsonl
+from domino_lightning.utils.jsonl import Record, read_jsonl, write_json, write_jsonl
 from domino_lightning.stages.base import Section, Stage, Work
 from domino_lightning.stages.training import (
     MetricsFile,

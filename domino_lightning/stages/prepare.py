@@ -19,9 +19,9 @@ from domino_lightning.data.source import (
 )
 from domino_lightning.domains.base import Domain
 from domino_lightning.errors import UserError
-from domino_lightning.progress import progress_bar
-from domino_lightning.records import Record, write_json, write_jsonl
-from domino_lightning.resources import data_hash
+from domino_lightning.utils.progress import progress_bar
+from domino_lightning.utils.jsonl import Record, write_json, write_jsonl
+from domino_lightning.store.contents import data_hash
 from domino_lightning.stages.base import Section, Stage, Work
 
 log = logging.getLogger(__name__)

@@ -8,15 +8,15 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from domino_lightning.config import class_of
+from domino_lightning.config.document import class_of
 from domino_lightning.domains.base import Domain, Unparsable
 from domino_lightning.errors import UserError
-from domino_lightning.records import Record, write_json
+from domino_lightning.utils.jsonl import Record, write_json
 from domino_lightning.stages.base import Section, Stage, Work
-from domino_lightning.synthesis.generators import Generator
-from domino_lightning.synthesis.language_model import Sampled
+from domino_lightning.synthesis.generators.base import Generator
+from domino_lightning.generation.language_model import Sampled
 from domino_lightning.synthesis.panel import Panel
-from domino_lightning.synthesis.shards import BlockLog
+from domino_lightning.utils.block_log import BlockLog
 
 log = logging.getLogger(__name__)
 

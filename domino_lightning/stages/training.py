@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domino_lightning.config import one_line
+from domino_lightning.config.document import one_line
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.stages.base import Section, Work
 
@@ -124,9 +124,9 @@ def fit(
     from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch import Trainer, seed_everything
 
-    from domino_lightning.modules.divergence import StopOnDivergence
-    from domino_lightning.modules.training import BEST, LAST, ResumableCheckpoint, SeededSteps, StepProgress
-    from domino_lightning.tracking import lightning_loggers
+    from domino_lightning.callbacks.divergence import StopOnDivergence
+    from domino_lightning.modules.optim import BEST, LAST, ResumableCheckpoint, SeededSteps, StepProgress
+    from domino_lightning.tracking.wandb import lightning_loggers
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     args = dict(trainer_args)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from domino_lightning.config import lookup
-from domino_lightning.resources import backbone_hash, file_hash, soft_prompt_file
+from domino_lightning.config.document import lookup
+from domino_lightning.store.contents import backbone_hash, file_hash, soft_prompt_file
 from domino_lightning.stages.base import Section, Stage, Work
 from domino_lightning.stages.training import (
     MetricsFile,
@@ -22,7 +22,7 @@ from domino_lightning.stages.training import (
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
-    from domino_lightning.modules.health import StepTable
+    from domino_lightning.callbacks.health import StepTable
 
 
 @dataclass(frozen=True)
@@ -136,10 +136,10 @@ class Tune(Stage):
         """Fit and export."""
         import torch
 
-        from domino_lightning.backbone import load_tokenizer
+        from domino_lightning.models.backbone import load_tokenizer
         from domino_lightning.data import ReferenceDataModule
         from domino_lightning.modules import PromptTuningModule
-        from domino_lightning.soft_prompt import save_peft_adapter, save_sample_tokens, save_soft_prompt
+        from domino_lightning.models.soft_prompt import save_peft_adapter, save_sample_tokens, save_soft_prompt
 
         data = ReferenceDataModule(
             reference=work.input("prepare", "reference.jsonl"),
@@ -178,10 +178,10 @@ class Tune(Stage):
 
     def _health(self, work: Work) -> tuple[list[Callback], list[StepTable]]:
         """The callbacks that watch the run, and the tables they leave in the stage's directory."""
-        from domino_lightning.backbone import load_tokenizer
-        from domino_lightning.modules.health import Norms, StepTable
-        from domino_lightning.modules.probes import Disentanglement, NearestTokens, SampledTexts
-        from domino_lightning.modules.speed import Speed
+        from domino_lightning.models.backbone import load_tokenizer
+        from domino_lightning.callbacks.health import Norms, StepTable
+        from domino_lightning.callbacks.probes import Disentanglement, NearestTokens, SampledTexts
+        from domino_lightning.callbacks.throughput import Speed
 
         runtime, every = self.runtime, self.runtime.health_every_n_steps
         tokenizer = load_tokenizer(self.model["backbone"])

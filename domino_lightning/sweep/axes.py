@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from domino_lightning.config import Config, unknown_key
+from domino_lightning.config.document import Config, unknown_key
 from domino_lightning.errors import UserError
-from domino_lightning.records import canonical_json
+from domino_lightning.utils.jsonl import canonical_json
 
 AXIS_KEYS = ("key", "values", "when")
 Point = dict[str, str]  # axis name → label

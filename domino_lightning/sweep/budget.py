@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from domino_lightning.errors import UserError
-from domino_lightning.pipeline import needed_stages
-from domino_lightning.records import canonical_json, sha256_text
+from domino_lightning.runner.pipeline import needed_stages
+from domino_lightning.utils.jsonl import canonical_json, sha256_text
 from domino_lightning.stages import stage_class
 from domino_lightning.sweep.spec import Sweep, Trial
 

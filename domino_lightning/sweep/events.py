@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.records import Record
+from domino_lightning.utils.jsonl import Record
 from domino_lightning.sweep.graph import StepId
 
 EVENTS = "events.jsonl"

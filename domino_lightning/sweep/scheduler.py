@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from domino_lightning.records import Record
+from domino_lightning.utils.jsonl import Record
 from domino_lightning.stages import Tracking
-from domino_lightning.store import Store
+from domino_lightning.store.store import Store
 from domino_lightning.sweep.events import EVENTS, EventLog, SweepState, fold, read_events
 from domino_lightning.sweep.graph import Graph, StepId
-from domino_lightning.sweep.launcher import Launcher, Report, Task
+from domino_lightning.sweep.launchers.base import Launcher, Report, Task
 from domino_lightning.sweep.records import TrialRecords
 from domino_lightning.sweep.spec import Sweep
 

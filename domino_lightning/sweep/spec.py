@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.config import Config, Layer, checked, compose, default_layer, override_layer, read_layer
+from domino_lightning.config.document import Config, Layer, checked, compose, default_layer, override_layer, read_layer
 from domino_lightning.errors import UserError
-from domino_lightning.records import Record, canonical_json
+from domino_lightning.utils.jsonl import Record, canonical_json
 from domino_lightning.stages import STAGES
-from domino_lightning.store import safe_name
+from domino_lightning.store.store import safe_name
 from domino_lightning.sweep.axes import (
     Axis,
     Point,

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from domino_lightning.errors import StageFailed, UserError
-from domino_lightning.pipeline import needed_stages
-from domino_lightning.records import canonical_json
-from domino_lightning.step import construct
+from domino_lightning.runner.pipeline import needed_stages
+from domino_lightning.utils.jsonl import canonical_json
+from domino_lightning.runner.step import construct
 from domino_lightning.sweep.spec import Sweep, load_sweep
 
 

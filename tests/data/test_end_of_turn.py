@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from domino_lightning.data.chat import end_of_turn
-from domino_lightning.synthesis.prompts import end_ids
+from domino_lightning.generation.prompts import end_ids
 from domino_lightning.testing import byte_tokenizer, tiny_model
 
 TURN = "{% for m in messages %}<|start|>{{ m['role'] }}\n\n{{ m['content'] | trim }}"

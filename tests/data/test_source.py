@@ -24,7 +24,7 @@ from domino_lightning.data.source import (
     without_repeats,
 )
 from domino_lightning.errors import UserError
-from domino_lightning.resources import data_hash
+from domino_lightning.store.contents import data_hash
 
 ROWS = [{"id": number, "text": f"é {number}"} for number in range(5)]
 

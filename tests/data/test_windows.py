@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domino_lightning.cli import main
+from domino_lightning.cli.main import main
 from domino_lightning.data.source import Source, Split, overlap, split_records
 from domino_lightning.data.windows import Windows, day_of
 from domino_lightning.domains import CodeExec, CodeGen

@@ -11,7 +11,7 @@ import pytest
 from domino_lightning.data.source import Source
 from domino_lightning.domains import CodeExec, Unparsable
 from domino_lightning.errors import UserError
-from domino_lightning.records import read_jsonl
+from domino_lightning.utils.jsonl import read_jsonl
 
 DOMAIN = CodeExec()
 CODE = "def f(a, b=0):\n    return a + b"

@@ -7,7 +7,7 @@ import pytest
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.comparison import Outcome, compare, pooled, read_outcomes
 from domino_lightning.evaluation.statistics import exact_mcnemar, paired_bootstrap
-from domino_lightning.records import write_jsonl
+from domino_lightning.utils.jsonl import write_jsonl
 
 
 def outcomes(correct: list[int], total: int = 1) -> dict[str, Outcome]:

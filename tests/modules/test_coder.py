@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from domino_lightning.backbone import load_backbone
+from domino_lightning.models.backbone import load_backbone
 from domino_lightning.data import SyntheticDataModule
 from domino_lightning.data.chat import ChatBatch, collate_pairs, encode_pair
 from domino_lightning.errors import StageFailed

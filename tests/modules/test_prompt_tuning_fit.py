@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import Callback
 from torch import Tensor
 
-from domino_lightning.backbone import load_backbone
+from domino_lightning.models.backbone import load_backbone
 from domino_lightning.data.reference import collate_texts
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.losses import LikelihoodOnly, PromptNLL, ReleasedObjective

@@ -18,9 +18,9 @@ from torch import Tensor
 from domino_lightning.domains import CodeExec
 from domino_lightning.losses import InfoNCE
 from domino_lightning.modules import Lora
-from domino_lightning.modules.training import LAST, ResumableCheckpoint
+from domino_lightning.modules.optim import LAST, ResumableCheckpoint
 from domino_lightning.nn import DomainPrompt
-from domino_lightning.records import read_json
+from domino_lightning.utils.jsonl import read_json
 from domino_lightning.stages.base import Work
 from domino_lightning.stages.finetune import Finetune
 from domino_lightning.stages.training import MetricsFile, TrainingRuntime

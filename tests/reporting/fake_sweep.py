@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.records import sha256_text
+from domino_lightning.utils.jsonl import sha256_text
 from tests.reporting.conftest import FakeStore, function, record
 
 PROBLEMS = 40

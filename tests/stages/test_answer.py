@@ -12,7 +12,7 @@ from domino_lightning.curation.card import Card
 from domino_lightning.curation.solver import Solver
 from domino_lightning.domains import CodeExec, CodeGen, Domain
 from domino_lightning.errors import UserError
-from domino_lightning.records import Record, read_json, read_jsonl, write_json, write_jsonl
+from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
 from domino_lightning.stages import Work
 from domino_lightning.stages.answer import Answer
 from domino_lightning.synthesis import Engine, LanguageModel, ModelSource, Sampled, Sampling

@@ -7,7 +7,7 @@ from typing import Any
 
 from domino_lightning.curation import CopiedFromReference, ExactDuplicate, Finished, Parses
 from domino_lightning.domains import CodeExec
-from domino_lightning.records import read_json, read_jsonl, write_jsonl
+from domino_lightning.utils.jsonl import read_json, read_jsonl, write_jsonl
 from domino_lightning.stages import Work
 from domino_lightning.stages.curate import Curate
 

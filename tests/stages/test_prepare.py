@@ -14,8 +14,8 @@ from domino_lightning.data.mixing import Noise, Subset
 from domino_lightning.data.source import Source, Split
 from domino_lightning.domains import CodeExec, CodeGen
 from domino_lightning.errors import UserError
-from domino_lightning.evaluation import execution
-from domino_lightning.records import read_json, read_jsonl
+from domino_lightning.execution import calls as execution
+from domino_lightning.utils.jsonl import read_json, read_jsonl
 from domino_lightning.stages import Work
 from domino_lightning.stages.prepare import Prepare, PrepareRuntime
 from tests.conftest import write_rows

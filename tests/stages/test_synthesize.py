@@ -19,7 +19,7 @@ import torch
 
 from domino_lightning.domains import CodeExec
 from domino_lightning.errors import UserError
-from domino_lightning.records import read_json, read_jsonl
+from domino_lightning.utils.jsonl import read_json, read_jsonl
 from domino_lightning.stages import Work
 from domino_lightning.stages.synthesize import Stop, Synthesize, shortfall
 from domino_lightning.synthesis import Generator, HeldoutReplay, Sampled, SoftPromptGenerator, TransformersEngine
@@ -150,8 +150,8 @@ def test_a_shortfall_of_unknown_kind_still_has_advice() -> None:
 
 @pytest.fixture(scope="module")
 def tuned(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from domino_lightning.backbone import load_tokenizer
-    from domino_lightning.soft_prompt import save_soft_prompt
+    from domino_lightning.models.backbone import load_tokenizer
+    from domino_lightning.models.soft_prompt import save_soft_prompt
 
     tune = tmp_path_factory.mktemp("tune")
     domain = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))

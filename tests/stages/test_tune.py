@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from domino_lightning.backbone import load_backbone
-from domino_lightning.config import load_config
+from domino_lightning.models.backbone import load_backbone
+from domino_lightning.config.document import load_config
 from domino_lightning.errors import UserError
 from domino_lightning.nn.initialisation import soft_prompt_tokens
-from domino_lightning.pipeline import make_plan
-from domino_lightning.records import read_jsonl
-from domino_lightning.soft_prompt import SoftPrompt, read_sample_tokens
+from domino_lightning.runner.pipeline import make_plan
+from domino_lightning.utils.jsonl import read_jsonl
+from domino_lightning.models.soft_prompt import SoftPrompt, read_sample_tokens
 
 WriteExperiment = Callable[..., Path]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from domino_lightning.records import read_json
+from domino_lightning.utils.jsonl import read_json
 from domino_lightning.stages import STAGES
-from domino_lightning.store import MANIFEST, Store
+from domino_lightning.store.store import MANIFEST, Store
 from domino_lightning.sweep import Launcher, Place, Report, Sweep, Task
 from domino_lightning.sweep.events import EVENTS, read_events
 from domino_lightning.sweep.graph import make_graph

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from domino_lightning.config import load_config
+from domino_lightning.config.document import load_config
 from domino_lightning.errors import UserError
-from domino_lightning.pipeline import make_plan
+from domino_lightning.runner.pipeline import make_plan
 from domino_lightning.sweep import Sweep, load_sweep
 from tests.sweep.conftest import INFONCE, LIKELIHOOD, LOSS, Load
 

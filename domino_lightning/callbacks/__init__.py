@@ -1,0 +1,1 @@
+"""Lightning callbacks: checkpoints, progress, stop on divergence, health of the tokens, throughput."""

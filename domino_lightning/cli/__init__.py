@@ -1,0 +1,1 @@
+"""The command `domino`: parsers, each with its handler, and how results look in a terminal."""

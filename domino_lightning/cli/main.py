@@ -1,0 +1,145 @@
+"""The command `domino`. Heavy imports happen inside commands, so that --help answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from domino_lightning import __version__
+from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.execution.sandbox.tiers import TIERS
+from domino_lightning.stages import STAGES, stage_class
+
+EPILOG = """overrides are dotted keys of the document, e.g. tune.trainer.max_steps=200 seed=1
+exit codes: 0 done, 1 a stage failed, 2 bad input, 130 interrupted (the same command continues)"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="domino",
+        description="Learn a domain from examples, synthesise data for it, fine-tune and score a coder.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"domino_lightning {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    run = commands.add_parser("run", help="run all stages of an experiment in order", epilog=EPILOG)
+    _experiment_arguments(run)
+    run.add_argument("--until", choices=STAGES, metavar="STAGE", help="stop after this stage")
+    for name in STAGES:
+        summary = stage_class(name).summary
+        stage = commands.add_parser(
+            name, help=summary, description=f"{name}: {summary}. Stages it reads must be finished.", epilog=EPILOG
+        )
+        _experiment_arguments(stage)
+    sweep = commands.add_parser("sweep", help="run an experiment over axes and seeds, sharing stages", epilog=EPILOG)
+    sweep.add_argument("sweep", type=Path, help="sweep YAML; for --status also <root>/sweeps/<name>")
+    sweep.add_argument("overrides", nargs="*", help="dotted.key=value of the sweep file, or of all trials")
+    instead = sweep.add_mutually_exclusive_group()
+    instead.add_argument("--dry-run", action="store_true", help="list trials and distinct stages, run nothing")
+    instead.add_argument("--status", action="store_true", help="show how far it is, also while it runs")
+    instead.add_argument("--retry-failed", action="store_true", help="start stages again that failed before")
+    sweep.add_argument(
+        "--smoke", action="store_true", help="every distinct stage in one process on a tiny random model"
+    )
+    check = commands.add_parser(
+        "check", help="validate configuration and data of an experiment, loading no model", epilog=EPILOG
+    )
+    check.add_argument("experiment", type=Path, help="experiment YAML")
+    check.add_argument("overrides", nargs="*", help="dotted.key=value")
+    _skip_bad_lines(check)
+    plan = commands.add_parser("plan", help="estimate tokens, FLOPs, memory and time of each stage", epilog=EPILOG)
+    plan.add_argument("experiment", type=Path, help="experiment YAML")
+    plan.add_argument("overrides", nargs="*", help="dotted.key=value")
+    plan.add_argument("--tflops", type=float, metavar="N", help="10^12 FLOP/s of matrices (default: measured here)")
+    plan.add_argument("--bandwidth-gbs", type=float, metavar="N", help="GB/s of memory (default: measured here)")
+    _skip_bad_lines(plan)
+    report = commands.add_parser("report", help="write report.html and results.csv for a sweep or any set of runs")
+    report.add_argument(
+        "runs", nargs="+", type=Path, help="a sweep (its YAML or directory), or trials, experiments, a store's root"
+    )
+    report.add_argument(
+        "--output", type=Path, help="directory to write (default: report; for a sweep <root>/sweeps/<name>/report)"
+    )
+    report.add_argument("--baseline", metavar="ARM", help="arm of a sweep to compare with (default: the sweep's)")
+    dashboard = commands.add_parser("dashboard", help="define a sweep's W&B workspace and report, as JSON when offline")
+    dashboard.add_argument("sweep", type=Path, help="a sweep: its YAML or its directory <root>/sweeps/<name>")
+    _grade_arguments(commands.add_parser("grade", help="run solutions on the tests of their problems, in a sandbox"))
+    sync = commands.add_parser("wandb-sync", help="upload W&B runs that were kept offline, and attach their lineage")
+    sync.add_argument("--root", type=Path, default=Path("outputs"), help="store (default: outputs)")
+    diff = commands.add_parser("diff", help="two trials or stages: keys that differ, stages they share, numbers")
+    diff.add_argument("a", type=Path, help="runs/<experiment>/<trial>, or a stage in it")
+    diff.add_argument("b", type=Path, help="the same")
+    gc = commands.add_parser("gc", help="list stages that no trial or sweep needs; --delete removes them")
+    gc.add_argument("root", nargs="?", type=Path, default=Path("outputs"), help="store (default: outputs)")
+    gc.add_argument("--delete", action="store_true", help="delete them")
+    ls = commands.add_parser("ls", help="list runs, their stages and scores")
+    ls.add_argument("root", nargs="?", type=Path, default=Path("outputs"), help="store (default: outputs)")
+    return parser
+
+
+def _experiment_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("experiment", type=Path, help="experiment YAML, for example experiments/quickstart.yaml")
+    parser.add_argument("overrides", nargs="*", help="dotted.key=value, applied from left to right")
+    parser.add_argument("--trial", metavar="NAME", help="name of the run under runs/<experiment>/ (default: overrides)")
+    parser.add_argument(
+        "--force", choices=STAGES, action="append", default=[], metavar="STAGE", help="run this stage again"
+    )
+    _skip_bad_lines(parser)
+    parser.add_argument(
+        "--smoke", action="store_true", help="a tiny random model and a few rows, in one process, in seconds"
+    )
+
+
+def _grade_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Give every completion a verdict. Killed at any instant, the same command continues."
+    parser.add_argument("--problems", type=Path, required=True, metavar="P.jsonl", help="problems with tests")
+    parser.add_argument("--solutions", type=Path, required=True, metavar="S.jsonl", help="rows of id and completions")
+    parser.add_argument("--output", type=Path, required=True, metavar="V.jsonl", help="verdicts, in the same order")
+    parser.add_argument("--timeout-s", type=float, default=6.0, help="CPU seconds of a run (default: 6)")
+    parser.add_argument("--memory-mb", type=int, default=1024, help="MiB of a run (default: 1024)")
+    parser.add_argument("--workers", type=int, metavar="N", help="programs at a time (default: the cores there are)")
+    parser.add_argument("--compat", choices=["lcb"], default="", help="lenient rules of LiveCodeBench's checker")
+    parser.add_argument("--tier", choices=TIERS, help="isolation (default: the best that the host allows)")
+    _skip_bad_lines(parser)
+
+
+def _skip_bad_lines(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--skip-bad-lines", action="store_true", help="leave bad rows out, counted and reported"
+    )
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; overrides may stand before, between and after flags."""
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and (not hasattr(arguments, "overrides") or any(text.startswith("-") for text in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}; see domino {arguments.command} --help")
+    if rest:
+        arguments.overrides += rest
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, dispatch, and turn the two kinds of error into one line and an exit code."""
+    arguments = parse_arguments(argv)
+    from domino_lightning.cli.main import run as commands
+
+    try:
+        return commands.dispatch(arguments)
+    except UserError as error:
+        sys.stderr.write(f"domino: {error}\n")
+        return 2
+    except StageFailed as error:
+        sys.stderr.write(f"domino: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("domino: interrupted; the same command continues where it stopped.\n")
+        return 130
+    except BrokenPipeError:
+        return 0

@@ -1,0 +1,110 @@
+"""`domino plan`: a table of what each stage will cost, and what is left to do."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from domino_lightning.config.document import Layer, load_config
+from domino_lightning.errors import Unreachable, UserError
+from domino_lightning.runner.pipeline import make_plan, needed_stages, validate
+from domino_lightning.planning.costs import Cost, Costs
+from domino_lightning.planning.machine import Machine
+from domino_lightning.utils.jsonl import Record
+from domino_lightning.runner.step import construct
+from domino_lightning.store.store import Store
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+T = TypeVar("T")
+
+
+def plan_command(arguments: argparse.Namespace, extra: Sequence[Layer], console: Console) -> int:
+    """Estimate every stage; what lies on a hub that does not answer is named and left out."""
+    for flag in ("tflops", "bandwidth_gbs"):
+        value = getattr(arguments, flag)
+        if value is not None and not value > 0:
+            raise UserError(f"--{flag.replace('_', '-')} {value:g} must be more than 0.")
+    config = load_config(arguments.experiment, arguments.overrides, extra)
+    validate(config)
+    missing: list[str] = []
+
+    def reached(step: Callable[[], T]) -> T | None:
+        try:
+            return step()
+        except Unreachable as error:
+            missing.append(str(error))
+            return None
+
+    plan = reached(lambda: make_plan(config))
+    store = Store(config.document["root"])
+    done = {step.stage for step in plan or () if store.finished(*step.id)}
+    prepare: Any = construct("prepare", config)
+    splits: Mapping[str, Sequence[Record]] | None = reached(lambda: prepare.splits(execute=False))
+    costs = Costs(config, splits) if splits else None
+    found = {name: reached(partial(costs, name)) if costs else None for name in needed_stages(config)}
+    machine = Machine(arguments.tflops, arguments.bandwidth_gbs)
+    _print(found, done, machine, console)
+    for text in dict.fromkeys(missing):
+        console.print(f"not estimated: {text}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _print(found: Mapping[str, Cost | None], done: set[str], machine: Machine, console: Console) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("stage", "tokens", "FLOPs", "memory", "time", "from"):
+        table.add_column(name, overflow="fold", justify="left" if name in {"stage", "from"} else "right")
+    left, seconds = [], 0.0
+    for stage, cost in found.items():
+        if cost is None:
+            table.add_row(stage, "?", "?", "?", "?", "not estimated")
+            continue
+        took = machine.seconds(cost)
+        if stage not in done:
+            left.append(cost)
+            seconds += took
+        time = "finished" if stage in done else clock(took)
+        table.add_row(stage, short(cost.tokens), short(cost.flops), size(cost.memory), time, cost.what)
+    console.print(table)
+    if not any(found.values()):
+        return
+    tokens, flops = (sum(getattr(cost, name) for cost in left) for name in ("tokens", "flops"))
+    memory = max((cost.memory for cost in left), default=0.0)
+    dtypes = sorted({cost.dtype for cost in left if cost.flops})
+    rates = ", ".join(f"{short(machine.flops(dtype))}FLOP/s in {dtype}" for dtype in dtypes)
+    console.print(
+        f"to run: {short(tokens) or 0} tokens, {short(flops) or 0} FLOPs, {size(memory) or 0} at the peak, about "
+        f"{clock(seconds)}" + (f" at {rates} of matrix products" if rates else ""),
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def short(value: float) -> str:
+    """Three digits and a letter: 1.23 M; nothing for 0."""
+    if not value:
+        return ""
+    for factor, letter in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.3g} {letter}"
+    return f"{value:.0f}"
+
+
+def size(value: float) -> str:
+    """Bytes in MB or GB; nothing for 0."""
+    if not value:
+        return ""
+    return f"{value / 1e9:.1f} GB" if value >= 1e9 else f"{value / 1e6:.0f} MB"
+
+
+def clock(seconds: float) -> str:
+    """Seconds, minutes, hours or days, in two digits."""
+    for unit, factor in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * factor:
+            return f"{seconds / factor:.2g} {unit}" if seconds < 99.5 * factor else f"{seconds / factor:.0f} {unit}"
+    return f"{seconds:.2g} s" if seconds < 99.5 else f"{seconds:.0f} s"

@@ -1,0 +1,243 @@
+"""`domino sweep`: run or continue, --dry-run, --status, --retry-failed, --smoke."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domino_lightning.config.document import Config, class_of, compose
+from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.utils.jsonl import read_json
+from domino_lightning.results.runs import open_sweep
+from domino_lightning.store.store import Store
+from domino_lightning.sweep.budget import check_budgets
+from domino_lightning.sweep.events import EVENTS, SweepState, fold, read_events
+from domino_lightning.sweep.graph import Graph, make_graph
+from domino_lightning.sweep.launchers.base import InProcessLauncher, Launcher
+from domino_lightning.sweep.records import TRIALS, write_expansion
+from domino_lightning.sweep.scheduler import Scheduler
+from domino_lightning.sweep.spec import Sweep, load_sweep
+from domino_lightning.cli.sweep_display import Display, Plans, failures, stage_table, trial_status, trial_table
+from domino_lightning.sweep.validation import validate, validate_apart
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LOCK = ".lock"
+
+
+def sweep_command(arguments: argparse.Namespace, console: Console) -> int:
+    """Run the subcommand and give its exit code: 1 if a trial failed."""
+    if arguments.status:
+        return status(_folder(arguments.sweep, arguments.overrides), console)
+    sweep = load_sweep(arguments.sweep, arguments.overrides)
+    budgets = check_budgets(sweep)
+    if arguments.smoke:
+        validate(sweep)  # as it stands, before it is made small
+        sweep = small(sweep)
+    graph = make_graph(sweep)
+    launcher = InProcessLauncher() if arguments.smoke else make_launcher(sweep)
+    if arguments.dry_run:
+        validate_apart(sweep)
+        dry_run(sweep, graph, budgets, launcher, console)
+        return 0
+    return run(sweep, graph, launcher, arguments.retry_failed, console)
+
+
+def small(sweep: Sweep) -> Sweep:
+    """The sweep as `--smoke` runs it: every trial made small, as `domino run --smoke` does, in a store of its own."""
+    from domino_lightning.runner.smoke import smoke_layer
+
+    folder = sweep.root / "smoke"
+    trials = []
+    for trial in sweep.trials:
+        config = compose([*trial.config.layers, smoke_layer(trial.config, folder)])
+        trials.append(replace(trial, config=config))
+    return replace(sweep, trials=tuple(trials))
+
+
+def make_launcher(sweep: Sweep) -> Launcher:
+    """The launcher that the sweep names.
+
+    Raises:
+        UserError: it names no `Launcher`, or gives it arguments that it does not take.
+    """
+    from jsonargparse import ArgumentParser
+
+    from domino_lightning.config.sections import parse_section
+
+    node: Any = sweep.source.document["launcher"]
+    where = sweep.source.where("launcher")
+    path = node.get("class_path") if isinstance(node, dict) else None
+    cls = class_of(str(path), f"{where}: key 'launcher'")
+    if not (isinstance(cls, type) and issubclass(cls, Launcher)):
+        raise UserError(f"{where}: key 'launcher': '{path}' is not a domino_lightning.sweep.Launcher.")
+    section = "launcher.init_args"
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls, None)
+    parsed = parse_section(parser, section, Config({section: node.get("init_args") or {}}, sweep.source.layers))
+    return cls(**vars(parser.instantiate(parsed)))
+
+
+def dry_run(sweep: Sweep, graph: Graph, budgets: Mapping[str, str], launcher: Launcher, console: Console) -> None:
+    """List the trials and count the distinct stages, finished and to run."""
+    store = Store(sweep.root)
+    state = fold(read_events(sweep.folder / EVENTS), graph.nodes, store.finished, running=False)
+    console.print(f"{sweep.name} · {sweep.path}", highlight=False, soft_wrap=True)
+    console.print(trial_table(graph.plans, state, {}))
+    console.print(stage_table(state))
+    counts = ", ".join(f"{count} {stage}" for stage, count in graph.counts().items())
+    whole = sum(map(len, graph.plans.values()))
+    console.print(f"{_trials(sweep)}: {counts}; {len(graph.nodes)} stages instead of {whole}", highlight=False)
+    matched = "; ".join(f"{stage}: {text}" for stage, text in budgets.items())
+    console.print(f"budget: {matched or 'not compared'}, in every arm" if matched else "budget: not compared")
+    console.print(f"baseline: {sweep.baseline} · slots: {launcher.slots}", highlight=False, soft_wrap=True)
+
+
+def _trials(sweep: Sweep) -> str:
+    return f"{len(sweep.trials)} trials ({len(sweep.arms)} arms × {len(sweep.seeds)} seeds)"
+
+
+def run(sweep: Sweep, graph: Graph, launcher: Launcher, retry_failed: bool, console: Console) -> int:
+    """Run or continue the sweep.
+
+    Raises:
+        UserError: bad input, or another process is running the sweep.
+        StageFailed: the record cannot be written.
+    """
+    store = Store(sweep.root)
+    if any(not store.finished(*step) for step in graph.nodes):
+        validate_apart(sweep)
+    store.create()
+    with _held(sweep.folder):
+        try:
+            write_expansion(sweep, graph)
+            with Display(console) as display, _terminable():
+                scheduler = Scheduler(sweep, graph, launcher, retry_failed, display)
+                before = scheduler.failed()
+                if before:
+                    what = f"{before} stages failed in an earlier run and are not tried again"
+                    console.print(f"{what}; --retry-failed does.", highlight=False)
+                fine = scheduler.run()
+        except OSError as error:
+            raise StageFailed(
+                f"{sweep.folder}: {error.strerror or error}. Everything was stopped, and nothing that had finished "
+                "is lost. Mend it, for example by freeing space, and give the same command again."
+            ) from None
+    _show(graph.plans, scheduler.progress.state, store, console)
+    open_sweep(sweep.folder).log_trials()  # a W&B run of each that has finished and has none
+    return 0 if fine else 1
+
+
+def status(folder: Path, console: Console) -> int:
+    """Rebuild the table from the event log and the store.
+
+    Raises:
+        UserError: the folder holds no sweep.
+    """
+    expansion = read_json(folder / TRIALS)
+    plans = {trial["trial"]: list(trial["stages"].items()) for trial in expansion["trials"]}
+    steps = dict.fromkeys(step for plan in plans.values() for step in plan)
+    store = Store(folder.parent.parent)
+    running = _is_held(folder)
+    state = fold(read_events(folder / EVENTS), steps, store.finished, running)
+    launched = state.launched
+    if running:
+        console.print(f"running since {launched.get('time')}, process {launched.get('pid')} on {launched.get('host')}")
+    else:
+        closed = state.closed.get("status", "interrupted" if launched else "never launched")
+        console.print(f"not running; its last run: {closed} {state.closed.get('time', '')}", highlight=False)
+    _show(plans, state, store, console)
+    return int(any(trial_status(plan, state) == "failed" for plan in plans.values()))
+
+
+def _show(plans: Plans, state: SweepState, store: Store, console: Console) -> None:
+    console.print(trial_table(plans, state, _scores(plans, store)))
+    console.print(stage_table(state))
+    for line in failures(plans, state):
+        console.print(line, highlight=False, soft_wrap=True)
+    over = [trial_status(plan, state) for plan in plans.values()]
+    console.print(
+        f"{over.count('finished')} of {len(over)} trials finished, {over.count('failed')} failed · {store.root}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _scores(plans: Plans, store: Store) -> dict[str, str]:
+    scores = {}
+    for trial, plan in plans.items():
+        for step in plan:
+            path = store.path(*step) / "metrics.json"
+            if step[0] == "evaluate" and store.finished(*step) and path.is_file():
+                values = read_json(path)
+                name = "evaluate/test/pass@1"
+                if name in values:
+                    scores[trial] = f"{values[name]:.1%}"
+                if f"{name}_low" in values:
+                    scores[trial] += f" [{values[f'{name}_low']:.1%}, {values[f'{name}_high']:.1%}]"
+    return scores
+
+
+def _folder(path: Path, overrides: Sequence[str]) -> Path:
+    """The folder of a sweep, given itself or the sweep's file."""
+    folder = path if (path / TRIALS).is_file() else load_sweep(path, overrides).folder
+    if not (folder / TRIALS).is_file():
+        raise UserError(f"{folder}: this sweep has not been launched. Run `domino sweep {path}` first.")
+    return folder
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold the sweep, so that the same one is not run twice at a time."""
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        launched = fold(read_events(folder / EVENTS), (), lambda *_: False, running=True).launched
+        raise UserError(
+            f"{folder}: process {launched.get('pid')} on {launched.get('host')} is running this sweep since "
+            f"{launched.get('time')}. `domino sweep ... --status` shows how far it is."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _is_held(folder: Path) -> bool:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the sweep as Ctrl-C does, so that its processes end with it everywhere."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()
+    names = [signal.SIGTERM, signal.SIGHUP] if main else []
+    old = {name: signal.signal(name, interrupt) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in old.items():
+            signal.signal(name, handler)

@@ -1,0 +1,195 @@
+"""What a person sees of a sweep: one row a stage while it runs, one row a trial afterwards, and when it will end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from domino_lightning.utils.jsonl import Record
+from domino_lightning.stages import STAGES
+from domino_lightning.sweep.events import SweepState
+from domino_lightning.sweep.graph import StepId
+from domino_lightning.sweep.launchers.local import last_line
+from domino_lightning.sweep.scheduler import Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+Plans = Mapping[str, Sequence[StepId]]
+STATUSES = ("finished", "running", "waiting", "pending", "interrupted", "failed", "blocked")
+_CELLS = {"finished": "done", "running": "runs", "waiting": "elsewhere", "pending": "·", "blocked": "–"}
+
+
+def stage_table(state: SweepState) -> Table:
+    """One row a stage: its distinct steps by status, and the mean time of those that ran."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    used = [status for status in STATUSES if any(step.status == status for step in state.steps.values())]
+    table.add_column("stage")
+    for name in ("distinct", *used, "mean time"):
+        table.add_column(name, justify="right")
+    for stage in STAGES:
+        steps = [step for (name, _), step in state.steps.items() if name == stage]
+        if steps:
+            counts = Counter(step.status for step in steps)
+            times = [step.wall_s for step in steps if step.wall_s is not None]
+            mean = seconds(sum(times) / len(times)) if times else ""
+            table.add_row(stage, str(len(steps)), *(str(counts[status] or "") for status in used), mean)
+    return table
+
+
+def trial_table(plans: Plans, state: SweepState, scores: Mapping[str, str]) -> Table:
+    """One row a trial: its stages, its score."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    stages = [stage for stage in STAGES if any(name == stage for plan in plans.values() for name, _ in plan)]
+    for name in ("trial", *stages, "pass@1"):
+        table.add_column(name, overflow="fold")
+    for trial, plan in plans.items():
+        status = {stage: state.steps[stage, digest].status for stage, digest in plan}
+        cells = [_CELLS.get(status[stage], status[stage]) if stage in status else "" for stage in stages]
+        table.add_row(trial, *cells, scores.get(trial, ""))
+    return table
+
+
+def failures(plans: Plans, state: SweepState) -> list[str]:
+    """One line a failed stage: what, its last error, and the trials that it fails."""
+    lines = []
+    for step, known in state.steps.items():
+        if known.status == "failed":
+            trials = [trial for trial, plan in plans.items() if step in plan]
+            lines.append(f"failed: {step[0]} {step[1]}, for {few(trials)}: {known.error}")
+    return lines
+
+
+def few(names: Sequence[str]) -> str:
+    """The first two names, and how many more there are."""
+    shown = ", ".join(names[:2])
+    return shown if len(names) <= 2 else f"{shown} and {len(names) - 2} more"
+
+
+def remaining_s(state: SweepState, running_s: Mapping[StepId, float], slots: int) -> float | None:
+    """Seconds that what is left will take: by the mean time of each stage so far, over the slots; None: unknown.
+
+    Args:
+        state: of the stages.
+        running_s: how long those that run have been running.
+        slots: stages that run at the same time.
+    """
+    times: dict[str, list[float]] = {}
+    for (stage, _), step in state.steps.items():
+        if step.wall_s is not None:
+            times.setdefault(stage, []).append(step.wall_s)
+    if not times:
+        return None
+    every = [value for values in times.values() for value in values]
+    left: list[float] = []
+    for (stage, digest), step in state.steps.items():
+        if step.status in {"pending", "waiting", "running"}:
+            known = times.get(stage, every)
+            left.append(max(0.0, sum(known) / len(known) - running_s.get((stage, digest), 0.0)))
+    return max([sum(left) / max(1, slots), *left]) if left else 0.0
+
+
+def seconds(value: float) -> str:
+    """A duration as 45 s, 3:20 min or 2:05 h."""
+    whole = round(value)
+    if whole < 100:
+        return f"{whole} s" if value >= 10 else f"{value:.1f} s"
+    if whole < 6000:
+        return f"{whole // 60}:{whole % 60:02d} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
+
+
+class Display:
+    """Shows a running sweep: a table that is redrawn on a terminal, a line an event elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.live: Any = None
+        self.drawn = 0.0
+
+    def __enter__(self) -> Display:
+        if self.console.is_terminal:
+            from rich.live import Live
+
+            self.live = Live(console=self.console, auto_refresh=False, transient=True)
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def __call__(self, progress: Progress, event: Record | None) -> None:
+        """Take note of an event, or of the time."""
+        if self.live is None:
+            line = event_line(progress, event) if event else ""
+            if line:
+                self.console.print(line, highlight=False, soft_wrap=True)
+                sys.stdout.flush()
+        elif event is None or time.monotonic() - self.drawn > 0.2:
+            self.drawn = time.monotonic()
+            self.live.update(self._picture(progress), refresh=True)
+
+    def _picture(self, progress: Progress) -> Any:
+        from rich.console import Group
+        from rich.text import Text
+
+        plans, state = progress.graph.plans, progress.state
+        now = time.monotonic()
+        running = {step: now - begun for step, begun in progress.started_at.items()}
+        lines = []
+        for step, known in state.steps.items():
+            if known.status == "running":
+                last = last_line(progress.tasks[step])
+                what = f"{step[0]:<11} {step[1][:8]}  {known.where}  {seconds(running[step])}"
+                lines.append(f"{what}  {few(progress.graph.trials(step))}")
+                lines += [f"            {last}"] if last else []
+        over = Counter(trial_status(plan, state) for plan in plans.values())
+        left = remaining_s(state, running, progress.slots)
+        total = f"{over['finished']} of {len(plans)} trials finished"
+        total += f", {over['failed']} failed" if over["failed"] else ""
+        total += f" · about {seconds(left)} left" if left is not None else ""
+        texts = [Text(line, no_wrap=True, overflow="ellipsis") for line in [*lines, *failures(plans, state), total]]
+        return Group(stage_table(state), *texts)
+
+
+def trial_status(plan: Sequence[StepId], state: SweepState) -> str:
+    """finished, failed or unfinished."""
+    statuses = {state.steps[step].status for step in plan}
+    if "failed" in statuses:
+        return "failed"
+    return "finished" if statuses == {"finished"} else "unfinished"
+
+
+def event_line(progress: Progress, event: Mapping[str, Any]) -> str:
+    """An event for a log: time, how far the sweep is, what happened; empty for events that are no news."""
+    name, state = event["event"], progress.state
+    done = sum(step.status == "finished" for step in state.steps.values())
+    head = f"{event['time'][11:19]}  {done}/{len(state.steps)}"
+    if name == "trial":
+        error = f": {event['error']}" if "error" in event else ""
+        return f"{head}  trial {event['trial']} {event['status']}{error}"
+    if "stage" not in event or name == "begun":
+        return ""
+    trials = progress.graph.trials((event["stage"], event["fingerprint"]))
+    what = f"{head}  {event['stage']:<11} {event['fingerprint']}  {name}"
+    if name == "started":
+        return f"{what} in {event['where']}, for {few(trials)}"
+    if name == "waiting":
+        return f"{what} for another process that is running it"
+    if name == "finished":
+        left = remaining_s(state, {}, progress.slots)
+        how = f"in {seconds(event['wall_s'])}" if event["how"] == "ran" else "by another process"
+        return f"{what} {how}" + (f"; about {seconds(left)} left" if left else "")
+    return f"{what}: {event['error']}"

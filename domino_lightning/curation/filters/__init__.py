@@ -1,0 +1,1 @@
+"""Filters: each rejects candidates for one reason."""

@@ -1,0 +1,158 @@
+"""The filter that runs programs: twice each, in the sandbox, the second time watched."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from domino_lightning.curation.filters.base import Candidate, Context, Filter
+from domino_lightning.domains.python.extraction import insert_before
+from domino_lightning.domains.python.source import parse_python
+from domino_lightning.execution.literals import NotALiteral, literal_equal, parse_literal
+from domino_lightning.execution.calls import Call, Execution, Limits, run_calls
+
+# An audit hook sees what a program does to the world outside. It is there to find carelessness; keeping hostile
+# code in is the sandbox's work.
+_WATCHER = """
+import sys
+
+events = []
+changing = ("os.", "shutil.", "socket.", "subprocess.", "tempfile.", "sqlite3.", "ftplib.", "smtplib.", "urllib.")
+harmless = {"os.listdir", "os.scandir", "os.walk", "os.fwalk", "os.getxattr", "os.listxattr"}
+
+def hook(event, arguments):
+    if event == "open":
+        path, mode, flags = arguments
+        writes = set(mode) & set("wax+") if isinstance(mode, str) else (flags or 0) & 0o3103
+        if writes and "__pycache__" not in str(path):
+            events.append("opens a file for writing")
+    elif event.startswith(changing) and event not in harmless:
+        events.append("calls " + event)
+    elif event == "builtins.input":
+        events.append("reads standard input")
+
+def watched(call):
+    return lambda *args, **kwargs: [call(*args, **kwargs), sorted(set(events))[:5]]
+
+sys.addaudithook(hook)
+"""
+# One line and a namespace of its own: line numbers move by one, and builtins that the program redefines do not matter.
+_WATCH = f"_domino_watcher = {{}}; exec({_WATCHER!r}, _domino_watcher)"
+# Another interpreter inside the sandbox, since string hashes are fixed when one starts.
+_REHASH = """
+import subprocess, sys
+
+def rehashed(script):
+    command = [sys.executable, "-S", "-B", "-c", script]
+    return subprocess.run(command, env={"PYTHONHASHSEED": "7"}, capture_output=True, text=True).stdout
+"""
+_ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}")
+_STATUS_CODES = {"timeout": "slow"}
+
+
+class Executes(Filter):
+    """Rejects a record whose program fails, is slow, prints, changes files, or does not give one answer.
+
+    It runs twice, the second time watched by an audit hook for files opened for writing, directories, processes
+    and sockets. One that uses sets or hashes runs a third time, in an interpreter with other string hashes, since
+    the order of a set of strings is no answer. Records that hold no program pass, code-generation problems among
+    them.
+
+    Codes: `error`, `slow`, `memory`, `output_limit`, `crashed`, `no_value`, `nondeterministic`, `side_effect`.
+
+    Args:
+        timeout_s: CPU seconds of a run; a program that takes longer is slow.
+        memory_mb: MiB of memory.
+        none: whether a program may return None; in CRUXEval none does.
+    """
+
+    reason = "execution"
+    block_size = 32
+    coded = True
+
+    def __init__(self, timeout_s: float = 2.0, memory_mb: int = 1024, none: bool = False) -> None:
+        self.none = none
+        self.limits = Limits(timeout_s=timeout_s, memory_mb=memory_mb)
+
+    def open(self, context: Context) -> None:
+        """Take note of the domain and the number of workers."""
+        self.domain, self.workers = context.domain, context.workers
+
+    def reject(self, candidate: Candidate) -> str | None:
+        """`review` of one."""
+        return next(self.review([candidate]))
+
+    def review(self, candidates: Sequence[Candidate]) -> Iterator[str | None]:
+        """Run the programs, `workers` at a time."""
+        jobs = [self._job(candidate) for candidate in candidates]
+        calls = [call for job in jobs if isinstance(job, list) for call in job]
+        done = run_calls(calls, self.limits, self.workers)
+        try:
+            for job in jobs:
+                if isinstance(job, Exception):
+                    raise job  # at its own row's turn
+                yield None if job is None else self._problem(*(next(done) for _ in job))
+        finally:
+            done.close()
+
+    def _problem(self, plain: Execution, watched: Execution, rehashed: Execution | None = None) -> str | None:
+        if plain.status != "ok" or plain.value is None:
+            return f"{_STATUS_CODES.get(plain.status, plain.status)}: {without_addresses(plain.detail)}"
+        if plain.stdout:
+            return f"side_effect: prints {without_addresses(plain.stdout[:60])!r}"
+        if watched.status != "ok" or watched.value is None:
+            return f"nondeterministic: ran once, then {watched.status}: {without_addresses(watched.detail)}"
+        if plain.value == "None" and not self.none:
+            return "no_value: returns None"
+        value, (again, events) = _parsed(plain.value), _parsed(watched.value)
+        if events:
+            return f"side_effect: {', '.join(map(str, events))}"
+        if not literal_equal(value, again):
+            return "nondeterministic: two runs return different values"
+        if rehashed is not None and not _is_printed(value, rehashed):
+            return "nondeterministic: the value depends on string hashes"
+        return None
+
+    def _job(self, candidate: Candidate) -> list[Call] | Exception | None:
+        """The runs of a record's program, or what went wrong with making them."""
+        try:
+            program = self.domain.program(candidate.record)
+            if program is None:
+                return None
+            code, entry_point, arguments = program
+            watched = f"_domino_watcher['watched']({entry_point})"
+            calls = [Call(code, entry_point, arguments), Call(insert_before(_WATCH, code), watched, arguments)]
+            if _uses_hashes(code):
+                script = f"{code}\nprint(repr([{entry_point}({arguments})]))"
+                calls.append(Call(_REHASH, "rehashed", repr(script)))
+            return calls
+        except Exception as error:
+            return error
+
+
+def _uses_hashes(code: str) -> bool:
+    """Whether a program holds a set, or what makes one, or asks for a hash."""
+    nodes = list(ast.walk(parse_python(code)))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return bool(names & {"set", "frozenset", "hash"}) or any(isinstance(node, ast.Set | ast.SetComp) for node in nodes)
+
+
+def without_addresses(detail: str) -> str:
+    """The text of an error without what differs from run to run: `<object at 0x7f2c...>`."""
+    return _ADDRESS.sub("0x...", detail)
+
+
+def _parsed(literal: str) -> Any:
+    return parse_literal(literal, max_chars=len(literal))
+
+
+def _is_printed(value: object, run: Execution) -> bool:
+    """Whether a run of `_REHASH` returned what prints as a list of the value."""
+    if run.status != "ok" or run.value is None:
+        return False
+    try:
+        return literal_equal([value], _parsed(_parsed(run.value)))
+    except NotALiteral:
+        return False

@@ -1,0 +1,1 @@
+"""Python as text: reading programs out of replies, and looking at source."""

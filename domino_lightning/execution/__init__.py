@@ -1,0 +1,1 @@
+"""Running untrusted programs and comparing what they give."""

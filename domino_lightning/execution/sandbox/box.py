@@ -1,0 +1,259 @@
+"""A box: one isolated fork server, started with the interpreter alone, that forks every program."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib.util
+import marshal
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from domino_lightning.errors import UserError
+from domino_lightning.execution.sandbox import tiers
+from domino_lightning.execution.sandbox.inside.init import WORK
+from domino_lightning.execution.sandbox.inside.zygote import HEADER
+from domino_lightning.execution.sandbox.layout import DEVICES, SITE, Layout, bubblewrap_arguments, find_layout
+
+_START_S = 60.0
+_INSTALLED = ("site-packages", "dist-packages")
+_INSIDE = "domino_lightning.execution.sandbox.inside"
+_MODULES = ("kernel", "seccomp", "wire", "peer", "literal", "init", "program", "serving", "checker", "modes")
+# Enough for most programs, and no more: every page of the fork server costs each program a little.
+_PRELOADED = (
+    "abc", "array", "ast", "bisect", "collections.abc", "contextlib", "copy", "datetime", "decimal", "enum",
+    "fractions", "functools", "heapq", "io", "itertools", "json", "math", "numbers", "operator", "os", "random", "re",
+    "statistics", "string", "sys", "threading", "time", "types", "typing", "warnings",
+)  # fmt: skip
+_BOOTSTRAP = """
+import marshal, socket, sys
+control = socket.socket(fileno=int(sys.argv[1]))
+size = int(control.recv(16, socket.MSG_WAITALL), 16)
+job = marshal.loads(control.recv(size, socket.MSG_WAITALL))
+for name, source in job["modules"]:
+    module = sys.modules[name] = type(sys)(name)
+    owner, _, last = name.rpartition(".")
+    if owner:
+        setattr(sys.modules[owner], last, module)
+    if source is None:
+        module.__path__ = []
+    else:
+        exec(compile(source, f"<inside {last}>", "exec"), module.__dict__)
+mounts = sys.modules[job["inside"] + ".mounts"]
+if job["layout"]:
+    mounts.enter_box(job["layout"])
+elif job["proc"]:
+    mounts.mount_proc()  # bubblewrap has covered parts of its own
+sys.path[:] = [path for path in sys.path if path] + job["path"]
+serve = sys.modules[job["inside"] + ".zygote"].serve
+settings = job["settings"]
+del job, module, mounts
+serve(control, settings)
+"""
+
+
+class BoxFailed(Exception):
+    """A box did not start, or is gone; the message says why."""
+
+
+class Box:
+    """A running fork server of one tier.
+
+    Args:
+        tier: one of `tiers.TIERS`.
+        preload: packages that the fork server imports beforehand.
+
+    Raises:
+        BoxFailed: the host does not allow it.
+        UserError: the interpreter in the box is not this one.
+    """
+
+    def __init__(self, tier: str, preload: Sequence[str] = ()) -> None:
+        self.tier = tier
+        self.isolated = tier != tiers.RLIMITS
+        self._lock = threading.Lock()
+        layout = find_layout() if self.isolated else None
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            command = [*self._command(layout), "-P", "-s", "-S", "-B", "-c", _BOOTSTRAP, str(theirs.fileno())]
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=(theirs.fileno(),),
+                cwd="/",
+                env=_environment(self.isolated),
+                start_new_session=True,
+            )
+        try:
+            self._shake_hands(layout, preload)
+        except BaseException:
+            self.close()
+            raise
+
+    def _command(self, layout: Layout | None) -> list[str]:
+        if self.tier == tiers.BUBBLEWRAP and layout is not None:
+            return [*bubblewrap_arguments(layout, shutil.which("bwrap") or "bwrap"), layout.python]
+        return [layout.python if layout is not None else sys.executable]
+
+    def _shake_hands(self, layout: Layout | None, preload: Sequence[str]) -> None:
+        entered = None
+        if layout is not None and self.tier == tiers.NAMESPACES:
+            entered = {**asdict(layout), "devices": DEVICES, "privileged": tiers.is_privileged()}
+        settings = {
+            "isolated": self.isolated,
+            "users": tiers.users() if self.isolated else [os.geteuid()],
+            "modules": [*_PRELOADED, *preload],
+        }
+        job = {
+            "modules": _sources(),
+            "inside": _INSIDE,
+            "layout": entered,
+            "proc": self.tier == tiers.BUBBLEWRAP and tiers.is_privileged(),
+            "path": [SITE] if self.isolated else [path for path in sys.path if path.endswith(_INSTALLED)],
+            "settings": settings,
+        }
+        packed = marshal.dumps(job)
+        self._control.settimeout(_START_S)
+        try:
+            self._control.sendall(b"%016x" % len(packed) + packed)
+            answer = self._control.recv(HEADER, socket.MSG_WAITALL)
+        except OSError as error:
+            answer, failure = b"", str(error)
+        else:
+            failure = ""
+        if len(answer) < HEADER:
+            self._process.kill()
+            words = self._process.communicate()[1].decode("utf-8", "replace").strip().splitlines()
+            raise BoxFailed(words[-1] if words else failure or "the interpreter did not start")
+        self._control.settimeout(None)
+        if self._process.stderr is not None:
+            self._process.stderr.close()
+        found = marshal.loads(answer)
+        if self.isolated and (found["version"], found["prefix"]) != (sys.version, sys.base_prefix):
+            raise UserError(
+                f"the interpreter in the sandbox is Python {found['version'].split()[0]} in {found['prefix']}, "
+                f"this one is {sys.version.split()[0]} in {sys.base_prefix}: run it from where it was built for."
+            )
+
+    def spawn(self, header: dict[str, Any], fds: Sequence[int]) -> None:
+        """Fork a program with these descriptors, the life line first.
+
+        Raises:
+            BoxFailed: the box is gone.
+        """
+        data = marshal.dumps(header).ljust(HEADER, b"\0")
+        with self._lock:
+            try:
+                socket.send_fds(self._control, [data], list(fds))
+            except OSError as error:
+                raise BoxFailed(f"the sandbox is gone ({error})") from None
+
+    def close(self) -> None:
+        """End the fork server, and with it everything that runs in the box."""
+        self._control.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        if self._process.stderr is not None:
+            self._process.stderr.close()
+
+
+def _sources() -> list[tuple[str, str | None]]:
+    parts = _INSIDE.split(".")
+    packages: list[tuple[str, str | None]] = [(".".join(parts[: n + 1]), None) for n in range(len(parts))]
+    for name in (*_MODULES, "zygote", "mounts"):
+        found = importlib.util.find_spec(f"{_INSIDE}.{name}")
+        if found is None or found.origin is None:
+            raise BoxFailed(f"the package has no {_INSIDE}.{name}")
+        packages.append((f"{_INSIDE}.{name}", Path(found.origin).read_text(encoding="utf-8")))
+    return packages
+
+
+def _environment(isolated: bool) -> dict[str, str]:
+    environment = {
+        "PATH": "/usr/bin:/bin" if not isolated else "/nowhere",
+        "HOME": WORK,
+        "TMPDIR": WORK,
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "PYTHONHASHSEED": "0",  # a set of strings has the same repr in every run
+        "PYTHONUTF8": "1",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",  # a thread's stack and buffers count as address space
+    }
+    if "LD_LIBRARY_PATH" in os.environ:  # some interpreters do not start without it
+        environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+    return environment
+
+
+_boxes: dict[tuple[int, str], Box] = {}
+_boxes_lock = threading.Lock()
+_reasons: dict[str, str] = {}
+
+
+def open_box(tier: str | None = None) -> Box:
+    """This process's box: of the tier that was asked for, else of the best that the host allows.
+
+    Raises:
+        UserError: the tier cannot be had, or only `rlimits` could and nobody asked for it.
+    """
+    named = tiers.named_tier(tier)
+    with _boxes_lock:
+        for wanted in [named] if named else tiers.TIERS[:-1]:
+            box = _boxes.get((os.getpid(), wanted))
+            if box is not None:
+                return box
+            if wanted in _reasons:
+                continue
+            reason = tiers.objection(wanted)
+            if reason is None:
+                try:
+                    box = _boxes[os.getpid(), wanted] = _tried(wanted)
+                    atexit.register(_close_all)
+                    return box
+                except BoxFailed as error:
+                    reason = str(error)
+            _reasons[wanted] = reason
+        raise tiers.refusal({name: _reasons[name] for name in ([named] if named else tiers.TIERS[:-1])})
+
+
+def discard_box(box: Box) -> None:
+    """Close a box that failed; the next `open_box` starts another."""
+    with _boxes_lock:
+        if _boxes.get((os.getpid(), box.tier)) is box:
+            del _boxes[os.getpid(), box.tier]
+    box.close()
+
+
+def _tried(tier: str) -> Box:
+    """A box in which a program has run to its end."""
+    from domino_lightning.execution.sandbox.running import run_one
+
+    box = Box(tier)
+    try:
+        ended = run_one(box, {"mode": "program", "code": "print(6 * 7)", "implicit": False})
+        if ended.stdout.strip() != b"42":
+            raise BoxFailed(ended.failure or "a first program did not run")
+    except BaseException:
+        box.close()
+        raise
+    return box
+
+
+def _close_all() -> None:
+    for (pid, _), box in list(_boxes.items()):
+        if pid == os.getpid():
+            box.close()

@@ -1,0 +1,171 @@
+"""The program's side of a check: its functions are called with plain data and answer with plain data.
+
+Objects that are no data stay here; the checker knows them by number.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+from domino_lightning.execution.sandbox.inside import wire
+from domino_lightning.execution.sandbox.inside.peer import Peer
+from domino_lightning.execution.sandbox.inside.program import PEER, Report
+
+_MUTABLE = (list, dict, set, bytearray)
+_DATA = (*_MUTABLE, type(None), bool, int, float, str, tuple)
+
+
+def serve_calls(namespace: dict[str, Any]) -> Report:
+    """Answer requests until the checker says that it is done."""
+    peer, objects = Peer(PEER), _Objects()
+    answers = _Answers(namespace, objects)
+    while True:
+        request = peer.receive()
+        if request["o"] == "done":
+            return {"status": "served"}
+        try:
+            reply = getattr(answers, request["o"])(request)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except (wire.NotPlain, BaseException) as error:
+            reply = _failed(error)
+        peer.send(reply)
+
+
+def _failed(error: BaseException) -> Report:
+    """What was raised: a class, a message, and, where they are plain, the arguments that it was made with."""
+    if isinstance(error, wire.NotPlain):
+        return {"e": ["", str(error)]}
+    try:
+        return {"e": [*wire.builtin_error(error), wire.encode([*error.args])]}
+    except BaseException:  # whatever `args` is
+        return {"e": wire.builtin_error(error)}
+
+
+class _Objects:
+    """What the checker knows by number."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, int] = {}
+        self._held: list[Any] = []
+
+    def number(self, value: object) -> object:
+        """The tree of a handle."""
+        number = self._numbers.get(id(value))
+        if number is None:
+            number = self._numbers[id(value)] = len(self._held)
+            self._held.append(value)
+        return {"h": [number, wire.message_of(type(value).__name__)]}
+
+    def held(self, content: Any) -> Any:
+        return self._held[content[0] if isinstance(content, list) else content]
+
+    def encode(self, value: object) -> object:
+        return wire.encode(value, self.number, lazily=True)
+
+    def decode(self, tree: object) -> Any:
+        return wire.decode(tree, self.held)
+
+
+class _Answers:
+    """A method for each kind of request."""
+
+    def __init__(self, namespace: dict[str, Any], objects: _Objects) -> None:
+        self._namespace, self._objects = namespace, objects
+        self._run: Callable[..., None] = exec
+        self._known: dict[str, object] = {}
+
+    def names(self, request: Any) -> Report:
+        """Imports of the test that the program may rest on, then the values of names."""
+        for statement in request["i"]:
+            try:
+                self._run(statement, self._namespace)
+            except ImportError:
+                continue  # the checker says so, if it matters
+        found = {name: self._namespace[name] for name in request["n"] if name in self._namespace}
+        trees = {name: self._objects.encode(value) for name, value in found.items()}
+        self._known = {name: tree for name, tree in trees.items() if type(found[name]) in _DATA}
+        return {"v": trees}
+
+    def call(self, request: Any) -> Report:
+        """A call; arguments and global variables that it changed go back with the result."""
+        function = self._objects.held(request["h"])
+        arguments = [self._objects.decode(tree) for tree in request["a"]]
+        named = {name: self._objects.decode(tree) for name, tree in request["k"].items()}
+        given: dict[int | str, Any] = {**dict(enumerate(arguments)), **named}
+        reply: Report
+        try:
+            value = function(*arguments, **named)
+            same = [place for place, argument in given.items() if argument is value and type(value) in _MUTABLE]
+            reply = {"same": same[0]} if same else {"v": self._objects.encode(value)}
+        except Exception as error:
+            reply = _failed(error)
+        changed = []
+        trees: dict[int | str, Any] = {**dict(enumerate(request["a"])), **request["k"]}
+        for place, argument in given.items():
+            if type(argument) in _MUTABLE:
+                now = self._objects.encode(argument)
+                if now != trees[place]:
+                    changed.append([place, now])
+        moved = {}
+        for name, tree in self._known.items():
+            now = self._objects.encode(self._namespace.get(name))
+            if now != tree:
+                moved[name] = self._known[name] = now
+        return {**reply, "m": changed, "g": moved}
+
+    def get(self, request: Any) -> Report:
+        """An attribute."""
+        return {"v": self._objects.encode(getattr(self._objects.held(request["h"]), request["n"]))}
+
+    def set(self, request: Any) -> Report:
+        """Set an attribute."""
+        setattr(self._objects.held(request["h"]), request["n"], self._objects.decode(request["v"]))
+        return {"v": None}
+
+    def item(self, request: Any) -> Report:
+        """An item."""
+        return {"v": self._objects.encode(self._objects.held(request["h"])[self._objects.decode(request["k"])])}
+
+    def every(self, request: Any) -> Report:
+        """An iterator of an object's."""
+        values = iter(self._objects.held(request["h"]))
+        return {"v": self._objects.encode(value for value in values)}
+
+    def more(self, request: Any) -> Report:
+        """The next items of an iterator, many at a time; fewer than that are the last."""
+        values = islice(self._objects.held(request["h"]), wire.MANY)
+        return {"v": self._objects.encode([*values])}
+
+    def next(self, request: Any) -> Report:
+        """The next item, in a list, which is empty after the last."""
+        try:
+            return {"v": self._objects.encode([next(self._objects.held(request["h"]))])}
+        except StopIteration:
+            return {"v": []}
+
+    def store(self, request: Any) -> Report:
+        """Set an item."""
+        held, decode = self._objects.held, self._objects.decode
+        held(request["h"])[decode(request["k"])] = decode(request["v"])
+        return {"v": None}
+
+    def plain(self, request: Any) -> Report:
+        """What a list or dict of a subclass holds; of anything else nothing."""
+        held = self._objects.held(request["h"])
+        content = [*list.__iter__(held)] if isinstance(held, list) else None
+        return {"v": self._objects.encode(dict(dict.items(held)) if isinstance(held, dict) else content)}
+
+    def ask(self, request: Any) -> Report:
+        """`len`, `str`, `repr` or `bool` of an object."""
+        functions: dict[str, Callable[[Any], object]] = {"len": len, "str": str, "repr": repr, "bool": bool}
+        function = functions[request["f"]]
+        return {"v": self._objects.encode(function(self._objects.held(request["h"])))}
+
+    def operate(self, request: Any) -> Report:
+        """What an operator makes of two of the program's own objects, as the program sees it."""
+        function = getattr(operator, request["f"])
+        return {"v": self._objects.encode(function(self._objects.held(request["h"]), self._objects.held(request["w"])))}

@@ -1,0 +1,1 @@
+"""Language models to sample with: in this process, in vLLM, or behind a server; prompts and sampling."""

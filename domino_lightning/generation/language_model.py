@@ -1,0 +1,101 @@
+"""One interface to whatever continues prompts: transformers in this process, or vLLM. Light to import."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from domino_lightning.utils.jsonl import read_json
+from domino_lightning.generation.sampling import Sampling
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Message = Mapping[str, str]  # role and content
+Prompt = str | Sequence[Message]  # a text to continue, or a chat for the assistant to answer
+
+
+class Sampled(NamedTuple):
+    """One text, whether it ended by itself (EOS), and its number of tokens without the EOS."""
+
+    text: str
+    finished: bool
+    num_tokens: int
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Which language model: a backbone, with an adapter on its weights or a soft prompt before every prompt.
+
+    Args:
+        backbone: backbone spec of the weights.
+        tokenizer: backbone spec of the tokenizer; null: that of the backbone.
+        adapter: directory of a PEFT adapter.
+        soft_prompt: directory of a `tune` export.
+    """
+
+    backbone: str
+    tokenizer: str | None = None
+    adapter: Path | None = None
+    soft_prompt: Path | None = None
+
+    @classmethod
+    def of_coder(cls, directory: Path) -> ModelSource:
+        """The coder of a `finetune` directory: an adapter, a full model, or the untouched backbone."""
+        description, model = read_json(directory / "coder.json"), directory / "model"
+        base = str(description["base"])
+        if description["adapter"]:
+            return cls(base, adapter=model)
+        return cls(str(model), tokenizer=base) if model.is_dir() else cls(base)
+
+    @classmethod
+    def of_soft_prompt(cls, directory: Path, backbone: str | None = None) -> ModelSource:
+        """The domain tokens of a `tune` directory before the backbone they were learned on.
+
+        Args:
+            directory: holds `soft_prompt.safetensors` and `soft_prompt.json`.
+            backbone: spec to use; by default the one named in the export. Another model is refused on loading.
+        """
+        return cls(backbone or str(read_json(directory / "soft_prompt.json")["backbone"]), soft_prompt=directory)
+
+
+class LanguageModel(ABC):
+    """A loaded model that continues prompts."""
+
+    @abstractmethod
+    def complete(
+        self,
+        prompts: Sequence[Prompt],
+        rows: Sequence[int],
+        seed: int,
+        sampling: Sampling,
+        on_tokens: Callable[[int], None] | None = None,
+        sample_tokens: Sequence[Tensor] | None = None,
+    ) -> list[Sampled]:
+        """One completion a prompt, in order.
+
+        The call is a block: the same call gives the same texts, and what is in one call never touches another.
+
+        Args:
+            prompts: chats for the assistant to answer, or texts to continue; `""` continues the soft prompt alone.
+            rows: the row number of each prompt; with `seed` it keys the row's noise.
+            seed: of the noise.
+            sampling: how tokens are drawn.
+            on_tokens: called now and then with the number of tokens generated since the last call.
+            sample_tokens: (S, H) soft tokens of each row, between the domain tokens and its prompt.
+        """
+
+
+class Engine(ABC):
+    """Settings of a way to run language models, named by `class_path`; light until `load`."""
+
+    @abstractmethod
+    def load(self, source: ModelSource) -> LanguageModel:
+        """Bring a model into memory.
+
+        Raises:
+            UserError: it cannot be loaded, or its parts do not belong together.
+        """

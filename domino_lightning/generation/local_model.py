@@ -1,0 +1,68 @@
+"""A transformers model in memory behind the interface of a language model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from domino_lightning.generation.drawing import row_noise
+from domino_lightning.generation.decoding import decode
+from domino_lightning.generation.language_model import LanguageModel, Prompt, Sampled
+from domino_lightning.generation.prompts import PromptEncoder, end_ids
+from domino_lightning.generation.sampling import Sampling
+from domino_lightning.generation.kv_slots import Prefix
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class LocalModel(LanguageModel):
+    """A transformers model in memory.
+
+    Args:
+        model: a causal LM in eval mode.
+        tokenizer: its tokenizer.
+        batch_size: rows decoded at a time.
+        domain: (D, H) domain tokens that stand before every prompt.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        batch_size: int = 96,
+        domain: Tensor | None = None,
+    ) -> None:
+        self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
+        self.encoder = PromptEncoder(tokenizer, model.get_input_embeddings(), domain)
+        self.eos_ids = end_ids(tokenizer, model)
+        self._encoded: tuple[Tensor, Prefix] | None = None
+
+    def complete(
+        self,
+        prompts: Sequence[Prompt],
+        rows: Sequence[int],
+        seed: int,
+        sampling: Sampling,
+        on_tokens: Callable[[int], None] | None = None,
+        sample_tokens: Sequence[Tensor] | None = None,
+    ) -> list[Sampled]:
+        """Decode the prompts as one block; what all of them begin with is encoded once."""
+        if not prompts:
+            return []
+        prefix, own = self.encoder.split(prompts, sample_tokens)
+        noise = None if sampling.temperature == 0 else row_noise(rows, sampling.max_new_tokens, seed)
+        decoded = decode(
+            self.model, self._prefix(prefix), own, noise, sampling, self.eos_ids, self.batch_size, on_tokens
+        )
+        texts = self.tokenizer.batch_decode([each.ids for each in decoded], skip_special_tokens=True)
+        return [Sampled(text, each.finished, len(each.ids)) for text, each in zip(texts, decoded, strict=True)]
+
+    def _prefix(self, embeds: Tensor) -> Prefix:
+        """The encoded prefix, kept for the next block that has the same."""
+        if self._encoded is None or not torch.equal(self._encoded[0], embeds):
+            self._encoded = embeds, Prefix(self.model, embeds)
+        return self._encoded[1]

@@ -1,0 +1,108 @@
+"""vLLM in this process behind the interface of a language model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from domino_lightning.models.backbone import load_tokenizer, local_source
+from domino_lightning.errors import UserError
+from domino_lightning.utils.jsonl import read_json
+from domino_lightning.utils.seeding import derived_seed
+from domino_lightning.generation.language_model import LanguageModel, ModelSource, Prompt, Sampled
+from domino_lightning.generation.prompts import PromptEncoder, end_ids, soft_encoder
+from domino_lightning.generation.sampling import Sampling
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def load(source: ModelSource, dtype: str, options: Mapping[str, Any]) -> VLLMModel:
+    """Start vLLM on a backbone, ready for the adapter or the soft prompt of the source.
+
+    Raises:
+        UserError: vLLM is not installed.
+    """
+    try:
+        import vllm
+        from vllm.lora.request import LoRARequest
+    except ImportError as error:
+        raise UserError(
+            f"engine: vLLM cannot be imported ({error}). Install the extra with `pip install 'domino_lightning[vllm]'` "
+            "in an environment of its own, since vLLM chooses its own torch, or name "
+            "domino_lightning.synthesis.TransformersEngine."
+        ) from None
+
+    arguments: dict[str, Any] = {
+        "model": local_source(source.backbone, "model"),
+        "tokenizer": local_source(source.tokenizer or source.backbone, "tokenizer"),
+        "dtype": dtype,
+    }
+    adapter = None
+    if source.adapter is not None:
+        rank = read_json(source.adapter / "adapter_config.json")["r"]
+        arguments |= {"enable_lora": True, "max_lora_rank": rank}
+        adapter = LoRARequest("coder", 1, str(source.adapter))
+    if source.soft_prompt is not None:
+        encoder = soft_encoder(source, dtype)
+        arguments["enable_prompt_embeds"] = True
+    else:
+        encoder = PromptEncoder(load_tokenizer(source.tokenizer or source.backbone))
+    return VLLMModel(vllm.LLM(**{**arguments, **options}), encoder, vllm.SamplingParams, adapter)
+
+
+def sampling_arguments(sampling: Sampling, eos_ids: frozenset[int], seed: int, row: int) -> dict[str, Any]:
+    """Arguments of `vllm.SamplingParams`, which are also fields of a request; none is left to a default.
+
+    The seed of a row is a function of (seed, row), so that a row does not depend on what shares its batch.
+    """
+    return {
+        "max_tokens": sampling.max_new_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": -1,  # all
+        "min_p": sampling.min_p,
+        "repetition_penalty": sampling.repetition_penalty,
+        "seed": derived_seed("row", seed, row),
+        "stop_token_ids": sorted(eos_ids),
+        "skip_special_tokens": True,
+    }
+
+
+class VLLMModel(LanguageModel):
+    """A `vllm.LLM`.
+
+    Args:
+        llm: the engine.
+        encoder: turns prompts into ids, or behind domain tokens into embeddings.
+        parameters: `vllm.SamplingParams`.
+        adapter: LoRA request of every prompt.
+    """
+
+    def __init__(self, llm: Any, encoder: PromptEncoder, parameters: Callable[..., Any], adapter: Any = None) -> None:
+        self.llm, self.encoder, self.parameters, self.adapter = llm, encoder, parameters, adapter
+        self.eos_ids = end_ids(encoder.tokenizer)
+
+    def complete(
+        self,
+        prompts: Sequence[Prompt],
+        rows: Sequence[int],
+        seed: int,
+        sampling: Sampling,
+        on_tokens: Callable[[int], None] | None = None,
+        sample_tokens: Sequence[Tensor] | None = None,
+    ) -> list[Sampled]:
+        """Hand the prompts to vLLM, which batches them by itself."""
+        if self.encoder.domain is None:
+            inputs: list[dict[str, Any]] = [{"prompt_token_ids": self.encoder.ids(prompt)} for prompt in prompts]
+        else:
+            inputs = [{"prompt_embeds": each} for each in self.encoder.whole(prompts, sample_tokens)]
+        parameters = [self.parameters(**sampling_arguments(sampling, self.eos_ids, seed, row)) for row in rows]
+        sampled = []
+        for output in self.llm.generate(inputs, parameters, lora_request=self.adapter, use_tqdm=False):
+            (best,) = output.outputs
+            ids = [each for each in best.token_ids if each not in self.eos_ids]
+            sampled.append(Sampled(best.text, best.finish_reason == "stop", len(ids)))
+        if on_tokens is not None:
+            on_tokens(sum(each.num_tokens for each in sampled))
+        return sampled

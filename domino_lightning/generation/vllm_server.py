@@ -1,0 +1,143 @@
+"""A vLLM server behind the interface of a language model: its OpenAI Completions API, one request a row."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import torch
+from torch import Tensor
+
+from domino_lightning.models.backbone import load_tokenizer
+from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.generation.language_model import LanguageModel, ModelSource, Prompt, Sampled
+from domino_lightning.generation.prompts import PromptEncoder, end_ids, soft_encoder
+from domino_lightning.generation.sampling import Sampling
+from domino_lightning.generation.vllm_local import sampling_arguments
+
+if TYPE_CHECKING:
+    from domino_lightning.generation.engines import VLLMServer
+
+ATTEMPTS = 5  # of a request that meets no server, or a server's own error
+PAUSE_S = 1.0  # before the second attempt; doubled before each further one
+
+
+def connect(source: ModelSource, settings: VLLMServer) -> ServerModel:
+    """The model of a running server.
+
+    Raises:
+        UserError: no server answers, or it does not serve the model.
+    """
+    if source.adapter is not None and settings.model is None:
+        raise UserError(
+            f"engine: the coder is an adapter. Start the server with `--enable-lora --lora-modules "
+            f"coder={source.adapter.resolve()}` and set the engine's model to coder."
+        )
+    name = settings.model or source.backbone
+    key = os.environ.get(settings.api_key_env)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    client = httpx.Client(base_url=settings.url, headers=headers, timeout=settings.timeout_s)
+    try:
+        answer = client.get("/models")
+        answer.raise_for_status()
+        served = [str(each["id"]) for each in answer.json()["data"]]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        flag = " --enable-prompt-embeds" if source.soft_prompt is not None else ""
+        raise UserError(
+            f"engine: {settings.url}/models does not answer as a vLLM server ({type(error).__name__}: {error}). "
+            f"Start one with `vllm serve {source.backbone}{flag}`, or correct the engine's url."
+        ) from None
+    if name not in served:
+        raise UserError(f"engine: {settings.url} serves {', '.join(served)}, not '{name}'. Set the engine's model.")
+    if source.soft_prompt is not None:
+        encoder = soft_encoder(source, settings.dtype)
+    else:
+        encoder = PromptEncoder(load_tokenizer(source.tokenizer or source.backbone))
+    return ServerModel(client, name, encoder, settings.concurrency)
+
+
+class ServerModel(LanguageModel):
+    """A model that a vLLM server holds.
+
+    Args:
+        client: of the server's API.
+        name: of the model, as the server has it.
+        encoder: turns prompts into ids, or behind domain tokens into embeddings.
+        concurrency: requests in flight.
+    """
+
+    def __init__(self, client: httpx.Client, name: str, encoder: PromptEncoder, concurrency: int) -> None:
+        self.client, self.name, self.encoder, self.concurrency = client, name, encoder, concurrency
+        self.eos_ids = end_ids(encoder.tokenizer)
+
+    def complete(
+        self,
+        prompts: Sequence[Prompt],
+        rows: Sequence[int],
+        seed: int,
+        sampling: Sampling,
+        on_tokens: Callable[[int], None] | None = None,
+        sample_tokens: Sequence[Tensor] | None = None,
+    ) -> list[Sampled]:
+        """Send every prompt as a request of its own, so that it can have a seed of its own.
+
+        Raises:
+            StageFailed: the server refuses a request, or cannot be reached for a while.
+        """
+        if self.encoder.domain is None:
+            inputs: list[dict[str, Any]] = [{"prompt": self.encoder.ids(prompt)} for prompt in prompts]
+        else:
+            whole = self.encoder.whole(prompts, sample_tokens)
+            inputs = [{"prompt": "", "prompt_embeds": encoded(each)} for each in whole]
+        bodies = [
+            {"model": self.name, **given, **sampling_arguments(sampling, self.eos_ids, seed, row)}
+            for given, row in zip(inputs, rows, strict=True)
+        ]
+        pool = ThreadPoolExecutor(self.concurrency)
+        try:
+            sampled = []
+            for one in pool.map(self._request, bodies):
+                sampled.append(one)
+                if on_tokens is not None:
+                    on_tokens(one.num_tokens)
+            return sampled
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _request(self, body: Mapping[str, Any]) -> Sampled:
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                time.sleep(PAUSE_S * 2 ** (attempt - 1))
+            try:
+                answer = self.client.post("/completions", json=body)
+            except httpx.TransportError as error:
+                reason = f"{type(error).__name__}: {error}"
+                continue
+            reason = f"{answer.status_code}: {answer.text[:300].strip()}"
+            if answer.status_code < 400:
+                return self._read(answer.json())
+            if answer.status_code < 500 and answer.status_code != 429:
+                break
+        raise StageFailed(
+            f"engine: {self.client.base_url} gave no completion ({reason}). What is done stays; with the server "
+            "in order, the same command continues."
+        )
+
+    def _read(self, answer: Mapping[str, Any]) -> Sampled:
+        (choice,) = answer["choices"]
+        finished = choice["finish_reason"] == "stop"
+        tokens = int(answer["usage"]["completion_tokens"])
+        return Sampled(str(choice["text"]), finished, tokens - finished)  # the usage counts the EOS
+
+
+def encoded(embeds: Tensor) -> str:
+    """A (L, H) tensor as the API takes it: saved by torch, in base64."""
+    buffer = io.BytesIO()
+    torch.save(embeds.cpu().contiguous().clone(), buffer)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")

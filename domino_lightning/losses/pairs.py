@@ -1,0 +1,68 @@
+"""Which (text, sample prompt) pairs of a batch a loss is shown."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from domino_lightning.losses.base import Pairs
+from domino_lightning.utils.seeding import generator
+
+
+class PairIndex(NamedTuple):
+    """(B, K) tables: the row whose sample prompt is the k-th of text i, whether it is its own, whether it counts."""
+
+    prompt_row: Tensor
+    is_own: Tensor
+    valid: Tensor
+
+
+def choose_pairs(samples: Tensor, valid: Tensor, pairs: Pairs, seed: int, step: int) -> PairIndex | None:
+    """Choose pairs as a function of (seed, step, sample), never of global random state.
+
+    Args:
+        samples: (B,) sample indices; another copy of a text's own sample is no negative of it.
+        valid: (B,) bool.
+        pairs: "none", "own", "all" or the number of negatives n; K = 1 + min(n, B − 1), the own prompt first.
+        seed: the run's seed.
+        step: the optimiser step.
+
+    Returns:
+        None for "none".
+
+    Raises:
+        ValueError: `pairs` is none of these.
+    """
+    size = len(samples)
+    rows = torch.arange(size, device=samples.device)
+    same = samples[:, None] == samples[None, :]
+    if pairs == "none":
+        return None
+    if pairs == "own":
+        table = rows[:, None]
+    elif pairs == "all":
+        table = rows.expand(size, size)
+    elif isinstance(pairs, int) and not isinstance(pairs, bool) and pairs >= 1:
+        table = _own_then_negatives(samples, valid, same, min(pairs, size - 1), seed, step)
+    else:
+        raise ValueError(f"pairs must be 'none', 'own', 'all' or a number of negatives from 1, not {pairs!r}")
+    is_own = table == rows[:, None]
+    counted = valid[:, None] & valid[table] & (is_own | ~same.gather(1, table))
+    return PairIndex(table, is_own & valid[:, None], counted)
+
+
+def _own_then_negatives(samples: Tensor, valid: Tensor, same: Tensor, negatives: int, seed: int, step: int) -> Tensor:
+    """(B, 1 + negatives) rows: the own first, then others in an order keyed by (seed, step, sample)."""
+    table = []
+    # Numbers are dealt out in order of sample, so that it does not matter where in the batch a row stands.
+    by_sample = torch.argsort(samples.masked_fill(~valid, torch.iinfo(samples.dtype).max).cpu(), stable=True)
+    for row, sample in enumerate(samples.tolist()):
+        keys = torch.empty(len(samples))
+        keys[by_sample] = torch.rand(len(samples), generator=generator("pairs", seed, step, sample))
+        # Rows that cannot be negatives come last, so they are taken only when nothing else is left.
+        keys[(same[row] | ~valid).cpu()] += 1.0
+        keys[row] = 3.0
+        table.append([row, *torch.argsort(keys)[:negatives].tolist()])
+    return torch.tensor(table, device=samples.device)

@@ -1,0 +1,1 @@
+"""Backbones and soft prompts on disk."""

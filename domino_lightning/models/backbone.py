@@ -1,0 +1,141 @@
+"""Load a causal LM and its tokenizer from a backbone spec: hub id, local directory or `pip:<package>/<file.gguf>`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from domino_lightning.errors import Unreachable, UserError
+from domino_lightning.store.contents import PIP, cache_dir, file_hash, packaged_file
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
+
+
+def load_backbone(spec: str, dtype: str = "float32") -> PreTrainedModel:
+    """The causal LM that a spec names, in eval mode, on the CPU.
+
+    Args:
+        spec: a hub id, a directory with config.json and safetensors, or `pip:<package>/<file.gguf>`.
+        dtype: name of a torch dtype for the weights.
+
+    Raises:
+        UserError: the spec names nothing that can be loaded.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    _quiet()
+    source = local_source(spec, "model")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype), trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"backbone '{spec}' cannot be loaded: {_first_line(error)}.") from None
+    return model.eval()
+
+
+def load_config(spec: str) -> PretrainedConfig:
+    """The configuration of a backbone, without its weights.
+
+    Raises:
+        UserError: the spec names nothing that can be loaded.
+        Unreachable: it is on a hub that does not answer.
+    """
+    from transformers import AutoConfig
+
+    _quiet()
+    try:
+        return AutoConfig.from_pretrained(local_source(spec, "model"), trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise _not_loaded(spec)(f"backbone '{spec}' cannot be loaded: {_first_line(error)}.") from None
+
+
+def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a backbone spec; it must name an end-of-sequence token.
+
+    Raises:
+        UserError: it cannot be loaded, or has no EOS token.
+    """
+    from transformers import AutoTokenizer
+
+    _quiet()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(local_source(spec, "tokenizer"), trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise _not_loaded(spec)(f"tokenizer of backbone '{spec}' cannot be loaded: {_first_line(error)}.") from None
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"backbone '{spec}': its tokenizer has no EOS token, which a text must end with.")
+    return tokenizer
+
+
+def _not_loaded(spec: str) -> type[UserError]:
+    """What it means that a spec could not be read: for a hub id, that it is neither at hand nor to be had now."""
+    return UserError if spec.startswith(PIP) or Path(spec).is_dir() else Unreachable
+
+
+def bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """`[BOS]` if the tokenizer puts one before a text, else `[]`."""
+    ids = list(tokenizer("x").input_ids)
+    bos = tokenizer.bos_token_id
+    return [bos] if bos is not None and ids and ids[0] == bos else []
+
+
+def local_source(spec: str, part: Literal["model", "tokenizer"]) -> str:
+    """What `from_pretrained` takes for a backbone spec: a hub id or a directory."""
+    return str(_converted(spec, part)) if spec.startswith(PIP) else spec
+
+
+def _converted(spec: str, part: Literal["model", "tokenizer"]) -> Path:
+    """Model or tokenizer of a GGUF file in an installed package, saved once as safetensors or JSON in the cache."""
+    from filelock import FileLock
+
+    gguf = packaged_file(spec, "backbone")
+    target = cache_dir() / "backbones" / f"{gguf.stem}-{file_hash(gguf)[:12]}" / part
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_name(f".{part}.lock")):
+        if target.is_dir():
+            return target
+        log.warning("Reading the %s of %s once and keeping it in %s.", part, gguf.name, target.parent)
+        temporary = target.with_name(f".{part}.{os.getpid()}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        (_save_model if part == "model" else _save_tokenizer)(gguf, temporary)
+        os.replace(temporary, target)
+    return target
+
+
+def _save_model(gguf: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    loaded = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
+    # save_pretrained refuses a model that remembers its GGUF quantisation, so build a plain one around the weights.
+    config = loaded.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    plain = type(loaded)(config)
+    plain.load_state_dict(loaded.state_dict())
+    plain.save_pretrained(str(target))
+
+
+def _save_tokenizer(gguf: Path, target: Path) -> None:
+    from transformers import AutoTokenizer
+
+    AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(str(target))
+
+
+def _quiet() -> None:
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,184 @@
+"""The exported domain tokens: safetensors beside JSON, checked against backbone and tokenizer when loaded.
+
+Beside them lies the same prompt as a PEFT adapter, for programs that know PEFT and not this package.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from domino_lightning.errors import UserError
+from domino_lightning.utils.jsonl import read_json, sha256_text, write_json
+from domino_lightning.store.contents import backbone_hash
+from domino_lightning.generation.engines import TransformersEngine
+from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource
+from domino_lightning.generation.sampling import Sampling
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+WEIGHTS, DESCRIPTION = "soft_prompt.safetensors", "soft_prompt.json"
+SAMPLES = "sample_tokens.safetensors"
+
+
+def save_soft_prompt(
+    directory: Path, domain: Tensor, backbone: str, tokenizer: PreTrainedTokenizerBase, **extra: Any
+) -> None:
+    """Write (D, H) domain tokens with the identity of what they belong to."""
+    from safetensors.torch import save_file
+
+    temporary = directory / f".{WEIGHTS}"
+    save_file({"domain": domain.detach().float().cpu().contiguous()}, str(temporary))
+    temporary.replace(directory / WEIGHTS)
+    described = {"num_tokens": domain.shape[0], **identity(backbone, tokenizer), **extra}
+    write_json(directory / DESCRIPTION, described)
+
+
+def save_peft_adapter(directory: Path, prefix: Tensor, backbone: str) -> None:
+    """Write the prompt as a PEFT prompt-tuning adapter: `adapter_config.json` and `adapter_model.safetensors`.
+
+    `PeftModel.from_pretrained(model, directory)` then gives the logits that this package gives, for text ids without
+    special tokens. PEFT puts its virtual tokens before everything, so a BOS has to be the first of them.
+
+    Args:
+        directory: made if it is not there.
+        prefix: (P, H) embeddings before a text: of BOS where the tokenizer begins texts with one, then D.
+        backbone: spec, kept as the adapter's base model.
+    """
+    from peft import PromptTuningConfig, TaskType
+    from safetensors.torch import save_file
+
+    from domino_lightning.models.backbone import load_config
+
+    config = load_config(backbone).get_text_config()
+    directory.mkdir(exist_ok=True)
+    save_file(
+        {"prompt_embeddings": prefix.detach().float().cpu().contiguous()}, str(directory / "adapter_model.safetensors")
+    )
+    adapter = PromptTuningConfig(
+        task_type=TaskType.CAUSAL_LM,
+        base_model_name_or_path=backbone,
+        inference_mode=True,
+        num_virtual_tokens=len(prefix),
+        token_dim=prefix.shape[1],
+        num_transformer_submodules=1,
+        num_attention_heads=config.num_attention_heads,
+        num_layers=config.num_hidden_layers,
+    )
+    adapter.save_pretrained(str(directory))
+
+
+def identity(backbone: str, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """What domain tokens belong to: hashes of backbone and tokenizer, and what tells two of them apart in words."""
+    from domino_lightning.models.backbone import bos_ids, load_config
+
+    config = load_config(backbone).get_text_config()
+    return {
+        "backbone": backbone,
+        "backbone_hash": backbone_hash(backbone, "backbone"),
+        "model_type": config.model_type,
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.num_hidden_layers,
+        "tokenizer_hash": tokenizer_hash(tokenizer),
+        "tokenizer_size": len(tokenizer),
+        "bos_ids": bos_ids(tokenizer),
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+
+
+def save_sample_tokens(directory: Path, vectors: Tensor) -> None:
+    """Write the (N, S, H) sample tokens of all references; only ablations of generation read them."""
+    from safetensors.torch import save_file
+
+    temporary = directory / f".{SAMPLES}"
+    save_file({"samples": vectors.detach().float().cpu().contiguous()}, str(temporary))
+    temporary.replace(directory / SAMPLES)
+
+
+def read_sample_tokens(directory: Path) -> Tensor:
+    """(N, S, H) float32 sample tokens of an export.
+
+    Raises:
+        UserError: the export has none.
+    """
+    from safetensors.torch import load_file
+
+    if not (directory / SAMPLES).is_file():
+        raise UserError(
+            f"{directory}: no {SAMPLES}, which the generator's sample_tokens asks for. Set "
+            "tune.keep_sample_tokens=true and a loss that has sample tokens, or "
+            "synthesize.generator.init_args.sample_tokens=none."
+        )
+    return load_file(str(directory / SAMPLES))["samples"]
+
+
+def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hash of the vocabulary and its ids, which is what token embeddings depend on."""
+    return sha256_text("\n".join(f"{index}\t{token}" for token, index in sorted(tokenizer.get_vocab().items())))
+
+
+def read_soft_prompt(directory: Path, backbone: str) -> tuple[Tensor, dict[str, Any]]:
+    """(D, H) float32 domain tokens of an export and the content of its `soft_prompt.json`.
+
+    Raises:
+        UserError: files missing, or the backbone or tokenizer differs from the one D was learned on.
+    """
+    from safetensors.torch import load_file
+
+    from domino_lightning.models.backbone import load_tokenizer
+
+    description = read_json(directory / DESCRIPTION)
+    here = identity(backbone, load_tokenizer(backbone))
+    # An export of an earlier version names fewer things; what it does not name cannot be compared.
+    differing = [key for key in here if key != "backbone" and key in description and description[key] != here[key]]
+    if differing:
+        told = "; ".join(f"{key} {_short(description[key])} there, {_short(here[key])} here" for key in differing)
+        raise UserError(
+            f"{directory / DESCRIPTION}: learned on backbone '{description['backbone']}', which is not '{backbone}': "
+            f"{told}. Use the backbone and tokenizer of the export, or tune again."
+        )
+    return load_file(str(directory / WEIGHTS))["domain"], description
+
+
+def _short(value: Any) -> Any:
+    return value[:12] if isinstance(value, str) else value
+
+
+class SoftPrompt:
+    """Domain tokens with the backbone they were learned on, ready to generate.
+
+    Attributes:
+        domain: (D, H) float32.
+        description: content of `soft_prompt.json`.
+        language_model: the backbone behind them.
+    """
+
+    def __init__(self, domain: Tensor, description: dict[str, Any], language_model: LanguageModel) -> None:
+        self.domain, self.description, self.language_model = domain, description, language_model
+
+    @classmethod
+    def load(cls, directory: str | Path, backbone: str | None = None, engine: Engine | None = None) -> SoftPrompt:
+        """Read an export and its backbone.
+
+        Args:
+            directory: holds `soft_prompt.safetensors` and `soft_prompt.json`.
+            backbone: spec to use; by default the one named in the export.
+            engine: what runs the backbone; by default transformers in this process.
+
+        Raises:
+            UserError: files missing, or the backbone or tokenizer differs from the one D was learned on.
+        """
+        source = ModelSource.of_soft_prompt(Path(directory), backbone)
+        domain, description = read_soft_prompt(Path(directory), source.backbone)
+        return cls(domain, description, (engine or TransformersEngine()).load(source))
+
+    def generate(
+        self, count: int, temperature: float = 0.8, max_new_tokens: int = 128, seed: int = 0, top_p: float = 1.0
+    ) -> list[str]:
+        """`count` texts from the domain tokens."""
+        sampling = Sampling(temperature, top_p, max_new_tokens=max_new_tokens)
+        sampled = self.language_model.complete([""] * count, range(count), seed, sampling)
+        return [each.text for each in sampled]

@@ -1,0 +1,102 @@
+"""The answer of a sweep in words: which arm, by how much, how sure; nothing that the numbers do not carry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isnan
+
+from domino_lightning.reporting.sweep.arms import Arm
+from domino_lightning.reporting.sweep.estimates import ArmScore, Difference
+from domino_lightning.reporting.html import p_value, percent, points
+
+_LISTED = 4
+
+
+def answer(
+    arms: Sequence[Arm], scores: Sequence[ArmScore | None], differences: Sequence[Difference | None]
+) -> tuple[str, list[str]]:
+    """A headline and the sentences that qualify it."""
+    scored = [(arm, score) for arm, score in zip(arms, scores, strict=True) if score]
+    if not scored:
+        return "No arm has been evaluated yet.", _unfinished(arms)
+    baseline = next(arm for arm in arms if arm.baseline)
+    compared = [(arm, one) for arm, one in zip(arms, differences, strict=True) if one and not one.problem]
+    rest = [*_seeds(scored), *_unfinished(arms)]
+    if not compared:
+        arm, score = max(scored, key=lambda pair: pair[1].estimate.value)
+        return f"Nothing can be compared with the baseline {baseline.label} yet.", [
+            f"{arm.label} solves {percent(score.estimate.value)} of {score.problems} problems at the first try.",
+            *rest,
+        ]
+    better = [pair for pair in compared if pair[1].significant and pair[1].estimate.value > 0]
+    worse = [pair for pair in compared if pair[1].significant and pair[1].estimate.value < 0]
+    top_arm, top = max(compared, key=lambda pair: pair[1].estimate.value)
+    if better:
+        best_arm, best = max(better, key=lambda pair: pair[1].estimate.value)
+        head = f"{best_arm.label} beats {baseline.label} by {_size(best)}."
+        rest.insert(0, _interval(best, len(compared)))
+        if len(better) > 1:
+            rest.insert(1, f"So do {_names(better, but=best_arm)}; which of them is best is not tested here.")
+    elif top.estimate.value > 0:
+        head = f"No arm is shown to beat {baseline.label}."
+        rest.insert(0, f"The largest lead is {top_arm.label}'s, {_size(top)}: {_lower(_interval(top, len(compared)))}")
+    else:
+        head = f"No arm scores above {baseline.label}."
+        at = f"The nearest is {top_arm.label} at {points(top.estimate.value)} points"
+        rest.insert(0, f"{at}: {_lower(_interval(top, len(compared)))}")
+    if worse:
+        rest.insert(1, f"{_names(worse)} {'is' if len(worse) == 1 else 'are'} worse than {baseline.label}.")
+    return head, rest
+
+
+def _size(one: Difference) -> str:
+    return f"{points(one.estimate.value).lstrip('+')} points of pass@1"
+
+
+def _interval(one: Difference, comparisons: int) -> str:
+    p = f"p {'' if one.adjusted < 0.001 else '= '}{p_value(one.adjusted)}"
+    counted = f" after Holm's correction for {comparisons} comparisons" if comparisons > 1 else ""
+    test = "t test over problems and seeds" if one.test == "t" else "McNemar's exact test over problems"
+    if isnan(one.estimate.low):
+        return f"All problems are of one group, so there is no interval; {p}{counted} ({test})."
+    low, high = points(one.estimate.low), points(one.estimate.high)
+    return f"The 95% interval of the difference is {low} to {high} points; {p}{counted} ({test})."
+
+
+def _lower(sentence: str) -> str:
+    return sentence[0].lower() + sentence[1:]
+
+
+def _names(pairs: Sequence[tuple[Arm, Difference]], but: Arm | None = None) -> str:
+    names = [arm.label for arm, _ in pairs if arm is not but]
+    shown = names[:_LISTED]
+    more = [f"{len(names) - _LISTED} more"] if len(names) > _LISTED else []
+    parts = [*shown, *more]
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _seeds(scored: Sequence[tuple[Arm, ArmScore]]) -> list[str]:
+    counts = [score.seeds for arm, score in scored if not arm.seedless]
+    if not counts:
+        return ["Seeds make no difference to these arms."]
+    low, high = min(counts), max(counts)
+    if high == 1:
+        return [
+            "One seed per arm: the intervals cover the choice of problems, not that of the seed. "
+            "Another seed may turn the order around."
+        ]
+    which = f"{low} seeds" if low == high else f"{low} to {high} seeds"
+    return [f"{which} per arm; intervals cover the choice of problems and of the seed."]
+
+
+def _unfinished(arms: Sequence[Arm]) -> list[str]:
+    states: dict[str, int] = {}
+    for arm in arms:
+        for state, number in arm.status_counts().items():
+            states[state] = states.get(state, 0) + number
+    open_ = {state: number for state, number in states.items() if state != "finished"}
+    if not open_:
+        return []
+    total = sum(states.values())
+    listed = ", ".join(f"{number} {state}" for state, number in open_.items())
+    return [f"Of {total} trials, {listed}: what they would add is not in these numbers."]

@@ -1,0 +1,124 @@
+"""What the arms wrote, side by side: accepted texts, and test problems on which the arms disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from domino_lightning.curation.similarity import main_text
+from domino_lightning.errors import UserError
+from domino_lightning.utils.jsonl import Record, read_jsonl
+from domino_lightning.reporting.sweep.arms import Arm, SeedRun
+from domino_lightning.reporting.collect import Trial
+from domino_lightning.reporting.samples import call_of, clip, novelty, spread
+
+SAMPLES, PROBLEMS = 4, 6
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Accepted texts of one corpus, which several arms may share."""
+
+    labels: list[str]
+    trial: str
+    rows: list[tuple[str, str]]  # program, call with its output
+    accepted: int
+    new: int | None
+    functions: int | None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """An arm's first completion of a problem and its verdict."""
+
+    label: str
+    passed: bool
+    status: str
+    completion: str
+
+
+@dataclass(frozen=True)
+class Disputed:
+    """A test problem that some arms solve and others do not."""
+
+    id: str
+    code: str
+    call: str
+    expected: str
+    attempts: list[Attempt]
+
+
+def corpus_texts(arms: Sequence[Arm]) -> list[Texts]:
+    """A few accepted texts of every distinct corpus, spread evenly over its file; of each arm's first seed."""
+    groups: dict[str, tuple[list[str], Trial]] = {}
+    for arm in arms:
+        trial = next((trial for trial in arm.begun if trial.stages["curate"].state == "finished"), None)
+        if trial:
+            groups.setdefault(trial.stages["curate"].fingerprint, ([], trial))[0].append(arm.label)
+    found = []
+    for labels, trial in groups.values():
+        accepted = _rows(trial, "curate", "accepted.jsonl")
+        outputs = {row.get("id"): row.get("output") for row in _rows(trial, "answer", "answered.jsonl")}
+        references = _rows(trial, "prepare", "reference.jsonl")
+        counted = novelty(accepted, references) if accepted and references else None
+        rows = [(clip(main_text(row), 1200), _answered(row, outputs)) for row in spread(accepted, SAMPLES)]
+        new, functions = (counted.new, counted.functions) if counted else (None, None)
+        found.append(Texts(labels, trial.name, rows, len(accepted), new, functions))
+    return found
+
+
+def _answered(row: Record, outputs: dict[object, object]) -> str:
+    output = outputs.get(row.get("id"))
+    return clip(call_of(row), 300) + ("" if output is None else f"\n→ {clip(output, 300)}")
+
+
+def disputed(arms: Sequence[Arm], count: int = PROBLEMS) -> tuple[list[Disputed], int]:
+    """(problems shown, problems on which arms disagree), by the first sample of the first evaluated seed.
+
+    Shown are those on which the arms are most evenly divided, spread over the file where there are many.
+    """
+    runs = [(arm, arm.scored[0]) for arm in arms if arm.scored]
+    verdicts = {arm.name: {str(row["id"]): row["verdicts"][0] for row in _verdicts(run)} for arm, run in runs}
+    if len(runs) < 2:
+        return [], 0
+    ids = [name for name in verdicts[runs[0][0].name] if all(name in rows for rows in verdicts.values())]
+    split = {name: sum(bool(rows[name].get("passed")) for rows in verdicts.values()) for name in ids}
+    open_ = [name for name in ids if 0 < split[name] < len(runs)]
+    even = min((abs(2 * split[name] - len(runs)) for name in open_), default=0)
+    chosen = spread([name for name in open_ if abs(2 * split[name] - len(runs)) == even], count)
+    texts = {arm.name: {str(row["id"]): row["completions"] for row in _completions(run)} for arm, run in runs}
+    first = runs[0][1].trial
+    problems = {str(row.get("id")): row for row in (_rows(first, "prepare", "test.jsonl") if first else [])}
+    shown = []
+    for name in chosen:
+        problem = problems.get(name, {})
+        attempts = [
+            Attempt(
+                arm.label,
+                bool(verdicts[arm.name][name].get("passed")),
+                str(verdicts[arm.name][name].get("status", "")),
+                clip((texts[arm.name].get(name) or [""])[0], 600),
+            )
+            for arm, _ in runs
+        ]
+        call, expected = clip(call_of(problem), 400), clip(problem.get("output"), 400)
+        shown.append(Disputed(name, clip(main_text(problem)), call, expected, attempts))
+    return shown, len(open_)
+
+
+def _verdicts(run: SeedRun) -> list[Record]:
+    rows = _rows(run.trial, "evaluate", "verdicts.jsonl") if run.trial else []
+    return [row for row in rows if row.get("verdicts")]
+
+
+def _completions(run: SeedRun) -> list[Record]:
+    rows = _rows(run.trial, "evaluate", "generations.jsonl") if run.trial else []
+    return [row for row in rows if row.get("completions")]
+
+
+def _rows(trial: Trial, stage: str, name: str) -> list[Record]:
+    path = trial.stages[stage].path / name
+    try:
+        return read_jsonl(path) if trial.stages[stage].exists and path.is_file() else []
+    except UserError:
+        return []

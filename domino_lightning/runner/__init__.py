@@ -1,0 +1,1 @@
+"""From a document to finished stages: plan, process, child process, smoke runs."""

@@ -1,0 +1,158 @@
+"""A stage as a process of its own: `python -m domino_lightning.runner.process JOB`.
+
+Training under DDP re-executes this command line on every rank, so the job file holds all there is to know. Rank 0
+locks the stage and finishes it; the others only execute it. What happens is told to the process that started this
+one as JSON lines over a pipe, which works on a full disk too: see `domino_lightning.runner.child`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+PR_SET_PDEATHSIG = 1
+PARENT = "DOMINO_PARENT"  # process id of the one that started this
+REPORT_FD = "DOMINO_REPORT_FD"
+RANK_ERROR = "rank-error.json"  # what a rank other than the first, which has no report, died of
+# How collectives say that another rank is gone: its death is the news, not ours.
+LOST_PEER = ("closed by peer", "reset by peer", "broken pipe", "remote process exited")
+PATIENCE_S = 3.0  # for a rank that died to leave its last words
+
+
+def die_with_parent() -> None:
+    """On Linux, have the kernel kill this process when its parent dies, so that no orphan holds the cores."""
+    parent = int(os.environ.get(PARENT, os.getppid()))
+    os.environ[PARENT] = str(os.getpid())  # for the ranks that this one starts
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it died before the call
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Report:
+    """JSON lines to the starting process; nobody listens where the stage was started by hand or is another rank."""
+
+    def __init__(self) -> None:
+        fd = os.environ.pop(REPORT_FD, None)
+        self.fd = int(fd) if fd else None
+        if self.fd is not None:
+            os.set_inheritable(self.fd, False)
+
+    def send(self, event: str, **fields: Any) -> None:
+        """One message."""
+        if self.fd is not None:
+            os.write(self.fd, (json.dumps({"event": event, **fields}) + "\n").encode())
+
+
+def explain(error: BaseException) -> tuple[str, str]:
+    """How a stage ended, as the sweep's event log names it, and its last error in one line."""
+    from domino_lightning.config.document import one_line
+    from domino_lightning.errors import StageFailed, UserError
+
+    if isinstance(error, UserError):
+        return "input", str(error)
+    if isinstance(error, StageFailed):
+        return "error", str(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "memory", f"out of memory ({one_line(error) or type(error).__name__})"
+    return "error", f"{type(error).__name__}: {one_line(error)}"
+
+
+def lost_peer(error: Exception) -> bool:
+    """Whether a collective failed since another rank is gone."""
+    return any(sign in str(error).lower() for sign in LOST_PEER)
+
+
+def _last_words(path: Path, rank: int, stage: str, error: Exception) -> int:
+    """Leave a rank's error for the first rank to report, unless it fell with another rank; the exit code."""
+    from domino_lightning.utils.jsonl import write_json
+
+    if lost_peer(error):
+        sys.stderr.write(f"rank {rank} stops, since another rank is gone.\n")
+        return 1
+    how, message = explain(error)
+    traceback.print_exc()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"how": how, "error": f"stage {stage}, rank {rank}: {message}"})
+    return 2 if how == "input" else 1
+
+
+def _words_of_another(path: Path, stage: str) -> tuple[str, str]:
+    """How another rank ended and its error, as it left them."""
+    from domino_lightning.utils.jsonl import read_json
+
+    deadline = time.monotonic() + PATIENCE_S
+    while not path.is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if not path.is_file():
+        return "error", f"stage {stage}: another rank died without a word. The same command continues the stage."
+    words = read_json(path)
+    return words["how"], words["error"]
+
+
+def main(job_file: str) -> int:
+    """Run the stage that a job file describes, and report how it went."""
+    from domino_lightning.config.document import Config
+    from domino_lightning.errors import Busy, StageFailed, UserError
+    from domino_lightning.utils.jsonl import read_json
+    from domino_lightning.stages import Tracking, Work
+    from domino_lightning.runner.step import Step, execute, run_step
+    from domino_lightning.store.store import SCRATCH, StageKey, Store
+
+    report = Report()
+    job = read_json(job_file)
+    store, tracking = Store(job["root"]), Tracking(**job["tracking"])
+    step = Step(StageKey(job["stage"], job["fingerprint"], job["inputs"]), job["section"])
+    config = Config({step.stage: step.section}, ())
+    words = store.path(*step.id) / SCRATCH / RANK_ERROR
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if rank > 0:
+        inputs = {name: store.path(name, digest) for name, digest in step.key.inputs.items()}
+        work = Work(store.path(*step.id), inputs, step.key.fingerprint, step.section, tracking)
+        try:
+            execute(step.stage, config, work)
+        except Exception as error:
+            return _last_words(words, rank, step.stage, error)
+        return 0
+    words.unlink(missing_ok=True)
+    try:
+        outcome = run_step(
+            config,
+            store,
+            step,
+            tracking,
+            force=job["force"],
+            wait=job["wait"],
+            announce=lambda text: report.send("announce", text=text),
+            begun=lambda: report.send("begun"),
+        )
+        report.send("finished", ran=outcome.ran, wall_s=round(outcome.wall_s, 3))
+        return 0
+    except Busy:
+        report.send("busy")
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if lost_peer(error):
+            how, message = _words_of_another(words, step.stage)
+            report.send("failed", how=how, error=message)
+            return 2 if how == "input" else 1
+        how, message = explain(error)
+        if not isinstance(error, (UserError, StageFailed)):
+            message = f"stage {step.stage}: {message}"
+            traceback.print_exc()
+        report.send("failed", how=how, error=message)
+        return 2 if how == "input" else 1
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    sys.exit(main(str(Path(sys.argv[1]))))

@@ -1,0 +1,248 @@
+"""The stage store: content-addressed directories, finished when their manifest is there.
+
+`<root>/stages/<stage>/<fingerprint>/` holds one stage's files; `manifest.json` is written last and atomically.
+`<root>/runs/<experiment>/<trial>/` holds readable links to them.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from domino_lightning.errors import Busy, StageFailed, UserError
+from domino_lightning.utils.jsonl import canonical_json, read_json, sha256_file, sha256_text, write_json
+
+MANIFEST = "manifest.json"
+SCRATCH = "scratch"  # a stage's checkpoints and other files that no reader needs; not in the manifest
+VERSIONED = ("domino_lightning", "torch", "lightning", "transformers", "peft", "numpy")
+
+
+@dataclass(frozen=True)
+class StageKey:
+    """A stage's identity: what went into its fingerprint."""
+
+    stage: str
+    fingerprint: str
+    inputs: Mapping[str, str]  # stage name → fingerprint
+
+
+def fingerprint(
+    stage: str,
+    version: int,
+    section: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    contents: Mapping[str, str],
+    sources: Mapping[str, str],
+) -> str:
+    """Hex digits that name a stage's result.
+
+    Args:
+        stage: the stage's name.
+        version: raised when the stage's code changes its result.
+        section: the resolved section; its `runtime` keys are left out.
+        inputs: fingerprints of the stages it reads.
+        contents: dotted keys whose value names outside content, with the hash that stands for it.
+        sources: class paths outside the package, with the hash of their source file.
+    """
+    plain = {key: value for key, value in section.items() if key != "runtime"}
+    for key, digest in contents.items():
+        plain = _replaced(plain, key.split("."), digest)
+    parts = {
+        "stage": stage,
+        "version": version,
+        "section": plain,
+        "inputs": dict(inputs),
+        "sources": dict(sources),
+    }
+    return sha256_text(canonical_json(parts))[:16]
+
+
+def _replaced(tree: Any, path: list[str], value: Any) -> Any:
+    """The tree with the value under a path; in a list, a part of the path is an index."""
+    head, rest = path[0], path[1:]
+    if isinstance(tree, list):
+        changed = _replaced(tree[int(head)], rest, value) if rest else value
+        return [changed if index == int(head) else item for index, item in enumerate(tree)]
+    return {**tree, head: _replaced(tree[head], rest, value) if rest else value}
+
+
+class Store:
+    """Stages and runs under one root directory."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def create(self) -> None:
+        """Make the root directory.
+
+        Raises:
+            UserError: it cannot be made, or not be written to.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            reason = "" if os.access(self.root, os.W_OK | os.X_OK) else "no permission"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        if reason:
+            raise UserError(f"root: '{self.root}' cannot be written to ({reason}). Name another directory: root=...")
+
+    def path(self, stage: str, digest: str) -> Path:
+        """The directory of a stage result, whether or not it exists."""
+        return self.root / "stages" / stage / digest
+
+    def finished(self, stage: str, digest: str) -> bool:
+        """Whether the manifest is there; without it the stage has not finished."""
+        return (self.path(stage, digest) / MANIFEST).is_file()
+
+    @contextmanager
+    def lock(self, stage: str, digest: str, wait: bool = True) -> Iterator[None]:
+        """Hold a stage: a second process that wants it waits here until the first is done or dead.
+
+        Raises:
+            Busy: another process holds it, and `wait` is false.
+        """
+        from filelock import FileLock, Timeout
+
+        path = self.path(stage, digest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_name(f".{digest}.lock"))
+        try:
+            lock.acquire(timeout=0.2 if wait else 0)
+        except Timeout:
+            if not wait:
+                raise Busy(f"{stage} {digest}: another process is running it.") from None
+            sys.stderr.write(f"{stage} {digest}: another process is running it; waiting.\n")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def busy(self, stage: str, digest: str) -> bool:
+        """Whether a process holds the stage now."""
+        try:
+            with self.lock(stage, digest, wait=False):
+                return False
+        except Busy:
+            return True
+
+    def finish(self, key: StageKey, version: int, section: Mapping[str, Any], wall_s: float) -> None:
+        """Write the manifest, which makes the stage finished: sha256 and size of every file, where it came from."""
+        folder = self.path(key.stage, key.fingerprint)
+        outputs = {
+            str(path.relative_to(folder)): {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and not _is_private(path.relative_to(folder))
+        }
+        manifest = {
+            "stage": key.stage,
+            "version": version,
+            "fingerprint": key.fingerprint,
+            "inputs": dict(key.inputs),
+            "outputs": outputs,
+            "config": dict(section),
+            "versions": _versions(),
+            "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
+            "git_sha": _git_sha(),
+            "wall_s": round(wall_s, 3),
+            "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+        write_json(folder / MANIFEST, manifest)
+
+    def verified(self, stage: str, digest: str) -> Path:
+        """The directory of a finished stage after checking every file against its manifest.
+
+        Raises:
+            StageFailed: the stage is not finished, or a file is missing or differs.
+        """
+        folder = self.path(stage, digest)
+        if not self.finished(stage, digest):
+            raise StageFailed(f"{folder}: stage {stage} has not finished (no {MANIFEST}).")
+        for name, expected in read_json(folder / MANIFEST)["outputs"].items():
+            path = folder / name
+            if not path.is_file() or sha256_file(path) != expected["sha256"]:
+                state = "has changed since" if path.is_file() else "is missing though"
+                raise StageFailed(
+                    f"{path} {state} stage {stage} finished. Run it again with --force {stage}, or restore the file."
+                )
+        return folder
+
+    def discard(self, stage: str, digest: str) -> None:
+        """Remove a stage's result, the manifest first, so that a kill in between leaves it unfinished."""
+        folder = self.path(stage, digest)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def trial(self, experiment: str, trial: str) -> Path:
+        """The directory of readable links of one trial, created if need be."""
+        folder = self.root / "runs" / safe_name(experiment) / safe_name(trial)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def link(self, folder: Path, stage: str, digest: str) -> None:
+        """Point `folder/<stage>` at the stage's directory."""
+        target = os.path.relpath(self.path(stage, digest), folder)
+        temporary = folder / f".{stage}.{os.getpid()}"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target)
+        os.replace(temporary, folder / stage)
+
+
+def lineage(directory: Path) -> dict[str, dict[str, Any]]:
+    """Manifests of a stage's directory and of all that it rests on, by stage name; what is not there is left out."""
+    path = directory / MANIFEST
+    if not path.is_file():
+        return {}
+    manifest = read_json(path)
+    found = {str(manifest["stage"]): manifest}
+    for stage, digest in manifest["inputs"].items():
+        found = lineage(directory.parents[1] / stage / digest) | found
+    return found
+
+
+def _is_private(path: Path) -> bool:
+    return path.name == MANIFEST or any(part == SCRATCH or part.startswith(".") for part in path.parts)
+
+
+def safe_name(name: str) -> str:
+    """A file name: separators and control characters become '_', and over-long names end in a hash."""
+    safe = re.sub(r"[^\w.,=+:@-]+", "_", name).strip("._") or "_"
+    if len(safe.encode()) <= 120:
+        return safe
+    return f"{safe.encode()[:100].decode(errors='ignore')}-{sha256_text(name)[:12]}"
+
+
+def trial_name(overrides: list[str]) -> str:
+    """How a run is called when it is not named: its overrides, or 'default'."""
+    chosen = [text for text in overrides if not text.startswith(("root=", "tracking.", "name="))]
+    return ",".join(chosen) or "default"
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _git_sha() -> str | None:
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, cwd=os.getcwd())
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -1,0 +1,123 @@
+"""What runs a sweep's stages: the interface, and the plainest implementation, this very process."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from domino_lightning.config.document import Config
+from domino_lightning.errors import Busy
+from domino_lightning.stages import Tracking, stage_class
+from domino_lightning.runner.process import explain
+from domino_lightning.runner.step import Step, run_step
+from domino_lightning.store.store import Store
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage to run.
+
+    Attributes:
+        log: where its output goes.
+    """
+
+    step: Step
+    config: Config
+    store: Store
+    tracking: Tracking
+    log: Path
+
+    @property
+    def devices(self) -> int:
+        """Accelerators that the stage uses where there are any; 0 for one that computes on the CPU alone."""
+        return stage_class(self.step.stage).devices(self.step.section)
+
+    @property
+    def processes(self) -> int:
+        """Processes that compute at the same time: the ranks of a DDP run."""
+        return stage_class(self.step.stage).processes(self.step.section)
+
+
+class Place(NamedTuple):
+    """Where a task runs, in words, and for how long that place had been free."""
+
+    where: str
+    free_s: float
+
+
+class Report(NamedTuple):
+    """News of a task: `event` is `begun`, or `finished`, `failed` or `busy`, after which it is over.
+
+    `finished` has `ran` and `wall_s`; `failed` has `how` (error, input, memory, signal, interrupted) and `error`.
+    """
+
+    task: Task
+    event: dict[str, Any]
+
+
+class Launcher(ABC):
+    """Starts stages and tells how they end; it knows nothing of trials. Named by `class_path` in a sweep.
+
+    A stage locks, continues, checks and finishes itself (`domino_lightning.runner.step.run_step`, or in a process
+    `python -m domino_lightning.runner.process JOB`), so a launcher only has to start it where there is room.
+    """
+
+    slots: int = 1  # stages that can run at the same time
+
+    def check(self, tasks: Sequence[Task]) -> None:
+        """Refuse tasks that could never be started, before anything runs.
+
+        Raises:
+            UserError: a task that needs more than there is.
+        """
+        return
+
+    @abstractmethod
+    def start(self, task: Task) -> Place | None:
+        """Start a task; None while there is no room for it."""
+
+    @abstractmethod
+    def poll(self, seconds: float) -> list[Report]:
+        """News since the last call; returns at once when there is some, else after so many seconds."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End everything that still runs, within five seconds."""
+
+
+class InProcessLauncher(Launcher):
+    """Runs one stage after the other in this process: for smoke runs, tests and debuggers."""
+
+    def __init__(self) -> None:
+        self._reports: list[Report] = []
+        self._free_since = time.monotonic()
+
+    def start(self, task: Task) -> Place | None:
+        """Run the stage to its end, unless that of another one is still to be told."""
+        if self._reports:
+            return None
+        place = Place("this process", time.monotonic() - self._free_since)
+        try:
+            outcome = run_step(task.config, task.store, task.step, task.tracking, wait=False)
+            event = {"event": "finished", "ran": outcome.ran, "wall_s": outcome.wall_s}
+        except Busy:
+            event = {"event": "busy"}
+        except Exception as error:
+            how, message = explain(error)
+            event = {"event": "failed", "how": how, "error": message}
+        self._reports.append(Report(task, event))
+        self._free_since = time.monotonic()
+        return place
+
+    def poll(self, seconds: float) -> list[Report]:
+        """How the stages started since the last call ended."""
+        reports, self._reports = self._reports, []
+        return reports
+
+    def stop(self) -> None:
+        """Nothing runs between two calls."""
+        return

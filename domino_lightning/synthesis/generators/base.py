@@ -1,0 +1,125 @@
+"""Where candidate texts come from. Light to import: torch is loaded when a generator is opened."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from domino_lightning.utils.jsonl import read_jsonl
+from domino_lightning.store.contents import backbone_hash
+from domino_lightning.utils.seeding import derived_seed
+from domino_lightning.generation.engines import TransformersEngine
+from domino_lightning.generation.language_model import Engine, ModelSource, Sampled
+from domino_lightning.generation.sampling import Sampling
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Generator(ABC):
+    """A source of candidate texts, named by `class_path` under `synthesize.generator`.
+
+    Attributes:
+        on_tokens: what to call with the number of tokens generated since the last call; set by the stage.
+    """
+
+    on_tokens: Callable[[int], None] | None = None
+
+    @classmethod
+    def inputs(cls, init_args: Mapping[str, Any]) -> tuple[str, ...]:
+        """Stages whose directories `open` is given."""
+        return ()
+
+    @classmethod
+    def contents(cls, init_args: Mapping[str, Any]) -> dict[str, str]:
+        """Keys of `init_args` that name outside content, with its hash."""
+        return {}
+
+    def open(self, inputs: Mapping[str, Path]) -> None:
+        """Load what generation needs. `inputs` maps stage names to finished directories."""
+        return
+
+    @abstractmethod
+    def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
+        """Texts of the given row numbers; the same (rows, seed) gives the same texts."""
+
+
+class SoftPromptGenerator(Generator):
+    """Samples the backbone from the domain tokens alone: `[BOS] D`, then tokens until EOS.
+
+    Args:
+        backbone: backbone spec; it must be the one that D was tuned on.
+        temperature: 0 is greedy.
+        top_p: nucleus; 1 keeps all tokens.
+        min_p: drops tokens less likely than this share of the likeliest; 0 keeps all.
+        repetition_penalty: above 1 it lowers the logits of tokens that the row has generated.
+        max_new_tokens: a row that reaches it is not finished.
+        sample_tokens: soft tokens between D and a text, for ablations: none, those of a random reference for every
+            row (`random`), or the mean over all references (`dummy`).
+        engine: what runs the backbone; null: `TransformersEngine` with its defaults.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        temperature: float = 0.8,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        max_new_tokens: int = 128,
+        sample_tokens: Literal["none", "random", "dummy"] = "none",
+        engine: Engine | None = None,
+    ) -> None:
+        self.backbone_spec, self.sample_tokens, self.engine = backbone, sample_tokens, engine
+        self.sampling = Sampling(temperature, top_p, min_p, repetition_penalty, max_new_tokens)
+
+    @classmethod
+    def inputs(cls, init_args: Mapping[str, Any]) -> tuple[str, ...]:
+        """The tuned soft prompt."""
+        return ("tune",)
+
+    @classmethod
+    def contents(cls, init_args: Mapping[str, Any]) -> dict[str, str]:
+        """The backbone."""
+        if not isinstance(init_args.get("backbone"), str):  # validation says what is wrong with it
+            return {}
+        return {"backbone": backbone_hash(init_args["backbone"], "synthesize.generator.init_args.backbone")}
+
+    def open(self, inputs: Mapping[str, Path]) -> None:
+        """Load the backbone and the soft prompt, which must belong together."""
+        self.samples: Tensor | None = None  # (N, S, H)
+        if self.sample_tokens != "none":
+            from domino_lightning.models.soft_prompt import read_sample_tokens
+
+            self.samples = read_sample_tokens(inputs["tune"])
+            if self.sample_tokens == "dummy":
+                self.samples = self.samples.mean(dim=0, keepdim=True)
+        engine = self.engine or TransformersEngine()
+        self.language_model = engine.load(ModelSource.of_soft_prompt(inputs["tune"], self.backbone_spec))
+
+    def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
+        """Sample the rows as one block."""
+        own = None
+        if self.samples is not None:  # whose tokens a row gets is a function of (seed, row), as its noise is
+            own = [self.samples[derived_seed("sample", seed, row) % len(self.samples)] for row in rows]
+        return self.language_model.complete([""] * len(rows), rows, seed, self.sampling, self.on_tokens, own)
+
+
+class HeldoutReplay(Generator):
+    """Gives the held-out texts themselves, in turn: an upper bound for any learned generator."""
+
+    @classmethod
+    def inputs(cls, init_args: Mapping[str, Any]) -> tuple[str, ...]:
+        """The prepared splits."""
+        return ("prepare",)
+
+    def open(self, inputs: Mapping[str, Path]) -> None:
+        """Read the held-out texts."""
+        self.texts = [row["text"] for row in read_jsonl(inputs["prepare"] / "heldout.jsonl", required=("text",))]
+
+    def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
+        """Text k modulo their number."""
+        texts = [self.texts[row % len(self.texts)] for row in rows]
+        return [Sampled(text, True, len(text.split())) for text in texts]

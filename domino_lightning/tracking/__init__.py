@@ -1,0 +1,1 @@
+"""Where metrics go: CSV, Lightning's loggers, W&B online and offline."""

@@ -1,0 +1,113 @@
+"""Programs that take all time, processes, memory or disk there is, up to their limits."""
+# ruff: noqa: E501  (programs stay on one line)
+
+from __future__ import annotations
+
+import pytest
+
+from domino_lightning.execution.sandbox.limits import Limits
+from tests.execution.sandbox.hostile import ASSERT, PRINT, RETURN, Hostile, hostile, require_failure
+
+PROGRAMS = {
+    # Time.
+    "an endless loop": hostile(PRINT, "while True: pass", "timeout"),
+    "catches everything for ever": hostile(
+        RETURN, "def f(x):\n    while True:\n        try:\n            while True: pass\n        except BaseException: pass",
+        "timeout",
+    ),
+    "sleeps": hostile(PRINT, "import time\ntime.sleep(999)", "timeout"),
+    "stops itself": hostile(PRINT, "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)", "timeout"),
+    "blocks every signal and loops": hostile(
+        PRINT,
+        "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))\n"
+        "for n in range(1, 65):\n"
+        "    try: signal.signal(n, signal.SIG_IGN)\n"
+        "    except (OSError, ValueError): pass\n"
+        "while True: pass",
+        "timeout",
+    ),
+    "lifts its own limits and loops": hostile(
+        PRINT,
+        "import resource, signal\nsignal.setitimer(signal.ITIMER_PROF, 0)\n"
+        "for r in (resource.RLIMIT_CPU, resource.RLIMIT_AS, resource.RLIMIT_NPROC):\n"
+        "    try: resource.setrlimit(r, (-1, -1))\n"
+        "    except (ValueError, OSError): pass\n"
+        "while True: pass",
+        "timeout",
+    ),
+    "works in children": hostile(
+        PRINT, "import os\nfor _ in range(3):\n    if not os.fork():\n        while True: pass\nos.wait()", "timeout"
+    ),
+    "waits for input that never comes": hostile(PRINT, "import os\nr, w = os.pipe()\nos.read(r, 1)", "timeout"),
+    # Processes.
+    "leaves a daemon that answers later": hostile(
+        PRINT,
+        "import os, time\nif not os.fork():\n    os.setsid()\n    if os.fork(): os._exit(0)\n"
+        "    time.sleep(0.5)\n    print(42, flush=True)\n    time.sleep(99)",
+        "failed",
+    ),
+    "stops and kills all that it can see": hostile(
+        PRINT,
+        "import os, signal\n"
+        "for pid in (-1, 1, os.getppid(), 0):\n"
+        "    for s in (signal.SIGSTOP, signal.SIGTERM, signal.SIGKILL):\n"
+        "        if pid == 0 or pid == -1 and s == signal.SIGSTOP: continue\n"
+        "        try: os.kill(pid, s)\n"
+        "        except OSError: pass",
+        "failed", "crashed",
+    ),
+    "forks without end": hostile(
+        PRINT, "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", "timeout", "memory"
+    ),
+    "starts threads without end": hostile(
+        PRINT,
+        "import threading, time\nwhile True:\n    threading.Thread(target=time.sleep, args=(99,), daemon=True).start()",
+        "error", "timeout",
+    ),
+    # Memory, disk and output.
+    "takes all memory": hostile(PRINT, "x = []\nwhile True: x.append(bytearray(1 << 20))", "memory"),
+    "takes all memory in children": hostile(
+        PRINT,
+        "import os, time\nfor _ in range(8):\n    if not os.fork():\n        x = b'x' * (60 << 20)\n        time.sleep(99)\n"
+        "time.sleep(99)",
+        "memory",
+    ),
+    "takes all memory and catches that": hostile(
+        RETURN,
+        "def f(x):\n    x = []\n    while True:\n        try: x.append(bytearray(1 << 22))\n        except MemoryError: pass",
+        "memory", "timeout",
+    ),
+    "takes all memory after its first thread has ended": hostile(
+        PRINT,
+        "import ctypes, os, threading, time\n"
+        "def grow():\n"
+        "    x = []\n"
+        "    for _ in range(30):\n"
+        "        x.append(b'1' * (20 << 20))\n"
+        "        time.sleep(0.03)\n"
+        "    os.write(1, b'42')\n"
+        "    os._exit(0)\n"
+        "threading.Thread(target=grow).start()\n"
+        "ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[os.uname().machine], 0)",
+        "memory",
+    ),
+    "asks for a terabyte": hostile(RETURN, "def f(x): return bytearray(1 << 40)", "memory"),
+    "maps shared memory": hostile(
+        PRINT,
+        "import mmap\nx = []\nwhile True:\n    m = mmap.mmap(-1, 1 << 24)\n    m.write(b'x' * (1 << 24))\n    x.append(m)",
+        "memory", "error",
+    ),
+    "fills the disk": hostile(
+        PRINT,
+        "for i in range(10**6):\n    with open(str(i), 'wb') as file: file.write(b'x' * (8 << 20))", "error", "memory"
+    ),
+    "fills the disk with names": hostile(PRINT, "for i in range(10**6): open(str(i), 'w').close()", "error"),
+    "prints without end": hostile(PRINT, "while True: print('x' * 9999)", "output_limit"),
+    "prints without end inside a call": hostile(ASSERT, "def f(x):\n    while True: print('x' * 9999)", "output_limit"),
+    "complains without end": hostile(PRINT, "import sys\nwhile True: sys.stderr.write('x' * 9999)", "timeout"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PROGRAMS.values(), ids=PROGRAMS)
+def test_they_fail(case: Hostile, tier: str, limits: Limits) -> None:
+    require_failure(case, tier, limits)
