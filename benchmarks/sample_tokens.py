@@ -26,8 +26,8 @@ REFERENCES = (100, 1_000, 10_000)
 
 def measure(references: int, steps: int, dense: bool) -> dict[str, Any]:
     """Median step time and peak resident memory with so many samples, in this process."""
-    from domino_lightning.models.backbone import load_backbone
     from domino_lightning.losses import InfoNCE
+    from domino_lightning.models.backbone import load_backbone
     from domino_lightning.modules import PromptTuningModule
     from domino_lightning.nn import DomainPrompt, TextBatch
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from domino_lightning.results.runs import Run, SweepRuns, open_run, open_sweep
+    from domino_lightning.results.runs import Run, open_run
+    from domino_lightning.sweep.results import SweepRuns, open_sweep
 
 __all__ = ["Run", "SweepRuns", "__version__", "open_run", "open_sweep"]
 __version__ = "0.1.0"

@@ -17,8 +17,8 @@ from domino_lightning.callbacks.health import (
     probe_samples,
     rounded,
 )
+from domino_lightning.data.text import TextBatch
 from domino_lightning.losses.pairs import choose_pairs
-from domino_lightning.nn.prompted_nll import TextBatch
 
 if TYPE_CHECKING:
     from domino_lightning.modules.prompt_tuning import PromptTuningModule

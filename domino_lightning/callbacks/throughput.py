@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from domino_lightning.callbacks.health import Periodic, log_metrics
-from domino_lightning.nn.prompted_nll import TextBatch
+from domino_lightning.data.text import TextBatch
 
 if TYPE_CHECKING:
     from domino_lightning.modules.prompt_tuning import PromptTuningModule

@@ -1,11 +1,14 @@
-"""The command `domino`. Heavy imports happen inside commands, so that --help answers at once."""
+"""The command `domino`: its parsers, each with its handler, which is imported when it is called."""
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from domino_lightning import __version__
 from domino_lightning.errors import StageFailed, UserError
@@ -14,6 +17,19 @@ from domino_lightning.stages import STAGES, stage_class
 
 EPILOG = """overrides are dotted keys of the document, e.g. tune.trainer.max_steps=200 seed=1
 exit codes: 0 done, 1 a stage failed, 2 bad input, 130 interrupted (the same command continues)"""
+
+
+Handler = Callable[[argparse.Namespace], int]
+
+
+def handler(module: str, name: str) -> Handler:
+    """A function of `domino_lightning.cli.<module>`, imported when it is called, so that --help answers at once."""
+
+    def call(arguments: argparse.Namespace) -> int:
+        code: int = getattr(import_module(f"domino_lightning.cli.{module}"), name)(arguments)
+        return code
+
+    return call
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -27,38 +43,34 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"domino_lightning {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    run = commands.add_parser("run", help="run all stages of an experiment in order", epilog=EPILOG)
+    def add(name: str, module: str, function: str, summary: str, **options: Any) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = commands.add_parser(name, help=summary, **options)
+        added.set_defaults(handler=handler(module, function))
+        return added
+
+    run = add("run", "run", "run", "run all stages of an experiment in order", epilog=EPILOG)
     _experiment_arguments(run)
     run.add_argument("--until", choices=STAGES, metavar="STAGE", help="stop after this stage")
     for name in STAGES:
         summary = stage_class(name).summary
-        stage = commands.add_parser(
-            name, help=summary, description=f"{name}: {summary}. Stages it reads must be finished.", epilog=EPILOG
-        )
-        _experiment_arguments(stage)
-    sweep = commands.add_parser("sweep", help="run an experiment over axes and seeds, sharing stages", epilog=EPILOG)
-    sweep.add_argument("sweep", type=Path, help="sweep YAML; for --status also <root>/sweeps/<name>")
-    sweep.add_argument("overrides", nargs="*", help="dotted.key=value of the sweep file, or of all trials")
-    instead = sweep.add_mutually_exclusive_group()
-    instead.add_argument("--dry-run", action="store_true", help="list trials and distinct stages, run nothing")
-    instead.add_argument("--status", action="store_true", help="show how far it is, also while it runs")
-    instead.add_argument("--retry-failed", action="store_true", help="start stages again that failed before")
-    sweep.add_argument(
-        "--smoke", action="store_true", help="every distinct stage in one process on a tiny random model"
+        description = f"{name}: {summary}. Stages it reads must be finished."
+        _experiment_arguments(add(name, "run", "run_stage", summary, description=description, epilog=EPILOG))
+    _sweep_arguments(
+        add("sweep", "sweep", "sweep", "run an experiment over axes and seeds, sharing stages", epilog=EPILOG)
     )
-    check = commands.add_parser(
-        "check", help="validate configuration and data of an experiment, loading no model", epilog=EPILOG
+    check = add(
+        "check",
+        "check",
+        "check",
+        "validate configuration and data of an experiment, loading no model",
+        epilog=EPILOG,
     )
-    check.add_argument("experiment", type=Path, help="experiment YAML")
-    check.add_argument("overrides", nargs="*", help="dotted.key=value")
-    _skip_bad_lines(check)
-    plan = commands.add_parser("plan", help="estimate tokens, FLOPs, memory and time of each stage", epilog=EPILOG)
-    plan.add_argument("experiment", type=Path, help="experiment YAML")
-    plan.add_argument("overrides", nargs="*", help="dotted.key=value")
+    _document_arguments(check)
+    plan = add("plan", "plan", "plan", "estimate tokens, FLOPs, memory and time of each stage", epilog=EPILOG)
+    _document_arguments(plan)
     plan.add_argument("--tflops", type=float, metavar="N", help="10^12 FLOP/s of matrices (default: measured here)")
     plan.add_argument("--bandwidth-gbs", type=float, metavar="N", help="GB/s of memory (default: measured here)")
-    _skip_bad_lines(plan)
-    report = commands.add_parser("report", help="write report.html and results.csv for a sweep or any set of runs")
+    report = add("report", "report", "report", "write report.html and results.csv for a sweep or any set of runs")
     report.add_argument(
         "runs", nargs="+", type=Path, help="a sweep (its YAML or directory), or trials, experiments, a store's root"
     )
@@ -66,20 +78,42 @@ def build_parser() -> argparse.ArgumentParser:
         "--output", type=Path, help="directory to write (default: report; for a sweep <root>/sweeps/<name>/report)"
     )
     report.add_argument("--baseline", metavar="ARM", help="arm of a sweep to compare with (default: the sweep's)")
-    dashboard = commands.add_parser("dashboard", help="define a sweep's W&B workspace and report, as JSON when offline")
+    dashboard = add(
+        "dashboard", "report", "dashboard", "define a sweep's W&B workspace and report, as JSON when offline"
+    )
     dashboard.add_argument("sweep", type=Path, help="a sweep: its YAML or its directory <root>/sweeps/<name>")
-    _grade_arguments(commands.add_parser("grade", help="run solutions on the tests of their problems, in a sandbox"))
-    sync = commands.add_parser("wandb-sync", help="upload W&B runs that were kept offline, and attach their lineage")
+    _grade_arguments(add("grade", "grade", "grade", "run solutions on the tests of their problems, in a sandbox"))
+    sync = add(
+        "wandb-sync", "report", "wandb_sync", "upload W&B runs that were kept offline, and attach their lineage"
+    )
     sync.add_argument("--root", type=Path, default=Path("outputs"), help="store (default: outputs)")
-    diff = commands.add_parser("diff", help="two trials or stages: keys that differ, stages they share, numbers")
+    diff = add("diff", "store", "diff", "two trials or stages: keys that differ, stages they share, numbers")
     diff.add_argument("a", type=Path, help="runs/<experiment>/<trial>, or a stage in it")
     diff.add_argument("b", type=Path, help="the same")
-    gc = commands.add_parser("gc", help="list stages that no trial or sweep needs; --delete removes them")
+    gc = add("gc", "store", "gc", "list stages that no trial or sweep needs; --delete removes them")
     gc.add_argument("root", nargs="?", type=Path, default=Path("outputs"), help="store (default: outputs)")
     gc.add_argument("--delete", action="store_true", help="delete them")
-    ls = commands.add_parser("ls", help="list runs, their stages and scores")
+    ls = add("ls", "store", "ls", "list runs, their stages and scores")
     ls.add_argument("root", nargs="?", type=Path, default=Path("outputs"), help="store (default: outputs)")
     return parser
+
+
+def _sweep_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sweep", type=Path, help="sweep YAML; for --status also <root>/sweeps/<name>")
+    parser.add_argument("overrides", nargs="*", help="dotted.key=value of the sweep file, or of all trials")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--dry-run", action="store_true", help="list trials and distinct stages, run nothing")
+    instead.add_argument("--status", action="store_true", help="show how far it is, also while it runs")
+    instead.add_argument("--retry-failed", action="store_true", help="start stages again that failed before")
+    parser.add_argument(
+        "--smoke", action="store_true", help="every distinct stage in one process on a tiny random model"
+    )
+
+
+def _document_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("experiment", type=Path, help="experiment YAML")
+    parser.add_argument("overrides", nargs="*", help="dotted.key=value")
+    _skip_bad_lines(parser)
 
 
 def _experiment_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,10 +162,10 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, dispatch, and turn the two kinds of error into one line and an exit code."""
     arguments = parse_arguments(argv)
-    from domino_lightning.cli.main import run as commands
-
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
-        return commands.dispatch(arguments)
+        code: int = arguments.handler(arguments)
+        return code
     except UserError as error:
         sys.stderr.write(f"domino: {error}\n")
         return 2

@@ -3,50 +3,42 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from domino_lightning.config.document import Layer, load_config
-from domino_lightning.errors import Unreachable, UserError
-from domino_lightning.runner.pipeline import make_plan, needed_stages, validate
+from domino_lightning.cli.console import flag_layers, make_console, reached
+from domino_lightning.config.document import load_config
+from domino_lightning.errors import UserError
 from domino_lightning.planning.costs import Cost, Costs
 from domino_lightning.planning.machine import Machine
-from domino_lightning.utils.jsonl import Record
+from domino_lightning.runner.pipeline import make_plan, needed_stages, validate
 from domino_lightning.runner.step import construct
 from domino_lightning.store.store import Store
+from domino_lightning.utils.jsonl import Record
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-T = TypeVar("T")
 
-
-def plan_command(arguments: argparse.Namespace, extra: Sequence[Layer], console: Console) -> int:
+def plan(arguments: argparse.Namespace) -> int:
     """Estimate every stage; what lies on a hub that does not answer is named and left out."""
     for flag in ("tflops", "bandwidth_gbs"):
         value = getattr(arguments, flag)
         if value is not None and not value > 0:
             raise UserError(f"--{flag.replace('_', '-')} {value:g} must be more than 0.")
-    config = load_config(arguments.experiment, arguments.overrides, extra)
+    config = load_config(arguments.experiment, arguments.overrides, flag_layers(arguments))
     validate(config)
     missing: list[str] = []
-
-    def reached(step: Callable[[], T]) -> T | None:
-        try:
-            return step()
-        except Unreachable as error:
-            missing.append(str(error))
-            return None
-
-    plan = reached(lambda: make_plan(config))
+    steps = reached(missing, lambda: make_plan(config))
     store = Store(config.document["root"])
-    done = {step.stage for step in plan or () if store.finished(*step.id)}
+    done = {step.stage for step in steps or () if store.finished(*step.id)}
     prepare: Any = construct("prepare", config)
-    splits: Mapping[str, Sequence[Record]] | None = reached(lambda: prepare.splits(execute=False))
+    splits: Mapping[str, Sequence[Record]] | None = reached(missing, lambda: prepare.splits(execute=False))
     costs = Costs(config, splits) if splits else None
-    found = {name: reached(partial(costs, name)) if costs else None for name in needed_stages(config)}
+    found = {name: reached(missing, partial(costs, name)) if costs else None for name in needed_stages(config)}
     machine = Machine(arguments.tflops, arguments.bandwidth_gbs)
+    console = make_console()
     _print(found, done, machine, console)
     for text in dict.fromkeys(missing):
         console.print(f"not estimated: {text}", highlight=False, soft_wrap=True)

@@ -11,20 +11,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from domino_lightning.cli.console import make_console
+from domino_lightning.cli.sweep_display import Display, Plans, failures, stage_table, trial_status, trial_table
 from domino_lightning.config.document import Config, class_of, compose
 from domino_lightning.errors import StageFailed, UserError
-from domino_lightning.utils.jsonl import read_json
-from domino_lightning.results.runs import open_sweep
 from domino_lightning.store.store import Store
 from domino_lightning.sweep.budget import check_budgets
 from domino_lightning.sweep.events import EVENTS, SweepState, fold, read_events
 from domino_lightning.sweep.graph import Graph, make_graph
-from domino_lightning.sweep.launchers.base import InProcessLauncher, Launcher
+from domino_lightning.sweep.launchers.base import Launcher
+from domino_lightning.sweep.launchers.in_process import InProcessLauncher
 from domino_lightning.sweep.records import TRIALS, write_expansion
+from domino_lightning.sweep.results import open_sweep
 from domino_lightning.sweep.scheduler import Scheduler
 from domino_lightning.sweep.spec import Sweep, load_sweep
-from domino_lightning.cli.sweep_display import Display, Plans, failures, stage_table, trial_status, trial_table
 from domino_lightning.sweep.validation import validate, validate_apart
+from domino_lightning.utils.jsonl import read_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,22 +34,23 @@ if TYPE_CHECKING:
 LOCK = ".lock"
 
 
-def sweep_command(arguments: argparse.Namespace, console: Console) -> int:
+def sweep(arguments: argparse.Namespace) -> int:
     """Run the subcommand and give its exit code: 1 if a trial failed."""
+    console = make_console()
     if arguments.status:
         return status(_folder(arguments.sweep, arguments.overrides), console)
-    sweep = load_sweep(arguments.sweep, arguments.overrides)
-    budgets = check_budgets(sweep)
+    loaded = load_sweep(arguments.sweep, arguments.overrides)
+    budgets = check_budgets(loaded)
     if arguments.smoke:
-        validate(sweep)  # as it stands, before it is made small
-        sweep = small(sweep)
-    graph = make_graph(sweep)
-    launcher = InProcessLauncher() if arguments.smoke else make_launcher(sweep)
+        validate(loaded)  # as it stands, before it is made small
+        loaded = small(loaded)
+    graph = make_graph(loaded)
+    launcher = InProcessLauncher() if arguments.smoke else make_launcher(loaded)
     if arguments.dry_run:
-        validate_apart(sweep)
-        dry_run(sweep, graph, budgets, launcher, console)
+        validate_apart(loaded)
+        dry_run(loaded, graph, budgets, launcher, console)
         return 0
-    return run(sweep, graph, launcher, arguments.retry_failed, console)
+    return run(loaded, graph, launcher, arguments.retry_failed, console)
 
 
 def small(sweep: Sweep) -> Sweep:

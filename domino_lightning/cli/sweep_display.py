@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from domino_lightning.utils.jsonl import Record
 from domino_lightning.stages import STAGES
 from domino_lightning.sweep.events import SweepState
 from domino_lightning.sweep.graph import StepId
 from domino_lightning.sweep.launchers.local import last_line
 from domino_lightning.sweep.scheduler import Progress
+from domino_lightning.utils.jsonl import Record
 
 if TYPE_CHECKING:
     from rich.console import Console

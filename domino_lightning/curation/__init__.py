@@ -1,13 +1,13 @@
 """Curation: from raw candidates to accepted records, with a funnel that accounts for every row."""
 
+from domino_lightning.curation.filters.base import Candidate, Context, Filter, Finished, Length, Parses
 from domino_lightning.curation.filters.contamination import Contaminated
+from domino_lightning.curation.filters.copies import CopiedFromReference, Memorised
 from domino_lightning.curation.filters.duplicates import ExactDuplicate, NearDuplicate
 from domino_lightning.curation.filters.execution import Executes
-from domino_lightning.curation.filters.base import Candidate, Context, Filter, Finished, Length, Parses
-from domino_lightning.curation.funnel import Curated, curate
 from domino_lightning.curation.filters.lm_judge import Criterion, LMJudge
-from domino_lightning.curation.filters.copies import CopiedFromReference, Memorised
 from domino_lightning.curation.filters.triviality import Trivial
+from domino_lightning.curation.funnel import Curated, curate
 
 __all__ = [
     "Candidate",

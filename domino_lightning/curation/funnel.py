@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from domino_lightning.curation.filters.base import Candidate, Context, Filter, Parses
 from domino_lightning.domains.base import Unparsable
 from domino_lightning.errors import StageFailed, UserError
-from domino_lightning.utils.progress import progress_bar
-from domino_lightning.utils.jsonl import Record
 from domino_lightning.utils.block_log import BlockLog
+from domino_lightning.utils.jsonl import Record
+from domino_lightning.utils.progress import progress_bar
 
 log = logging.getLogger(__name__)
 

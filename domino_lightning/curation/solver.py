@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from domino_lightning.errors import UserError
-from domino_lightning.utils.progress import progress_bar
-from domino_lightning.store.contents import backbone_hash
 from domino_lightning.generation.engines import TransformersEngine
 from domino_lightning.generation.language_model import Engine, ModelSource, Prompt
 from domino_lightning.generation.sampling import Sampling
+from domino_lightning.store.contents import backbone_hash
 from domino_lightning.utils.block_log import BlockLog
+from domino_lightning.utils.progress import progress_bar
 
 
 @dataclass(frozen=True)

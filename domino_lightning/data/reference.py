@@ -11,8 +11,8 @@ from lightning.pytorch import LightningDataModule
 from torch.nn.utils.rnn import pad_sequence
 
 from domino_lightning.data.batches import assign_slots, make_loader, rank_slots
+from domino_lightning.data.text import TextBatch
 from domino_lightning.errors import UserError
-from domino_lightning.nn.prompted_nll import TextBatch
 from domino_lightning.utils.jsonl import Record, read_jsonl
 
 if TYPE_CHECKING:

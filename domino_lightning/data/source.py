@@ -11,8 +11,8 @@ from typing import Any
 
 from domino_lightning.data.windows import Windows
 from domino_lightning.errors import Unreachable, UserError
-from domino_lightning.utils.jsonl import Record, canonical_json, read_numbered_jsonl, sha256_text
 from domino_lightning.store.contents import HUB_DATASET, data_file
+from domino_lightning.utils.jsonl import Record, canonical_json, read_numbered_jsonl, sha256_text
 
 log = logging.getLogger(__name__)
 

@@ -192,7 +192,7 @@ class CodeExec(Domain):
         self, records: Iterable[Record], completions: Iterable[Sequence[str]], workers: int
     ) -> Iterator[list[Verdict]]:
         """Compare the answer with the output as literals; nothing is executed."""
-        from domino_lightning.execution.literals import grade_answer
+        from domino_lightning.domains.codeexec_answers import grade_answer
 
         for record, texts in zip(records, completions, strict=True):
             yield [Verdict(*grade_answer(text, record["output"], _call(record))) for text in texts]

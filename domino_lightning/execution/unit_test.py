@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 from domino_lightning.errors import UserError
 from domino_lightning.execution.matching import LCB, same_output, same_value
-from domino_lightning.execution.sandbox.box import open_box
 from domino_lightning.execution.sandbox.execute import Failure, execute, find_failure, last_words
 from domino_lightning.execution.sandbox.inside import wire
 from domino_lightning.execution.sandbox.limits import Limits
+from domino_lightning.execution.sandbox.pool import open_box
 from domino_lightning.execution.sandbox.running import Ended, one_line
 
 PARENT, SHARED = "parent", "shared"

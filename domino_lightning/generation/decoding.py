@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from domino_lightning.generation.drawing import draw, penalise
-from domino_lightning.generation.sampling import Sampling
 from domino_lightning.generation.kv_slots import Prefix, Slots, attention_by
+from domino_lightning.generation.sampling import Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from domino_lightning.utils.seeding import generator
 from domino_lightning.generation.sampling import Sampling
+from domino_lightning.utils.seeding import generator
 
 NUCLEUS_GUESS = 1e-3  # tokens at least so likely as the likeliest, times this, are looked at first for the nucleus
 SEGMENT = 256  # tokens summed together before the one that is drawn is looked for

@@ -31,9 +31,9 @@ class TransformersEngine(Engine):
         """The backbone with its adapter merged in memory, or with its soft prompt."""
         import torch
 
+        from domino_lightning.generation.local_model import LocalModel
         from domino_lightning.models.backbone import load_backbone, load_tokenizer
         from domino_lightning.models.soft_prompt import read_soft_prompt
-        from domino_lightning.generation.local_model import LocalModel
 
         domain = None if source.soft_prompt is None else read_soft_prompt(source.soft_prompt, source.backbone)[0]
         tokenizer = load_tokenizer(source.tokenizer or source.backbone)
@@ -101,4 +101,6 @@ class VLLMServer(Engine):
         """Ask the server whether it serves the model."""
         from domino_lightning.generation.vllm_server import connect
 
-        return connect(source, self)
+        return connect(
+            source, self.url, self.model, self.api_key_env, self.concurrency, self.timeout_s, self.dtype
+        )

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from domino_lightning.utils.jsonl import read_json
 from domino_lightning.generation.sampling import Sampling
+from domino_lightning.utils.jsonl import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor

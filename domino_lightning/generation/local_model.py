@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from domino_lightning.generation.drawing import row_noise
 from domino_lightning.generation.decoding import decode
+from domino_lightning.generation.drawing import row_noise
+from domino_lightning.generation.kv_slots import Prefix
 from domino_lightning.generation.language_model import LanguageModel, Prompt, Sampled
 from domino_lightning.generation.prompts import PromptEncoder, end_ids
 from domino_lightning.generation.sampling import Sampling
-from domino_lightning.generation.kv_slots import Prefix
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from domino_lightning.models.backbone import bos_ids, load_backbone, load_tokenizer
 from domino_lightning.data.chat import encode_prompt
 from domino_lightning.errors import UserError
 from domino_lightning.generation.language_model import ModelSource, Prompt
+from domino_lightning.models.backbone import bos_ids, load_backbone, load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from domino_lightning.models.backbone import load_tokenizer, local_source
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import read_json
-from domino_lightning.utils.seeding import derived_seed
 from domino_lightning.generation.language_model import LanguageModel, ModelSource, Prompt, Sampled
 from domino_lightning.generation.prompts import PromptEncoder, end_ids, soft_encoder
 from domino_lightning.generation.sampling import Sampling
+from domino_lightning.models.backbone import load_tokenizer, local_source
+from domino_lightning.utils.jsonl import read_json
+from domino_lightning.utils.seeding import derived_seed
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,41 +8,40 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import torch
 from torch import Tensor
 
-from domino_lightning.models.backbone import load_tokenizer
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.generation.language_model import LanguageModel, ModelSource, Prompt, Sampled
 from domino_lightning.generation.prompts import PromptEncoder, end_ids, soft_encoder
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.generation.vllm_local import sampling_arguments
-
-if TYPE_CHECKING:
-    from domino_lightning.generation.engines import VLLMServer
+from domino_lightning.models.backbone import load_tokenizer
 
 ATTEMPTS = 5  # of a request that meets no server, or a server's own error
 PAUSE_S = 1.0  # before the second attempt; doubled before each further one
 
 
-def connect(source: ModelSource, settings: VLLMServer) -> ServerModel:
-    """The model of a running server.
+def connect(
+    source: ModelSource, url: str, model: str | None, api_key_env: str, concurrency: int, timeout_s: float, dtype: str
+) -> ServerModel:
+    """The model of a running server; the arguments are those of `VLLMServer`.
 
     Raises:
         UserError: no server answers, or it does not serve the model.
     """
-    if source.adapter is not None and settings.model is None:
+    if source.adapter is not None and model is None:
         raise UserError(
             f"engine: the coder is an adapter. Start the server with `--enable-lora --lora-modules "
             f"coder={source.adapter.resolve()}` and set the engine's model to coder."
         )
-    name = settings.model or source.backbone
-    key = os.environ.get(settings.api_key_env)
+    name = model or source.backbone
+    key = os.environ.get(api_key_env)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    client = httpx.Client(base_url=settings.url, headers=headers, timeout=settings.timeout_s)
+    client = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
     try:
         answer = client.get("/models")
         answer.raise_for_status()
@@ -50,16 +49,16 @@ def connect(source: ModelSource, settings: VLLMServer) -> ServerModel:
     except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
         flag = " --enable-prompt-embeds" if source.soft_prompt is not None else ""
         raise UserError(
-            f"engine: {settings.url}/models does not answer as a vLLM server ({type(error).__name__}: {error}). "
+            f"engine: {url}/models does not answer as a vLLM server ({type(error).__name__}: {error}). "
             f"Start one with `vllm serve {source.backbone}{flag}`, or correct the engine's url."
         ) from None
     if name not in served:
-        raise UserError(f"engine: {settings.url} serves {', '.join(served)}, not '{name}'. Set the engine's model.")
+        raise UserError(f"engine: {url} serves {', '.join(served)}, not '{name}'. Set the engine's model.")
     if source.soft_prompt is not None:
-        encoder = soft_encoder(source, settings.dtype)
+        encoder = soft_encoder(source, dtype)
     else:
         encoder = PromptEncoder(load_tokenizer(source.tokenizer or source.backbone))
-    return ServerModel(client, name, encoder, settings.concurrency)
+    return ServerModel(client, name, encoder, concurrency)
 
 
 class ServerModel(LanguageModel):

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import read_json, sha256_text, write_json
 from domino_lightning.store.contents import backbone_hash
-from domino_lightning.generation.engines import TransformersEngine
-from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource
-from domino_lightning.generation.sampling import Sampling
+from domino_lightning.utils.jsonl import read_json, sha256_text, write_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -147,38 +147,23 @@ def _short(value: Any) -> Any:
     return value[:12] if isinstance(value, str) else value
 
 
-class SoftPrompt:
-    """Domain tokens with the backbone they were learned on, ready to generate.
+def read_soft_tokens(file: Path) -> Tensor:
+    """The (D, H) float32 tokens of one safetensors file.
 
-    Attributes:
-        domain: (D, H) float32.
-        description: content of `soft_prompt.json`.
-        language_model: the backbone behind them.
+    Raises:
+        UserError: it is no safetensors file, or holds neither `domain` nor PEFT's `prompt_embeddings`.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
-    def __init__(self, domain: Tensor, description: dict[str, Any], language_model: LanguageModel) -> None:
-        self.domain, self.description, self.language_model = domain, description, language_model
-
-    @classmethod
-    def load(cls, directory: str | Path, backbone: str | None = None, engine: Engine | None = None) -> SoftPrompt:
-        """Read an export and its backbone.
-
-        Args:
-            directory: holds `soft_prompt.safetensors` and `soft_prompt.json`.
-            backbone: spec to use; by default the one named in the export.
-            engine: what runs the backbone; by default transformers in this process.
-
-        Raises:
-            UserError: files missing, or the backbone or tokenizer differs from the one D was learned on.
-        """
-        source = ModelSource.of_soft_prompt(Path(directory), backbone)
-        domain, description = read_soft_prompt(Path(directory), source.backbone)
-        return cls(domain, description, (engine or TransformersEngine()).load(source))
-
-    def generate(
-        self, count: int, temperature: float = 0.8, max_new_tokens: int = 128, seed: int = 0, top_p: float = 1.0
-    ) -> list[str]:
-        """`count` texts from the domain tokens."""
-        sampling = Sampling(temperature, top_p, max_new_tokens=max_new_tokens)
-        sampled = self.language_model.complete([""] * count, range(count), seed, sampling)
-        return [each.text for each in sampled]
+    try:
+        tensors = load_file(str(file))
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file}: cannot be read as safetensors ({error}). Tune again, or name another file.") from None
+    for name in ("domain", "prompt_embeddings"):
+        if name in tensors and tensors[name].ndim == 2:
+            return tensors[name].float()
+    raise UserError(
+        f"{file}: holds {', '.join(sorted(tensors)) or 'nothing'}, where a matrix 'domain' (domino) or "
+        "'prompt_embeddings' (PEFT) is expected."
+    )

@@ -14,7 +14,7 @@ from torchmetrics import MeanMetric
 from domino_lightning.data.chat import ChatBatch
 from domino_lightning.errors import UserError
 from domino_lightning.modules.optim import check_finite, warmup_then_linear
-from domino_lightning.nn import distributed as ranks
+from domino_lightning.nn import distributed
 from domino_lightning.nn.answer_nll import answer_nll
 
 if TYPE_CHECKING:
@@ -128,9 +128,9 @@ class CoderModule(LightningModule):
         """
         nll = self(batch)
         tokens = torch.tensor(len(nll), device=nll.device)
-        if ranks.world_size() > 1:
+        if distributed.world_size() > 1:
             torch.distributed.all_reduce(tokens)
-        loss = nll.sum() * (ranks.world_size() / max(1, int(tokens)))
+        loss = nll.sum() * (distributed.world_size() / max(1, int(tokens)))
         check_finite("finetune", self.global_step, {"loss": loss})
         self.log("finetune/train/loss", loss.detach(), sync_dist=True)
         return loss
@@ -171,7 +171,7 @@ class CoderModule(LightningModule):
 
             options = StateDictOptions(full_state_dict=True, cpu_offload=True)
             state = get_model_state_dict(self.model, options=options)
-        if ranks.rank() == 0:
+        if distributed.rank() == 0:
             self.model.save_pretrained(str(directory), state_dict=state)
 
 

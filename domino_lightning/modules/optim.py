@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from domino_lightning.errors import StageFailed
-from domino_lightning.utils.seeding import derived_seed
-
-LAST, BEST = "last.ckpt", "best.ckpt"
 
 
 def warmup_then_linear(warmup: int, total: int) -> Callable[[int], float]:
@@ -42,119 +35,3 @@ def check_finite(stage: str, step: int, terms: Mapping[str, Tensor]) -> None:
             )
 
 
-class ResumableCheckpoint(Callback):
-    """Saves `last.ckpt` every n steps and `best.ckpt` at the lowest monitored value, each written atomically.
-
-    A step that is followed by a validation is saved after it: Lightning leaves out, on resume, a validation that
-    was still due when the checkpoint was written, and with it the best step would depend on when the run died.
-    Between two optimiser steps nothing is saved to continue from: accumulated gradients are in no checkpoint.
-
-    Args:
-        directory: where the files go.
-        every: steps between saves.
-        monitor: the metric whose lowest value names the best step.
-    """
-
-    def __init__(self, directory: Path, every: int, monitor: str | None) -> None:
-        self.directory, self.every, self.monitor = directory, max(1, every), monitor
-        self.best: float | None = None
-        self.best_step = -1
-        self._saved = -1
-
-    def state_dict(self) -> dict[str, Any]:
-        """The best value so far and its step."""
-        return {"best": self.best, "best_step": self.best_step}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the best value."""
-        self.best, self.best_step = state_dict["best"], state_dict["best_step"]
-
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
-        """Save on cadence, unless a validation follows."""
-        step = trainer.global_step
-        if step % self.every or step == self._saved or self._accumulating(trainer) or self._validation_follows(trainer):
-            return
-        # Lightning logs a step after this hook; a kill in between would leave the saved step out of the metrics.
-        trainer._logger_connector.update_train_step_metrics()
-        self._save(trainer, LAST)
-
-    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Keep the best step, then save."""
-        if trainer.sanity_checking:
-            return
-        value = trainer.callback_metrics.get(self.monitor) if self.monitor else None
-        if value is not None and value.item() < (math.inf if self.best is None else self.best):  # never NaN
-            self.best, self.best_step = value.item(), trainer.global_step
-            self._save(trainer, BEST)
-        if not self._accumulating(trainer):
-            self._save(trainer, LAST)
-
-    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Save the last step."""
-        if trainer.global_step != self._saved:
-            self._save(trainer, LAST)
-
-    def _accumulating(self, trainer: Trainer) -> bool:
-        return trainer.fit_loop._should_accumulate()
-
-    def _validation_follows(self, trainer: Trainer) -> bool:
-        loop = trainer.fit_loop.epoch_loop
-        return loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
-
-    def _save(self, trainer: Trainer, name: str) -> None:
-        if name == LAST:
-            self._saved = trainer.global_step
-        temporary = self.directory / f".{name}"
-        trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            temporary.replace(self.directory / name)
-
-
-class SeededSteps(Callback):
-    """Makes what a step draws from global random state a function of (seed, batch), so that a resumed run repeats it.
-
-    All ranks draw the same where the module says `same_noise` (a noisy D must be one D), or each its own (dropout).
-    """
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
-        """Seed the batch."""
-        number = trainer.fit_loop.epoch_loop.batch_progress.total.ready
-        rank = 0 if getattr(module, "same_noise", False) else trainer.global_rank
-        torch.manual_seed(derived_seed("step", self.seed, number, rank))
-
-
-class StepProgress(Callback):
-    """One bar over all optimiser steps, with ETA, loss and the last held-out value."""
-
-    def __init__(self, stage: str) -> None:
-        self.stage = stage
-
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Open the bar where a resumed run stands."""
-        from domino_lightning.utils.progress import progress_bar
-
-        total = int(trainer.estimated_stepping_batches)
-        self.bar = progress_bar(
-            total=total, initial=trainer.global_step, desc=self.stage, unit="step", disable=not trainer.is_global_zero
-        )
-
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
-        """Advance by the optimiser steps done."""
-        shown = {}
-        for key, label in ((f"{self.stage}/train/loss", "loss"), (f"{self.stage}/heldout/nll", "heldout")):
-            if key in trainer.callback_metrics:
-                shown[label] = f"{trainer.callback_metrics[key].item():.3f}"
-        self.bar.set_postfix(shown, refresh=False)
-        self.bar.update(trainer.global_step - self.bar.n)
-
-    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Close the bar."""
-        self.bar.close()
-
-    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
-        """Close the bar, so that what went wrong stands on a line of its own."""
-        if hasattr(self, "bar"):
-            self.bar.close()

@@ -13,8 +13,8 @@ from torchmetrics import MeanMetric
 
 from domino_lightning.errors import UserError
 from domino_lightning.losses.base import DisentanglementLoss, PromptNLL, masked_mean
-from domino_lightning.modules.sample_table import SampleTable
 from domino_lightning.modules.optim import check_finite, warmup_then_linear
+from domino_lightning.modules.sample_table import SampleTable
 from domino_lightning.nn import (
     DomainPrompt,
     Likelihoods,
@@ -22,8 +22,8 @@ from domino_lightning.nn import (
     SampleTokens,
     TextBatch,
     choose_pairs,
+    distributed,
     gather_rows,
-    ranks,
 )
 from domino_lightning.nn.initialisation import SampleInit, keyword_ids
 from domino_lightning.utils.seeding import generator
@@ -145,7 +145,7 @@ class PromptTuningModule(LightningModule):
                 self.num_sample_tokens,
                 vocabulary.shape[1],
                 self.sample_rank,
-                gradient_scale=1 / ranks.world_size(),  # DDP divides only what it reduces
+                gradient_scale=1 / distributed.world_size(),  # DDP divides only what it reduces
             )
             self.sample_tokens.initialise(vocabulary, self.seed, self.sample_init, keywords)
             self.sample_table = SampleTable(self.sample_tokens, num_samples, self.sample_learning_rate)
@@ -178,7 +178,7 @@ class PromptTuningModule(LightningModule):
         domain = self.domain_prompt()
         size = len(batch.ids)
         gather = gather_rows if self.negatives == "global" else _as_they_are
-        first = ranks.rank() * size if self.negatives == "global" else 0
+        first = distributed.rank() * size if self.negatives == "global" else 0
         numbers = gather(torch.stack([batch.samples, batch.lengths, batch.valid.long()], dim=1))
         samples, lengths, valid = numbers[:, 0], numbers[:, 1], numbers[:, 2].bool()
         pairs = choose_pairs(samples, valid, self.loss.pairs, self.seed, step)
@@ -252,14 +252,14 @@ class PromptTuningModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the sample tokens of all ranks with the state of their optimiser."""
-        checkpoint["world_size"] = ranks.world_size()
+        checkpoint["world_size"] = distributed.world_size()
         if self.sample_table is not None:
             checkpoint["sample_table"] = self.sample_table.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the sample tokens for `on_fit_start`; say so when the run goes on with another number of ranks."""
-        before, now = checkpoint.get("world_size", 1), ranks.world_size()
-        if before != now and ranks.rank() == 0:
+        before, now = checkpoint.get("world_size", 1), distributed.world_size()
+        if before != now and distributed.rank() == 0:
             log.warning(
                 "tune goes on with %d rank(s) what %d began: %s", now, before,
                 "batches and negatives stay the same, but sums are taken in another order, so D is no longer bit "

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from domino_lightning.nn import SampleTokens
-from domino_lightning.nn import distributed as ranks
+from domino_lightning.nn import distributed
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -56,6 +56,6 @@ class SampleTable:
     def _whole(self, local: Tensor) -> Tensor:
         whole = local.new_zeros(self.num_samples, local.shape[1])
         whole[self.tokens.owned] = local[: len(self.tokens.owned)]
-        if ranks.world_size() > 1:
+        if distributed.world_size() > 1:
             torch.distributed.all_reduce(whole)
         return whole

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from domino_lightning.errors import UserError
+from domino_lightning.models.soft_prompt import read_soft_tokens
 from domino_lightning.store.contents import soft_prompt_file
 
 if TYPE_CHECKING:
@@ -71,28 +72,6 @@ def soft_prompt_tokens(path: str | Path, count: int, hidden_size: int) -> Tensor
             "Start from a soft prompt of the same backbone."
         )
     return fit_count(tokens, count, str(file))
-
-
-def read_soft_tokens(file: Path) -> Tensor:
-    """The (D, H) float32 tokens of one safetensors file.
-
-    Raises:
-        UserError: it is no safetensors file, or holds neither `domain` nor PEFT's `prompt_embeddings`.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(str(file))
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{file}: cannot be read as safetensors ({error}). Tune again, or name another file.") from None
-    for name in ("domain", "prompt_embeddings"):
-        if name in tensors and tensors[name].ndim == 2:
-            return tensors[name].float()
-    raise UserError(
-        f"{file}: holds {', '.join(sorted(tensors)) or 'nothing'}, where a matrix 'domain' (domino) or "
-        "'prompt_embeddings' (PEFT) is expected."
-    )
 
 
 def fit_count(tokens: Tensor, count: int, origin: str) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -11,32 +11,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from domino_lightning.data.text import TextBatch
 from domino_lightning.losses.pairs import PairIndex
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LOGITS_BYTES = 256 << 20
-
-
-class TextBatch(NamedTuple):
-    """Right-padded texts.
-
-    Attributes:
-        ids: (B, L) token ids, EOS included where the text was not truncated.
-        lengths: (B,) tokens of each text.
-        samples: (B,) index of the sample, which names its row of sample tokens.
-        valid: (B,) bool; False on rows that only pad a ragged rank.
-    """
-
-    ids: Tensor
-    lengths: Tensor
-    samples: Tensor
-    valid: Tensor
-
-    def token_mask(self) -> Tensor:
-        """(B, L) bool: which positions hold a token of the text, by length and never by id."""
-        return torch.arange(self.ids.shape[1], device=self.ids.device) < self.lengths[:, None]
 
 
 def prompted_nll(

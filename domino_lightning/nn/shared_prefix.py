@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from domino_lightning.data.text import TextBatch
 from domino_lightning.losses.pairs import PairIndex
-from domino_lightning.nn.prompted_nll import LOGITS_BYTES, TextBatch, chunked_nll, mean_per_text
+from domino_lightning.nn.prompted_nll import LOGITS_BYTES, chunked_nll, mean_per_text
 from domino_lightning.nn.tree_attention import Group, Tree, tree_attention
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from domino_lightning.planning.flops import (
     model_shape,
     shared_sequences,
 )
-from domino_lightning.utils.jsonl import Record
-from domino_lightning.stages.training import ranks
 from domino_lightning.runner.step import construct
+from domino_lightning.stages.training import ranks
+from domino_lightning.utils.jsonl import Record
 
 # Shares of the rate of matrix products, as measured on two CPU cores (docs/performance.md).
 TRAINING_SHARE, DECODING_SHARE = 0.65, 0.45
@@ -202,9 +202,9 @@ class Costs:
         stage = self._stage("evaluate")
         problems = min(len(self.splits["test"]), stage.limit or math.inf)
         backbone = self._stage("finetune").model["backbone"]
-        count, new = int(problems) * stage.samples, stage.sampling.max_new_tokens
+        count, new = int(problems) * stage.completions, stage.sampling.max_new_tokens
         asked = self._prompt_tokens(stage.domain, backbone)
-        what = f"{int(problems)} problems × {stage.samples} completions of at most {new} tokens"
+        what = f"{int(problems)} problems × {stage.completions} completions of at most {new} tokens"
         found = decoding(what, _shape(backbone), stage.engine, count, 0, asked, new, new)
         return Cost(**{**vars(found), "programs": count, "workers": stage.runtime.workers})
 
@@ -217,8 +217,8 @@ class Costs:
     @cached_property
     def text_tokens(self) -> float:
         """Mean tokens of a reference with its EOS, as `tune` cuts it."""
-        from domino_lightning.models.backbone import load_tokenizer
         from domino_lightning.data.reference import encode_texts
+        from domino_lightning.models.backbone import load_tokenizer
 
         data = self._stage("tune").data
         tokenizer = load_tokenizer(data["tokenizer"])
@@ -228,8 +228,8 @@ class Costs:
 
     def _prompt_tokens(self, domain: Any, backbone: str) -> float:
         """Mean tokens of a question, over the test problems that are evaluated first."""
-        from domino_lightning.models.backbone import load_tokenizer
         from domino_lightning.data.chat import encode_prompt
+        from domino_lightning.models.backbone import load_tokenizer
 
         tokenizer = load_tokenizer(backbone)
         asked = [len(encode_prompt(domain.prompt(row), tokenizer)) for row in self.splits["test"][:200]]
@@ -237,8 +237,8 @@ class Costs:
 
     def _pair_tokens(self, domain: Any, backbone: str) -> tuple[float, float]:
         """Mean tokens of a reference as a chat pair, and of its answer; of questions alone where none is answered."""
-        from domino_lightning.models.backbone import load_tokenizer
         from domino_lightning.data.chat import encode_pair
+        from domino_lightning.models.backbone import load_tokenizer
 
         tokenizer = load_tokenizer(backbone)
         rows = [row for row in self.splits["reference"] if row.get("output") or row.get("solution")]

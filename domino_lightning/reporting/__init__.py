@@ -1,11 +1,9 @@
 """Reports over finished, failed and unfinished trials or a sweep of them: one HTML page and CSV."""
 
 from domino_lightning.reporting.collect import (
-    Metric,
     StageDir,
     Trial,
     find_trials,
-    read_metrics,
     read_score,
     read_trial,
     series,
@@ -13,6 +11,7 @@ from domino_lightning.reporting.collect import (
 from domino_lightning.reporting.funnel import Funnel, read_funnel
 from domino_lightning.reporting.runs.page import write_report
 from domino_lightning.reporting.sweep.page import write_sweep_report
+from domino_lightning.tracking.metrics_file import Metric, read_metrics
 
 __all__ = [
     "Funnel",

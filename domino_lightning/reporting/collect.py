@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import read_json
 from domino_lightning.stages import STAGES
+from domino_lightning.tracking.metrics_file import Metric
+from domino_lightning.utils.jsonl import read_json
 
 _REMEDY = "Pass a trial, runs/<experiment> or the store's root."
-
-
-class Metric(NamedTuple):
-    """One row of a stage's `metrics.csv`."""
-
-    step: int
-    key: str
-    value: float
 
 
 @dataclass(frozen=True)
@@ -226,35 +218,6 @@ def read_optional(stage: StageDir, name: str) -> dict[str, Any] | None:
         return None
     value, error = _read_object(path)
     return None if error else value
-
-
-def read_metrics(stage_dir: Path) -> list[Metric]:
-    """The rows of a stage's `metrics.csv` by step; a (step, key) repeated after resuming has its last row.
-
-    A broken last line is left out: a killed process may leave one. No file is no rows.
-
-    Raises:
-        UserError: a broken line elsewhere, or columns other than step,key,value.
-    """
-    path = Path(stage_dir) / "metrics.csv"
-    if not path.is_file():
-        return []
-    rows: dict[tuple[int, str], float] = {}
-    broken: tuple[int, list[str]] | None = None
-    with open(path, encoding="utf-8", errors="replace", newline="") as file:
-        reader = csv.reader(file)
-        header = next(reader, [])
-        if header[:3] != ["step", "key", "value"]:
-            raise UserError(f"{path}, line 1: columns {','.join(header)}, where step,key,value is expected.")
-        for row in reader:
-            if broken is not None:
-                raise UserError(f"{path}, line {broken[0]}: not step,key,value: {','.join(broken[1])!r}.")
-            try:
-                step, key, value = row[:3]
-                rows[int(float(step)), key] = float(value)
-            except (ValueError, OverflowError):
-                broken = (reader.line_num, row) if row else None
-    return sorted((Metric(step, key, value) for (step, key), value in rows.items()), key=lambda row: row.step)
 
 
 def series(metrics: Iterable[Metric], key: str) -> list[tuple[int, float]]:

@@ -9,21 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import StageFailed, UserError
-from domino_lightning.utils.jsonl import read_json, write_json
-from domino_lightning.results.runs import SweepRuns
-from domino_lightning.stages.base import Tracking
+from domino_lightning.stages import STAGES, stage_class
+from domino_lightning.sweep.results import SweepRuns
 from domino_lightning.tracking.wandb import axis_key, has_api_key
+from domino_lightning.utils.jsonl import read_json, write_json
 
 FOLDER = "dashboard"  # in the sweep's directory: workspace.json, report.json, and saved.json once they are on a server
 NO_ENTITY = "entity"  # stands in the JSON where nobody is logged in
-TABLES = (
-    "tune/health/samples",
-    "synthesize/raw/samples",
-    "curate/rejected/samples",
-    "answer/answered/samples",
-    "evaluate/test/samples",
-)
+LOSSES, HEALTH, SAMPLES = "Loss terms", "Disentanglement", "Samples"  # sections over the runs of stages
 
 
 @dataclass(frozen=True)
@@ -39,8 +34,7 @@ class Keys:
     scores: list[str]
     losses: dict[str, list[str]]  # term → its keys on train and held-out data
     health: list[str]
-    funnel: list[str]
-    corpus: list[str]
+    panels: dict[str, list[str]]  # a stage's section → the final numbers of the stages that share it
 
 
 def keys_of(sweep: SweepRuns) -> Keys:
@@ -58,14 +52,17 @@ def keys_of(sweep: SweepRuns) -> Keys:
         for axis in sweep.record["axes"]
         if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in axis["values"].values())
     ]
+    panels: dict[str, list[str]] = {}
+    for stage in STAGES:
+        if title := stage_class(stage).panel:
+            panels.setdefault(title, []).extend(key for key in final if key.startswith(f"{stage}/"))
     return Keys(
         axes=sweep.axes,
         numeric=numeric,
-        scores=sorted(key for key in final if re.fullmatch(r"evaluate/test/pass@\d+", key)),
+        scores=sorted(key for key in final if re.fullmatch(r"\w+/test/pass@\d+", key)),
         losses=losses,
-        health=[key for key in history if key.startswith("tune/health/")],
-        funnel=sorted(key for key in final if key.startswith(("synthesize/raw/", "curate/"))),
-        corpus=sorted(key for key in final if key.startswith("answer/")),
+        health=[key for key in history if key.split("/")[1] == "health"],
+        panels={title: sorted(found) for title, found in panels.items()},
     )
 
 
@@ -98,7 +95,7 @@ def build_report(sweep: SweepRuns, tracking: Tracking, entity: str, online: bool
         return reports.Runset(name=name, filters=f"Group == '{sweep.name}' and ({types})", **place)
 
     trials = runs("trials", ["trial"])
-    stages = runs("stages", ["tune", "synthesize", "curate", "answer", "finetune", "evaluate"])
+    stages = runs("stages", STAGES)
     blocks: list[Any] = [
         reports.TableOfContents(),
         reports.MarkdownBlock(
@@ -108,7 +105,7 @@ def build_report(sweep: SweepRuns, tracking: Tracking, entity: str, online: bool
         ),
     ]
     for name, panels in _panels(keys_of(sweep)).items():
-        over = [trials] if name in {"pass@k by axis", "Funnel", "Corpus"} else [stages]
+        over = [stages] if name in {LOSSES, HEALTH, SAMPLES} else [trials]
         blocks += [reports.H2(name), reports.PanelGrid(runsets=over, panels=panels)]
     return reports.Report(
         entity=entity,
@@ -145,14 +142,17 @@ def _panels(keys: Keys) -> dict[str, list[Any]]:
         columns.append(wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(first), display_name="pass@1"))
         by_axis.append(wr.ParallelCoordinatesPlot(title="All axes", columns=columns))
         by_axis.append(wr.ParameterImportancePlot(with_respect_to=first))
-    tables = [wr.WeavePanelSummaryTable(table_name=name, layout=wr.Layout(w=24, h=10)) for name in TABLES]
+    sample_tables = [key for stage in STAGES if (key := stage_class(stage).samples_key)]
+    tables = [wr.WeavePanelSummaryTable(table_name=name, layout=wr.Layout(w=24, h=10)) for name in sample_tables]
     sections = {
         "pass@k by axis": by_axis,
-        "Loss terms": [wr.LinePlot(title=term, y=found) for term, found in keys.losses.items()],
-        "Disentanglement": [wr.LinePlot(title=key.rpartition("/")[2], y=[key]) for key in keys.health],
-        "Samples": tables,
-        "Funnel": [wr.BarPlot(title=key.removeprefix("curate/"), metrics=[key]) for key in keys.funnel],
-        "Corpus": [wr.BarPlot(title=key.removeprefix("answer/"), metrics=[key]) for key in keys.corpus],
+        LOSSES: [wr.LinePlot(title=term, y=found) for term, found in keys.losses.items()],
+        HEALTH: [wr.LinePlot(title=key.rpartition("/")[2], y=[key]) for key in keys.health],
+        SAMPLES: tables,
+        **{
+            title: [wr.BarPlot(title=key.partition("/")[2], metrics=[key]) for key in found]
+            for title, found in keys.panels.items()
+        },
     }
     return {name: panels for name, panels in sections.items() if panels}
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import read_json
 from domino_lightning.results.runs import open_run
-from domino_lightning.stages import STAGES
+from domino_lightning.stages import STAGES, stage_class
 from domino_lightning.store.store import MANIFEST, lineage
-from domino_lightning.tracking.wandb import stage_metrics
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from domino_lightning.utils.jsonl import read_json
 
 ABSENT = "–"
 PLACE = ("root", "name")  # say where results lie, not what they are
@@ -61,7 +57,7 @@ def read_side(path: Path) -> Side:
         found = lineage(path.resolve())
         sections = {stage: each["config"] for stage, each in found.items()}
         stages = {stage: str(each["fingerprint"]) for stage, each in found.items()}
-        return Side(path, dict(flattened(sections)), stages, stage_metrics(manifest["stage"], path))
+        return Side(path, dict(flattened(sections)), stages, stage_class(manifest["stage"]).metrics(path))
     raise UserError(
         f"{path}: neither a trial (trial.json) nor a finished stage ({MANIFEST}). Name runs/<experiment>/<trial>, or "
         "a stage in it; `domino ls` lists trials."
@@ -93,25 +89,3 @@ def flattened(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, node
 
 
-def diff_command(a: Path, b: Path, console: Console) -> int:
-    """Print what differs between two trials or stages."""
-    from rich.table import Table
-
-    found = compare(read_side(a), read_side(b))
-    console.print(f"a  {a}\nb  {b}", highlight=False, soft_wrap=True)
-    tables: dict[str, list[tuple[str, ...]]] = {
-        "key": [(key, str(one), str(other)) for key, one, other in found.keys],
-        "stage": [(stage, one, "shared" if one == other else other) for stage, one, other in found.stages],
-        "number": [
-            (name, *(ABSENT if value is None else f"{value:.6g}" for value in (one, other)))
-            for name, one, other in found.metrics
-        ],
-    }
-    for title, rows in tables.items():
-        table = Table(box=None, pad_edge=False)
-        for name in (title, "a", "b"):
-            table.add_column(name, overflow="fold")
-        for row in rows:
-            table.add_row(*row)
-        console.print(table if rows else f"no {title} differs", highlight=False)
-    return 0

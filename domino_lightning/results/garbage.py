@@ -6,15 +6,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from domino_lightning.errors import Busy, UserError
-from domino_lightning.utils.jsonl import read_json
 from domino_lightning.stages import STAGES
 from domino_lightning.store.store import Store, lineage
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from domino_lightning.utils.jsonl import read_json
 
 RECENT_S = 24 * 3600  # an unfinished stage that was written to since then may still be continued
 StepId = tuple[str, str]  # stage, fingerprint
@@ -98,21 +94,3 @@ def delete(store: Store, garbage: Sequence[Garbage]) -> list[Garbage]:
     return gone
 
 
-def gc_command(store: Store, deleting: bool, console: Console) -> int:
-    """List stages that nothing needs, or delete them."""
-    from rich.table import Table
-
-    garbage = find_garbage(store)
-    gone = delete(store, garbage) if deleting else garbage
-    table = Table(box=None, pad_edge=False)
-    for name in ("stage", "fingerprint", "", "MB", "days"):
-        table.add_column(name)
-    for each in gone:
-        state = "finished" if each.finished else "unfinished"
-        table.add_row(each.stage, each.fingerprint, state, f"{each.bytes / 1e6:.1f}", f"{each.age_s / 86400:.1f}")
-    if gone:
-        console.print(table)
-    size = f"{len(gone)} stages that no trial or sweep needs, {sum(each.bytes for each in gone) / 1e6:.1f} MB"
-    remedy = "; --delete removes them" if gone and not deleting else ""
-    console.print(f"{size}{', deleted' if deleting else remedy}", highlight=False)
-    return 0

@@ -14,11 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from domino_lightning.utils.jsonl import write_json
-from domino_lightning.stages.base import Tracking
-from domino_lightning.runner.process import PARENT, REPORT_FD
-from domino_lightning.runner.step import Step
+from domino_lightning.config.tracking import Tracking
+from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.runner.job import PARENT, REPORT_FD
+from domino_lightning.runner.step import Announce, Outcome, Step
 from domino_lightning.store.store import Store
+from domino_lightning.utils.jsonl import write_json
 
 Message = dict[str, Any]
 GRACE_S = 3.0  # between asking a process to end and killing it
@@ -205,3 +206,36 @@ def stop_all(children: Sequence[Child], grace_s: float = GRACE_S) -> None:
     finally:  # a second Ctrl-C ends the grace
         for child in left:
             child.kill()
+
+
+def run_apart(
+    store: Store,
+    step: Step,
+    tracking: Tracking,
+    force: bool = False,
+    announce: Announce = lambda text: None,
+) -> Outcome:
+    """Run a step as `run_step` does, in a process of its own, and wait for it.
+
+    Raises:
+        UserError: bad input found by the stage.
+        StageFailed: the stage did not finish.
+    """
+    from domino_lightning.runner.child import Child
+
+    child = Child(store, step, tracking, force=force, wait=True)
+    try:
+        for message in child.messages():
+            if message["event"] == "announce":
+                announce(message["text"])
+    except BaseException:
+        child.stop()
+        raise
+    ended = child.ended()
+    if ended["event"] == "finished":
+        return Outcome(step, store.path(*step.id), ended["ran"], ended["wall_s"])
+    if ended["how"] == "interrupted":
+        raise KeyboardInterrupt
+    if ended["how"] == "signal":
+        raise StageFailed(f"{ended['error']}. The same command continues it. Directory: {store.path(*step.id)}")
+    raise (UserError if ended["how"] == "input" else StageFailed)(ended["error"])

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import time
+from collections import ChainMap
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from domino_lightning.config.document import Config
+from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import sha256_file, write_json
-from domino_lightning.stages import STAGES, Tracking, stage_class
-from domino_lightning.runner.step import Announce, Outcome, Step, construct, run_apart, run_step
+from domino_lightning.runner.child import run_apart
+from domino_lightning.runner.step import Announce, Outcome, Step, construct, run_step
+from domino_lightning.stages import STAGES, stage_class
 from domino_lightning.store.store import StageKey, Store, fingerprint
+from domino_lightning.utils.jsonl import sha256_file, write_json
 
 
 def needed_stages(config: Config, until: str | None = None) -> list[str]:
@@ -149,9 +152,10 @@ def run_plan(
         raise
     write_trial(folder, document, {**record, "status": "finished"})
     if any(outcome.ran for outcome in outcomes):
-        from domino_lightning.tracking.wandb import log_trial
+        from domino_lightning.tracking.wandb import axes_of, log_trial
 
-        log_trial(tracking, record, {outcome.step.stage: outcome.directory for outcome in outcomes})
+        metrics = [stage_class(outcome.step.stage).metrics(outcome.directory) for outcome in outcomes]
+        log_trial(tracking, record, axes_of(record["overrides"]), dict(ChainMap(*metrics)))
     return outcomes
 
 

@@ -17,9 +17,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from domino_lightning.runner.job import PARENT, REPORT_FD
+
 PR_SET_PDEATHSIG = 1
-PARENT = "DOMINO_PARENT"  # process id of the one that started this
-REPORT_FD = "DOMINO_REPORT_FD"
 RANK_ERROR = "rank-error.json"  # what a rank other than the first, which has no report, died of
 # How collectives say that another rank is gone: its death is the news, not ours.
 LOST_PEER = ("closed by peer", "reset by peer", "broken pipe", "remote process exited")
@@ -100,11 +100,12 @@ def _words_of_another(path: Path, stage: str) -> tuple[str, str]:
 def main(job_file: str) -> int:
     """Run the stage that a job file describes, and report how it went."""
     from domino_lightning.config.document import Config
+    from domino_lightning.config.tracking import Tracking
     from domino_lightning.errors import Busy, StageFailed, UserError
-    from domino_lightning.utils.jsonl import read_json
-    from domino_lightning.stages import Tracking, Work
     from domino_lightning.runner.step import Step, execute, run_step
     from domino_lightning.store.store import SCRATCH, StageKey, Store
+    from domino_lightning.store.work import Work
+    from domino_lightning.utils.jsonl import read_json
 
     report = Report()
     job = read_json(job_file)

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 from domino_lightning.config.document import Config, Layer, class_of, lookup
 from domino_lightning.data.source import Source
 from domino_lightning.errors import UserError
-from domino_lightning.store.contents import HUB_DATASET, PIP
-from domino_lightning.stages.synthesize import generator_node
-from domino_lightning.runner.step import construct
 from domino_lightning.generation.engines import TransformersEngine
-from domino_lightning.synthesis.generators.base import Generator, HeldoutReplay
 from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource, Prompt, Sampled
 from domino_lightning.generation.sampling import Sampling
+from domino_lightning.runner.step import construct
+from domino_lightning.store.contents import HUB_DATASET, PIP
+from domino_lightning.synthesis.generators.base import Generator, HeldoutReplay, generator_node
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,7 +110,7 @@ def _any_program(prompt: Prompt) -> str:
 
 def smoke_layer(config: Config, folder: Path) -> Layer:
     """Overrides that make an experiment small; its classes, losses and filters stay as they are."""
-    from domino_lightning.testing import save_tiny_backbone
+    from domino_lightning.models.tiny import save_tiny_backbone
 
     backbone = str(save_tiny_backbone(folder / "tiny-backbone").resolve())
     document, path = config.document, _small_source(config.document)

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from domino_lightning.config.document import Config, lookup, one_line
-from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.config.sections import parse_section
-from domino_lightning.stages import Stage, Tracking, Work, stage_class
+from domino_lightning.config.tracking import Tracking
+from domino_lightning.errors import UserError
+from domino_lightning.stages import Stage, stage_class
 from domino_lightning.store.store import StageKey, Store
+from domino_lightning.store.work import Work
 
 Announce = Callable[[str], None]
 MAX_SEED = 2**32  # what Lightning and NumPy take
@@ -123,15 +125,16 @@ def _worth_keeping(directory: Path) -> bool:
 
 
 def execute(stage: str, config: Config, work: Work, begun: Callable[[], None] = lambda: None) -> None:
-    """Parse the section, construct the stage and run it in this process."""
+    """Parse the section, construct the stage and run it in this process, in a W&B run of its own."""
+    from domino_lightning.tracking.wandb import Outputs, artifact_name, log_outputs, stage_run
     from domino_lightning.utils.memory import keep_freed_memory
     from domino_lightning.utils.progress import silence_advice
-    from domino_lightning.tracking.wandb import log_outputs, stage_run
 
     silence_advice()
     keep_freed_memory()
-    instance = construct(stage, config)
-    work = replace(work, run=stage_run(work, stage))
+    instance, cls = construct(stage, config), stage_class(stage)
+    lineage = [artifact_name(name, path.name) for name, path in work.inputs.items() if stage_class(name).artifact]
+    work = replace(work, run=stage_run(work, stage, lineage))
     begun()
     try:
         instance.run(work)
@@ -139,37 +142,6 @@ def execute(stage: str, config: Config, work: Work, begun: Callable[[], None] = 
         if work.run is not None:  # or the next stage's run would find this one open
             work.run.finish(exit_code=1)
         raise
-    log_outputs(work, stage)
-
-
-def run_apart(
-    store: Store,
-    step: Step,
-    tracking: Tracking,
-    force: bool = False,
-    announce: Announce = lambda text: None,
-) -> Outcome:
-    """Run a step as `run_step` does, in a process of its own, and wait for it.
-
-    Raises:
-        UserError: bad input found by the stage.
-        StageFailed: the stage did not finish.
-    """
-    from domino_lightning.runner.child import Child
-
-    child = Child(store, step, tracking, force=force, wait=True)
-    try:
-        for message in child.messages():
-            if message["event"] == "announce":
-                announce(message["text"])
-    except BaseException:
-        child.stop()
-        raise
-    ended = child.ended()
-    if ended["event"] == "finished":
-        return Outcome(step, store.path(*step.id), ended["ran"], ended["wall_s"])
-    if ended["how"] == "interrupted":
-        raise KeyboardInterrupt
-    if ended["how"] == "signal":
-        raise StageFailed(f"{ended['error']}. The same command continues it. Directory: {store.path(*step.id)}")
-    raise (UserError if ended["how"] == "input" else StageFailed)(ended["error"])
+    if work.run is not None:
+        folder = work.directory
+        log_outputs(work, stage, Outputs(cls.metrics(folder), cls.samples_key, cls.samples(folder), cls.artifact))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from domino_lightning.stages.base import Stage, Tracking, Work
+from domino_lightning.stages.base import Stage
 
-__all__ = ["STAGES", "Stage", "Tracking", "Work", "stage_class"]
+__all__ = ["STAGES", "Stage", "stage_class"]
 
 STAGES = ("prepare", "tune", "synthesize", "curate", "answer", "finetune", "evaluate")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from domino_lightning.curation.card import UNKNOWN, Card, write_card, write_parquet
@@ -12,12 +13,14 @@ from domino_lightning.curation.filters.execution import without_addresses
 from domino_lightning.curation.solver import Solver
 from domino_lightning.domains.base import DEFAULT_AGREEMENT, Agreement, Domain
 from domino_lightning.errors import UserError
-from domino_lightning.utils.progress import progress_bar
-from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
-from domino_lightning.stages.base import Section, Stage, Work
+from domino_lightning.stages.base import Stage, first_rows, shown, table
 from domino_lightning.store.store import lineage
+from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.block_log import BlockLog
+from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
+from domino_lightning.utils.progress import progress_bar
 
+SUMMARY, MEASURES = "answers.json", "corpus.json"
 _BLOCK = 16  # records answered together; the unit of commit and resume
 
 
@@ -47,6 +50,9 @@ class Answer(Stage):
     name = "answer"
     version = 3
     summary = "answer the accepted records and write chat pairs"
+    artifact = "corpus"
+    samples_key = "answer/answered/samples"
+    panel = "Corpus"
 
     def __init__(
         self,
@@ -78,6 +84,28 @@ class Answer(Stage):
         found = Solver.contents(solver, "answer.solver.backbone") if isinstance(solver, dict) else {}
         return {f"solver.{key}": digest for key, digest in found.items()}
 
+    @classmethod
+    def metrics(cls, directory: Path) -> dict[str, float]:
+        """Pairs, and the measures of their corpus beside the held-out floor."""
+        metrics: dict[str, float] = {}
+        if (path := directory / SUMMARY).is_file():
+            metrics["answer/pairs/rows"] = read_json(path)["answered"]
+        if (path := directory / MEASURES).is_file():
+            for name, found in read_json(path)["measures"].items():
+                values = {f"answer/pairs/{name}": found["value"], f"answer/heldout/{name}": found["floor_value"]}
+                metrics |= {key: value for key, value in values.items() if value is not None}
+        return metrics
+
+    @classmethod
+    def headline(cls, metrics: Mapping[str, float]) -> str:
+        """Pairs."""
+        return f"{shown(metrics, 'answer/pairs/rows')} pairs"
+
+    @classmethod
+    def samples(cls, directory: Path) -> list[dict[str, str]]:
+        """The first answered records."""
+        return table(first_rows(directory / "answered.jsonl"))
+
     def run(self, work: Work) -> None:
         """Write answered.jsonl, rejected.jsonl, pairs (.jsonl, .parquet), their card, answers.json and corpus.json."""
         records = read_jsonl(work.input("curate", "accepted.jsonl"))
@@ -102,8 +130,8 @@ class Answer(Stage):
         write_jsonl(work.directory / "rejected.jsonl", rejected)
         write_jsonl(work.directory / "pairs.jsonl", pairs)
         write_parquet(work.directory / "pairs.parquet", pairs)
-        write_json(work.directory / "answers.json", summary)
-        write_json(work.directory / "corpus.json", self._look(answered, work))
+        write_json(work.directory / SUMMARY, summary)
+        write_json(work.directory / MEASURES, self._look(answered, work))
         made_by = f"stage answer {work.fingerprint}, curate {work.inputs['curate'].name}"
         funnel = read_json(work.input("curate", "funnel.json"))
         write_card(work.directory / "README.md", self.domain.kind, made_by, self.card, funnel, summary)

@@ -3,58 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar
 
-from domino_lightning.errors import StageFailed
-from domino_lightning.store.store import SCRATCH
+from domino_lightning.store.work import Section, Work
+from domino_lightning.tracking.metrics_file import last_values
+from domino_lightning.utils.jsonl import Record, read_jsonl
 
-Section = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Tracking:
-    """Where a stage's metrics go besides CSV: the W&B mode, entity, project and group of the run."""
-
-    wandb: str = "disabled"  # online, offline or disabled
-    project: str = "domino_lightning"
-    entity: str = ""  # a team; empty: W&B's default
-    group: str = "experiment"
-    root: str = "."
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a running stage is given: its directory, what it reads, who it is."""
-
-    directory: Path
-    inputs: Mapping[str, Path]  # stage name → finished directory
-    fingerprint: str
-    section: Section  # the literal section, for logs
-    tracking: Tracking = field(default_factory=Tracking)
-    run: Any = None  # the W&B run of this stage, if there is one
-
-    @property
-    def scratch(self) -> Path:
-        """A directory for checkpoints; removed when the stage finishes."""
-        path = self.directory / SCRATCH
-        path.mkdir(exist_ok=True)
-        return path
-
-    def input(self, stage: str, name: str) -> Path:
-        """A file of a stage that this one reads.
-
-        Raises:
-            StageFailed: the stage is not among the inputs, or has no such file.
-        """
-        if stage not in self.inputs:
-            raise StageFailed(f"stage {stage} is not among the inputs: {', '.join(self.inputs) or 'none'}.")
-        path = self.inputs[stage] / name
-        if not path.exists():
-            raise StageFailed(f"{path}: expected from stage {stage}, but it is not there.")
-        return path
+SAMPLE_ROWS = 24  # of a table of samples
+SAMPLE_FIELDS = ("id", "text", "reason", "detail", "screen", "output")
 
 
 class Stage(ABC):
@@ -64,11 +23,17 @@ class Stage(ABC):
         name: section, subcommand and directory.
         version: part of the fingerprint; raised when a change of code changes results.
         summary: one line for --help.
+        artifact: type of the W&B artifact that holds its files; empty: it has none.
+        samples_key: key of its table of samples; empty: it writes no texts.
+        panel: section of a dashboard that its final numbers are shown in; empty: none.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     summary: ClassVar[str]
+    artifact: ClassVar[str] = ""
+    samples_key: ClassVar[str] = ""
+    panel: ClassVar[str] = ""
 
     @classmethod
     def parser(cls) -> Any:
@@ -113,9 +78,43 @@ class Stage(ABC):
         """
         return {}
 
+    @classmethod
+    def metrics(cls, directory: Path) -> dict[str, float]:
+        """The final numbers of a directory of it as `<stage>/<split>/<name>`; by default what it has logged."""
+        return last_values(directory)
+
+    @classmethod
+    def headline(cls, metrics: Mapping[str, float]) -> str:
+        """What it came to, in a few words for a table; `metrics` are those of `metrics()`."""
+        return ""
+
+    @classmethod
+    def samples(cls, directory: Path) -> list[dict[str, str]]:
+        """Rows of one width for its table of samples."""
+        return []
+
     @abstractmethod
     def run(self, work: Work) -> None:
         """Write the stage's files into `work.directory`, continuing what an interrupted run left there."""
+
+
+def shown(metrics: Mapping[str, float], key: str) -> str:
+    """A number of a headline: whole where it is, else with three decimals; ? where it is missing."""
+    value = metrics.get(key)
+    if value is None or not isfinite(value):
+        return "?"
+    return f"{value:.0f}" if value == int(value) else f"{value:.3f}"
+
+
+def first_rows(path: Path) -> list[Record]:
+    """The first rows of a JSON Lines file; none where it is not there."""
+    return read_jsonl(path)[:SAMPLE_ROWS] if path.is_file() else []
+
+
+def table(rows: Sequence[Record]) -> list[dict[str, str]]:
+    """Rows as texts of one width: the fields of samples that any of them has."""
+    names = [name for name in SAMPLE_FIELDS if any(name in row for row in rows)]
+    return [{name: str(row.get(name, "")) for name in names} for row in rows]
 
 
 def _names_backbone(node: Any) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from domino_lightning.config.document import class_of
@@ -11,8 +12,11 @@ from domino_lightning.curation.filters.base import Context, Filter
 from domino_lightning.curation.funnel import curate
 from domino_lightning.domains.base import Domain
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import read_jsonl, write_json, write_jsonl
-from domino_lightning.stages.base import Section, Stage, Work
+from domino_lightning.stages.base import Stage, first_rows, shown, table
+from domino_lightning.store.work import Section, Work
+from domino_lightning.utils.jsonl import read_json, read_jsonl, write_json, write_jsonl
+
+FUNNEL = "funnel.json"
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,9 @@ class Curate(Stage):
     name = "curate"
     version = 3
     summary = "filter the candidates, with a reason for every row that is rejected"
+    artifact = "corpus"
+    samples_key = "curate/rejected/samples"
+    panel = "Funnel"
 
     def __init__(self, domain: Domain, filters: Sequence[Filter], runtime: CurateRuntime = CurateRuntime()) -> None:
         self.domain, self.filters, self.runtime = domain, filters, runtime
@@ -56,6 +63,26 @@ class Curate(Stage):
             for key, digest in kind.contents(init_args).items()
         }
 
+    @classmethod
+    def metrics(cls, directory: Path) -> dict[str, float]:
+        """Rows that each filter rejected, and rows accepted."""
+        path = directory / FUNNEL
+        if not path.is_file():
+            return {}
+        funnel = read_json(path)
+        rejected = {f"curate/rejected/{step['filter']}": step["rejected"] for step in funnel["steps"]}
+        return {**rejected, "curate/accepted/rows": funnel["accepted"]}
+
+    @classmethod
+    def headline(cls, metrics: Mapping[str, float]) -> str:
+        """Rows accepted."""
+        return f"{shown(metrics, 'curate/accepted/rows')} accepted"
+
+    @classmethod
+    def samples(cls, directory: Path) -> list[dict[str, str]]:
+        """The first rows that were rejected, and why."""
+        return table(first_rows(directory / "rejected.jsonl"))
+
     def run(self, work: Work) -> None:
         """Write accepted.jsonl, rejected.jsonl and funnel.json."""
         splits = {name: read_jsonl(work.input("prepare", f"{name}.jsonl")) for name in ("reference", "heldout", "test")}
@@ -65,7 +92,7 @@ class Curate(Stage):
         curated = curate(rows, self.filters, context, work.scratch)
         write_jsonl(work.directory / "accepted.jsonl", curated.accepted)
         write_jsonl(work.directory / "rejected.jsonl", curated.rejected)
-        write_json(work.directory / "funnel.json", curated.funnel)
+        write_json(work.directory / FUNNEL, curated.funnel)
 
 
 def _filter_nodes(section: Section) -> Iterator[tuple[int, type[Filter], dict[str, Any]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,18 @@ from typing import Any
 from domino_lightning.domains.base import Domain, Message
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.breakdown import Breakdown, score_evaluation
-from domino_lightning.utils.progress import progress_bar
-from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
-from domino_lightning.stages.base import Section, Stage, Work
 from domino_lightning.generation.engines import TransformersEngine
 from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource
 from domino_lightning.generation.sampling import Sampling
+from domino_lightning.stages.base import Stage, first_rows
+from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.block_log import BlockLog
+from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
+from domino_lightning.utils.progress import progress_bar
 
 log = logging.getLogger(__name__)
+
+SCORES = "metrics.json"
 
 _BREAKDOWN = Breakdown()
 
@@ -58,6 +61,7 @@ class Evaluate(Stage):
     name = "evaluate"
     version = 3
     summary = "generate, grade and score the coder's answers on the test split"
+    samples_key = "evaluate/test/samples"
 
     def __init__(
         self,
@@ -85,7 +89,7 @@ class Evaluate(Stage):
         if temperature == 0 and samples > 1:
             raise UserError(f"evaluate: samples {samples} at temperature 0 would all be equal; raise temperature.")
         breakdown.check()
-        self.domain, self.samples, self.k = domain, samples, k
+        self.domain, self.completions, self.k = domain, samples, k
         self.sampling = Sampling(temperature, top_p, max_new_tokens=max_new_tokens)
         self.batch_size, self.engine = batch_size, engine or TransformersEngine(batch_size)
         self.limit, self.breakdown, self.heldout = limit, breakdown, heldout
@@ -100,6 +104,36 @@ class Evaluate(Stage):
     def inputs(cls, section: Section) -> tuple[str, ...]:
         """The test split and the coder."""
         return ("prepare", "finetune")
+
+    @classmethod
+    def metrics(cls, directory: Path) -> dict[str, float]:
+        """pass@k with intervals, counts, perplexity."""
+        path = directory / SCORES
+        found: dict[str, float] = read_json(path) if path.is_file() else {}
+        return found
+
+    @classmethod
+    def headline(cls, metrics: Mapping[str, float]) -> str:
+        """pass@1 with its interval."""
+        name = "evaluate/test/pass@1"
+        score = metrics.get(name)
+        if score is None:
+            return "scored"
+        if name + "_low" not in metrics:
+            return f"pass@1 {score:.1%}, one group: no interval"
+        return f"pass@1 {score:.1%} [{metrics[name + '_low']:.1%}, {metrics[name + '_high']:.1%}]"
+
+    @classmethod
+    def samples(cls, directory: Path) -> list[dict[str, str]]:
+        """First completions beside their verdicts."""
+        path = directory / "verdicts.jsonl"
+        verdicts = {row["id"]: row["verdicts"] for row in read_jsonl(path)} if path.is_file() else {}
+        rows = []
+        for row in first_rows(directory / "generations.jsonl"):
+            verdict: Record = next(iter(verdicts.get(row["id"], [])), {})
+            graded = {name: str(verdict.get(name, "")) for name in ("status", "detail")}
+            rows.append({"id": row["id"], "completion": row["completions"][0], **graded})
+        return rows
 
     def run(self, work: Work) -> None:
         """Write generations.jsonl, verdicts.jsonl and metrics.json."""
@@ -125,25 +159,25 @@ class Evaluate(Stage):
         write_jsonl(work.directory / "verdicts.jsonl", verdicts)
         metrics = {f"evaluate/test/{name}": value for name, value in scores.items()}
         metrics |= {f"evaluate/heldout/{name}": value for name, value in heldout.items()}
-        write_json(work.directory / "metrics.json", metrics)
+        write_json(work.directory / SCORES, metrics)
 
     def _generate(self, problems: Sequence[Record], coder: _Coder, work: Work) -> list[list[Record]]:
         """`text` and `finished` of every problem's completions, in blocks that survive a kill."""
-        total = len(problems) * self.samples
+        total = len(problems) * self.completions
         blocks = BlockLog(work.scratch, "completions", self.batch_size, total)
         done = blocks.recover()
         bar = progress_bar(total=total, initial=len(done), desc="evaluate", unit="sample")
         prompts = [self.domain.prompt(problem) for problem in problems] if len(done) < total else []
         while len(done) < total:
             rows = range(len(done), min(len(done) + self.batch_size, total))
-            asked = [prompts[row // self.samples] for row in rows]
+            asked = [prompts[row // self.completions] for row in rows]
             sampled = coder.model.complete(asked, rows, self.seed, self.sampling)
             block = [{"text": each.text, "finished": each.finished} for each in sampled]
             blocks.append(len(done), block)
             done += block
             bar.update(len(block))
         bar.close()
-        return [done[start : start + self.samples] for start in range(0, total, self.samples)]
+        return [done[start : start + self.completions] for start in range(0, total, self.completions)]
 
     def _grade(
         self, problems: Sequence[Record], samples: Sequence[Sequence[Record]], work: Work

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from domino_lightning.domains.base import Domain
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import Record, read_jsonl, write_json, write_jsonl
-from domino_lightning.stages.base import Section, Stage, Work
+from domino_lightning.stages.base import Stage, shown
 from domino_lightning.stages.training import (
-    MetricsFile,
     TrainingRuntime,
     accelerators,
     check_shares,
@@ -20,7 +19,11 @@ from domino_lightning.stages.training import (
     without_ranks,
 )
 from domino_lightning.stages.tune import spec_hashes
+from domino_lightning.store.work import Section, Work
+from domino_lightning.tracking.metrics_file import METRICS, MetricsFile
+from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
 
+CODER = "coder.json"
 SourceName = Literal["none", "reference", "synthetic", "both"]
 INPUTS = {
     "none": (),
@@ -46,6 +49,7 @@ class Finetune(Stage):
     name = "finetune"
     version = 2
     summary = "fine-tune the coder on synthetic pairs, references, both, or not at all"
+    artifact = "coder"
 
     def __init__(
         self,
@@ -113,12 +117,26 @@ class Finetune(Stage):
         """Backbone and tokenizer."""
         return spec_hashes("finetune", section, ("model.backbone", "data.tokenizer"))
 
+    @classmethod
+    def metrics(cls, directory: Path) -> dict[str, float]:
+        """Steps and pairs, and what the fit has logged."""
+        path = directory / CODER
+        coder = read_json(path) if path.is_file() else {}
+        counts = {f"finetune/train/{name}": coder[name] for name in ("steps", "pairs") if name in coder}
+        return counts | super().metrics(directory)
+
+    @classmethod
+    def headline(cls, metrics: Mapping[str, float]) -> str:
+        """Steps and pairs."""
+        steps, pairs = (shown(metrics, f"finetune/train/{name}") for name in ("steps", "pairs"))
+        return f"{steps} steps on {pairs} pairs"
+
     def run(self, work: Work) -> None:
         """Fit and save the adapter or the model; `coder.json` says what it rests on."""
         coder = {"base": self.model["backbone"], "adapter": False, "source": self.source, "steps": 0, "pairs": 0}
         if self.source != "none":
             coder |= self._train(work)
-        write_json(work.directory / "coder.json", coder)
+        write_json(work.directory / CODER, coder)
 
     def _train(self, work: Work) -> Record:
         from domino_lightning.data import SyntheticDataModule
@@ -141,7 +159,7 @@ class Finetune(Stage):
         trainer, _, _ = fit("finetune", model, data, self.trainer, self.runtime, work, self.seed, monitor=None)
         model.save_pretrained(work.directory / "model")
         if trainer.is_global_zero:
-            MetricsFile(work.directory / "metrics.csv").tidy()
+            MetricsFile(work.directory / METRICS).tidy()
         return {
             "adapter": model.lora is not None,
             "steps": trainer.global_step,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from domino_lightning.data.mixing import ALL, NO_NOISE, Noise, Subset
 from domino_lightning.data.source import (
@@ -19,14 +20,16 @@ from domino_lightning.data.source import (
 )
 from domino_lightning.domains.base import Domain
 from domino_lightning.errors import UserError
-from domino_lightning.utils.progress import progress_bar
-from domino_lightning.utils.jsonl import Record, write_json, write_jsonl
+from domino_lightning.stages.base import Stage, shown
 from domino_lightning.store.contents import data_hash
-from domino_lightning.stages.base import Section, Stage, Work
+from domino_lightning.store.work import Section, Work
+from domino_lightning.utils.jsonl import Record, read_json, write_json, write_jsonl
+from domino_lightning.utils.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
 NOISE_KEY = "prepare.noise.source.path"
+SPLITS = "splits.json"
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Prepare(Stage):
     name = "prepare"
     version = 3
     summary = "read the reference data and split it into reference, held-out and test"
+    artifact = "corpus"
 
     def __init__(
         self,
@@ -141,6 +145,19 @@ class Prepare(Stage):
         if not self.runtime.skip_bad_lines:
             raise UserError(f"{bad[-1]} {REMEDY}")
 
+    @classmethod
+    def metrics(cls, directory: Path) -> dict[str, float]:
+        """Rows of the splits."""
+        path = directory / SPLITS
+        rows = read_json(path)["rows"] if path.is_file() else {}
+        return {f"prepare/{split}/rows": count for split, count in rows.items()}
+
+    @classmethod
+    def headline(cls, metrics: Mapping[str, float]) -> str:
+        """Rows of the splits."""
+        counts = [shown(metrics, f"prepare/{split}/rows") for split in ("reference", "heldout", "test")]
+        return f"{' / '.join(counts)} rows"
+
     def run(self, work: Work) -> None:
         """Write the three splits and the overlap report."""
         splits = self.splits()
@@ -148,4 +165,4 @@ class Prepare(Stage):
             write_jsonl(work.directory / f"{name}.jsonl", rows)
         foreign = sum(bool(row.get("foreign")) for row in splits["reference"])
         mixed = {"foreign": foreign} if self.noise.share else {}
-        write_json(work.directory / "splits.json", overlap(splits) | self.left_out | mixed)
+        write_json(work.directory / SPLITS, overlap(splits) | self.left_out | mixed)

@@ -5,27 +5,24 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-from domino_lightning.config.document import class_of
-from domino_lightning.domains.base import Domain, Unparsable
+from domino_lightning.domains.base import Domain
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import Record, write_json
-from domino_lightning.stages.base import Section, Stage, Work
-from domino_lightning.synthesis.generators.base import Generator
 from domino_lightning.generation.language_model import Sampled
+from domino_lightning.stages.base import Stage, first_rows, shown, table
+from domino_lightning.store.work import Section, Work
+from domino_lightning.synthesis.generators.base import Generator, generator_node
 from domino_lightning.synthesis.panel import Panel
+from domino_lightning.synthesis.screen import Screen, shortfall
 from domino_lightning.utils.block_log import BlockLog
+from domino_lightning.utils.jsonl import Record, read_json, write_json
 
 log = logging.getLogger(__name__)
 
-# What to try against the reason that took most rows, by how it begins.
-REMEDIES = (
-    ("unfinished", "Raise the generator's max_new_tokens, or tune longer"),
-    ("parse:", "Tune longer, or lower the generator's temperature"),
-    ("duplicate", "Raise the generator's temperature"),
-)
+SUMMARY = "synthesis.json"
 
 
 @dataclass(frozen=True)
@@ -34,27 +31,6 @@ class Stop:
 
     candidates: int = 384
     accepted: int | None = None
-
-
-class Screen:
-    """The cheap test that counts towards `stop.accepted`: finished, parses, not seen before."""
-
-    def __init__(self, domain: Domain) -> None:
-        self.domain = domain
-        self.seen: set[str] = set()
-
-    def __call__(self, text: str, finished: bool) -> str:
-        """'ok', or the reason."""
-        if not finished:
-            return "unfinished"
-        try:
-            key = self.domain.canonical(self.domain.parse(text))
-        except Unparsable as error:
-            return f"parse:{error.reason}"
-        if key in self.seen:
-            return "duplicate"
-        self.seen.add(key)
-        return "ok"
 
 
 class Synthesize(Stage):
@@ -71,6 +47,9 @@ class Synthesize(Stage):
     name = "synthesize"
     version = 2
     summary = "sample new texts from the domain tokens"
+    artifact = "corpus"
+    samples_key = "synthesize/raw/samples"
+    panel = "Funnel"
 
     def __init__(self, domain: Domain, generator: Generator, stop: Stop, block_size: int = 48, seed: int = 0) -> None:
         if block_size < 1 or stop.candidates < 1:
@@ -95,6 +74,25 @@ class Synthesize(Stage):
         prefix = "generator.init_args."
         return {prefix + key: digest for key, digest in generator.contents(init_args).items()}
 
+    @classmethod
+    def metrics(cls, directory: Path) -> dict[str, float]:
+        """Candidates, those past the screen, tokens."""
+        path = directory / SUMMARY
+        summary = read_json(path) if path.is_file() else {}
+        names = ("candidates", "screened_in", "tokens")
+        return {f"synthesize/raw/{name}": summary[name] for name in names if name in summary}
+
+    @classmethod
+    def headline(cls, metrics: Mapping[str, float]) -> str:
+        """How many passed the screen."""
+        screened_in, candidates = (shown(metrics, f"synthesize/raw/{name}") for name in ("screened_in", "candidates"))
+        return f"{screened_in} of {candidates} screened in"
+
+    @classmethod
+    def samples(cls, directory: Path) -> list[dict[str, str]]:
+        """The first candidates."""
+        return table(first_rows(directory / "raw-00000.jsonl"))
+
     def run(self, work: Work) -> None:
         """Append blocks until the stop rule holds."""
         total = self.stop.candidates
@@ -116,7 +114,7 @@ class Synthesize(Stage):
             "tokens": tokens,
             "wall_s": round(time.monotonic() - started, 1),
         }
-        write_json(work.directory / "synthesis.json", summary)
+        write_json(work.directory / SUMMARY, summary)
         if self.stop.accepted is not None and not self._enough(reasons):
             log.warning("%s", shortfall(reasons, self.stop.accepted))
 
@@ -144,19 +142,6 @@ class Synthesize(Stage):
         return self.stop.accepted is not None and reasons["ok"] >= self.stop.accepted
 
 
-def shortfall(reasons: Counter[str], wanted: int) -> str:
-    """Why the candidates ran out before enough rows had passed the screen, and what may help."""
-    counts = {reason: count for reason, count in reasons.most_common() if reason != "ok"}
-    worst = next(iter(counts))
-    remedy = next((remedy for start, remedy in REMEDIES if worst.startswith(start)), "See the rows")
-    share = counts[worst] / reasons.total()
-    return (
-        f"synthesize: {reasons['ok']} of {wanted} rows asked for (synthesize.stop.accepted) were screened in when "
-        f"all {reasons.total()} candidates (synthesize.stop.candidates) were made. '{worst}' took most: "
-        f"{counts[worst]} rows, {share:.0%}. {remedy}; or raise stop.candidates."
-    )
-
-
 def _row(number: int, sampled: Sampled, screen: str) -> Record:
     return {
         "id": f"synthetic-{number:06d}",
@@ -168,18 +153,3 @@ def _row(number: int, sampled: Sampled, screen: str) -> Record:
     }
 
 
-def generator_node(section: Section) -> tuple[type[Generator], dict[str, Any]]:
-    """Class and arguments of the `generator` in a section, or in another generator's arguments.
-
-    Raises:
-        UserError: it names no generator.
-    """
-    node = section.get("generator")
-    path = node.get("class_path") if isinstance(node, dict) else node
-    if not isinstance(path, str):
-        raise UserError(f"synthesize.generator: {node!r} names no class. Give generator.class_path.")
-    cls = class_of(path, "synthesize.generator")
-    if not (isinstance(cls, type) and issubclass(cls, Generator)):
-        raise UserError(f"synthesize.generator: '{path}' is not a domino_lightning.synthesis.Generator.")
-    init_args = node.get("init_args") if isinstance(node, dict) else None
-    return cls, init_args if isinstance(init_args, dict) else {}

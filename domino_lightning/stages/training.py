@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from domino_lightning.config.document import one_line
 from domino_lightning.errors import StageFailed, UserError
-from domino_lightning.stages.base import Section, Work
+from domino_lightning.store.work import Section, Work
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -124,9 +123,10 @@ def fit(
     from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch import Trainer, seed_everything
 
+    from domino_lightning.callbacks.checkpoint import BEST, LAST, ResumableCheckpoint, SeededSteps
     from domino_lightning.callbacks.divergence import StopOnDivergence
-    from domino_lightning.modules.optim import BEST, LAST, ResumableCheckpoint, SeededSteps, StepProgress
-    from domino_lightning.tracking.wandb import lightning_loggers
+    from domino_lightning.callbacks.progress import StepProgress
+    from domino_lightning.tracking.loggers import lightning_loggers
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     args = dict(trainer_args)
@@ -169,30 +169,3 @@ def fit(
     return trainer, last, best if best.is_file() else last
 
 
-class MetricsFile:
-    """`metrics.csv` in long format: step, key, value; appended to, so that a kill loses at most the last rows."""
-
-    FIELDS = ("step", "key", "value")
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        if not path.exists():
-            with open(path, "w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerow(self.FIELDS)
-
-    def append(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Add one row a metric; a later row for the same step and key replaces the earlier when read."""
-        with open(self.path, "a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows((step, key, repr(float(value))) for key, value in metrics.items())
-
-    def tidy(self) -> None:
-        """Keep the last row of each (step, key), in order of step: what steps done twice after a kill leave."""
-        with open(self.path, newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.reader(file) if len(row) == len(self.FIELDS)][1:]
-        latest = {(int(step), key): value for step, key, value in rows}
-        temporary = self.path.with_name(f".{self.path.name}")
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(self.FIELDS)
-            writer.writerows((step, key, latest[step, key]) for step, key in sorted(latest))
-        temporary.replace(self.path)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from domino_lightning.config.document import lookup
-from domino_lightning.store.contents import backbone_hash, file_hash, soft_prompt_file
-from domino_lightning.stages.base import Section, Stage, Work
+from domino_lightning.stages.base import Stage, shown
 from domino_lightning.stages.training import (
-    MetricsFile,
     TrainingRuntime,
     accelerators,
     check_shares,
@@ -18,6 +17,9 @@ from domino_lightning.stages.training import (
     training_parser,
     without_ranks,
 )
+from domino_lightning.store.contents import backbone_hash, file_hash, soft_prompt_file
+from domino_lightning.store.work import Section, Work
+from domino_lightning.tracking.metrics_file import METRICS, MetricsFile
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -60,6 +62,8 @@ class Tune(Stage):
     name = "tune"
     version = 4
     summary = "learn the domain tokens from the references"
+    artifact = "soft_prompt"
+    samples_key = "tune/health/samples"  # logged while it trains
 
     def __init__(
         self,
@@ -132,14 +136,19 @@ class Tune(Stage):
             hashes[f"{key}.init_from"] = file_hash(soft_prompt_file(init["init_from"]))
         return hashes
 
+    @classmethod
+    def headline(cls, metrics: Mapping[str, float]) -> str:
+        """The best held-out NLL."""
+        return f"held-out NLL {shown(metrics, 'tune/heldout/nll_best')} nats/token"
+
     def run(self, work: Work) -> None:
         """Fit and export."""
         import torch
 
-        from domino_lightning.models.backbone import load_tokenizer
         from domino_lightning.data import ReferenceDataModule
-        from domino_lightning.modules import PromptTuningModule
+        from domino_lightning.models.backbone import load_tokenizer
         from domino_lightning.models.soft_prompt import save_peft_adapter, save_sample_tokens, save_soft_prompt
+        from domino_lightning.modules import PromptTuningModule
 
         data = ReferenceDataModule(
             reference=work.input("prepare", "reference.jsonl"),
@@ -172,16 +181,16 @@ class Tune(Stage):
             export=self.export,
             step=int(state["global_step"]),
         )
-        MetricsFile(work.directory / "metrics.csv").tidy()
+        MetricsFile(work.directory / METRICS).tidy()
         for table in tables:
             table.tidy()
 
     def _health(self, work: Work) -> tuple[list[Callback], list[StepTable]]:
         """The callbacks that watch the run, and the tables they leave in the stage's directory."""
-        from domino_lightning.models.backbone import load_tokenizer
         from domino_lightning.callbacks.health import Norms, StepTable
         from domino_lightning.callbacks.probes import Disentanglement, NearestTokens, SampledTexts
         from domino_lightning.callbacks.throughput import Speed
+        from domino_lightning.models.backbone import load_tokenizer
 
         runtime, every = self.runtime, self.runtime.health_every_n_steps
         tokenizer = load_tokenizer(self.model["backbone"])

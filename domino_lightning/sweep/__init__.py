@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from domino_lightning.sweep.axes import Axis
-from domino_lightning.sweep.launchers.base import InProcessLauncher, Launcher, Place, Report, Task
+from domino_lightning.sweep.launchers.base import Launcher, Place, Report, Task
+from domino_lightning.sweep.launchers.in_process import InProcessLauncher
 from domino_lightning.sweep.launchers.local import LocalLauncher
 from domino_lightning.sweep.spec import Sweep, Trial, load_sweep
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from domino_lightning.errors import UserError
 from domino_lightning.runner.pipeline import needed_stages
-from domino_lightning.utils.jsonl import canonical_json, sha256_text
 from domino_lightning.stages import stage_class
 from domino_lightning.sweep.spec import Sweep, Trial
+from domino_lightning.utils.jsonl import canonical_json, sha256_text
 
 TRAINING = ("tune", "finetune")
 # Besides max_steps, what can end training or change which batches it sees.

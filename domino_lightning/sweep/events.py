@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.utils.jsonl import Record
 from domino_lightning.sweep.graph import StepId
+from domino_lightning.utils.jsonl import Record
 
 EVENTS = "events.jsonl"
 

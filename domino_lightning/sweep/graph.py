@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from domino_lightning.config.document import Config
 from domino_lightning.errors import UserError
 from domino_lightning.runner.pipeline import make_plan
-from domino_lightning.stages import STAGES
 from domino_lightning.runner.step import Step
+from domino_lightning.stages import STAGES
 from domino_lightning.sweep.spec import Sweep, Trial
 
 StepId = tuple[str, str]  # stage, fingerprint

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from domino_lightning.runner.pipeline import write_trial
-from domino_lightning.utils.jsonl import Record, write_json
 from domino_lightning.store.store import Store, safe_name
 from domino_lightning.sweep.events import StepState
 from domino_lightning.sweep.graph import Graph, StepId
 from domino_lightning.sweep.spec import Sweep
+from domino_lightning.utils.jsonl import Record, write_json
 
 SWEEP, TRIALS = "sweep.yaml", "trials.json"
 

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from domino_lightning.utils.jsonl import Record
-from domino_lightning.stages import Tracking
+from domino_lightning.config.tracking import Tracking
 from domino_lightning.store.store import Store
 from domino_lightning.sweep.events import EVENTS, EventLog, SweepState, fold, read_events
 from domino_lightning.sweep.graph import Graph, StepId
 from domino_lightning.sweep.launchers.base import Launcher, Report, Task
 from domino_lightning.sweep.records import TrialRecords
 from domino_lightning.sweep.spec import Sweep
+from domino_lightning.utils.jsonl import Record
 
 LOOK_AGAIN_S = 0.5  # how often a stage that another process holds is looked at
 DONE = {"finished", "failed", "blocked"}

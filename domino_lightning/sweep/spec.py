@@ -10,7 +10,6 @@ from typing import Any
 
 from domino_lightning.config.document import Config, Layer, checked, compose, default_layer, override_layer, read_layer
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import Record, canonical_json
 from domino_lightning.stages import STAGES
 from domino_lightning.store.store import safe_name
 from domino_lightning.sweep.axes import (
@@ -24,6 +23,7 @@ from domino_lightning.sweep.axes import (
     read_zips,
     without_excluded,
 )
+from domino_lightning.utils.jsonl import Record, canonical_json
 
 BUDGETS = ("steps", "tokens", "axis")
 DEFAULTS: dict[str, Any] = {

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.runner.pipeline import needed_stages
-from domino_lightning.utils.jsonl import canonical_json
 from domino_lightning.runner.step import construct
 from domino_lightning.sweep.spec import Sweep, load_sweep
+from domino_lightning.utils.jsonl import canonical_json
 
 
 def validate(sweep: Sweep) -> None:

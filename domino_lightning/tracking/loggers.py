@@ -1,4 +1,4 @@
-"""A Lightning logger that appends to metrics.csv, where Lightning's own would start the file anew on resume."""
+"""Lightning's loggers of a training stage; ours appends, where Lightning's own would start the file anew on resume."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from domino_lightning.stages.training import MetricsFile
+from domino_lightning.store.work import Work
+from domino_lightning.tracking.metrics_file import METRICS, SPEED, MetricsFile
 
-SPEED = "/speed/"
+TIMED = "/speed/"
 
 
 class LongCsvLogger(Logger):
@@ -38,12 +39,22 @@ class LongCsvLogger(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Append, leaving out Lightning's own `epoch`."""
         kept = {key: value for key, value in metrics.items() if key != "epoch"}
-        timed = {key: kept.pop(key) for key in list(kept) if SPEED in key}
+        timed = {key: kept.pop(key) for key in list(kept) if TIMED in key}
         if kept:
             MetricsFile(self.path).append(step or 0, kept)
         if timed:
-            MetricsFile(self.path.with_name("speed.csv")).append(step or 0, timed)
+            MetricsFile(self.path.with_name(SPEED)).append(step or 0, timed)
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the manifest holds the section."""
+
+
+def lightning_loggers(work: Work) -> list[Any]:
+    """Loggers of a training stage: metrics.csv always, and the stage's W&B run if there is one."""
+    loggers: list[Any] = [LongCsvLogger(work.directory / METRICS)]
+    if work.run is not None:
+        from lightning.pytorch.loggers import WandbLogger
+
+        loggers.append(WandbLogger(experiment=work.run))
+    return loggers

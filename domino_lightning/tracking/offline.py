@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from domino_lightning.errors import StageFailed, UserError
-from domino_lightning.utils.jsonl import write_json
 from domino_lightning.tracking.wandb import has_api_key
+from domino_lightning.utils.jsonl import write_json
 
 log = logging.getLogger(__name__)
 

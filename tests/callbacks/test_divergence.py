@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from domino_lightning.callbacks.checkpoint import LAST, ResumableCheckpoint
+from domino_lightning.callbacks.divergence import WINDOW, StopOnDivergence
 from domino_lightning.data import ReferenceDataModule
 from domino_lightning.errors import StageFailed
 from domino_lightning.losses import DisentanglementLoss, LikelihoodOnly, PromptNLL
 from domino_lightning.modules import PromptTuningModule
-from domino_lightning.callbacks.divergence import WINDOW, StopOnDivergence
-from domino_lightning.modules.optim import LAST, ResumableCheckpoint
 from domino_lightning.nn import DomainPrompt
 
 MakeTrainer = Callable[..., Any]

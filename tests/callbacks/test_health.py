@@ -11,18 +11,24 @@ from typing import Any
 import pytest
 import torch
 
-from domino_lightning.models.backbone import load_tokenizer
-from domino_lightning.tracking.loggers import LongCsvLogger
+from domino_lightning.callbacks.health import Norms, StepTable, gradient_norm
+from domino_lightning.callbacks.probes import (
+    Disentanglement,
+    NearestTokens,
+    SampledTexts,
+    disentanglement,
+    nearest_rows,
+)
+from domino_lightning.callbacks.throughput import Speed, matmul_peak
 from domino_lightning.data import ReferenceDataModule
 from domino_lightning.data.reference import collate_texts
-from domino_lightning.losses import DisentanglementLoss, InfoNCE, LikelihoodOnly
-from domino_lightning.modules import PromptTuningModule
-from domino_lightning.callbacks.health import Norms, StepTable, gradient_norm
-from domino_lightning.callbacks.probes import Disentanglement, NearestTokens, SampledTexts, disentanglement, nearest_rows
-from domino_lightning.callbacks.throughput import Speed, matmul_peak
-from domino_lightning.nn import DomainPrompt, prompted_nll
 from domino_lightning.generation.local_model import LocalModel
 from domino_lightning.generation.sampling import Sampling
+from domino_lightning.losses import DisentanglementLoss, InfoNCE, LikelihoodOnly
+from domino_lightning.models.backbone import load_tokenizer
+from domino_lightning.modules import PromptTuningModule
+from domino_lightning.nn import DomainPrompt, prompted_nll
+from domino_lightning.tracking.loggers import LongCsvLogger
 
 MakeTrainer = Callable[..., Any]
 

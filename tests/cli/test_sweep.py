@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from domino_lightning.cli.main import main
+from domino_lightning.cli.sweep import make_launcher
 from domino_lightning.errors import UserError
 from domino_lightning.sweep import InProcessLauncher, LocalLauncher, load_sweep
-from domino_lightning.cli.sweep import make_launcher
 from domino_lightning.sweep.validation import validate
 from tests.sweep.conftest import LOSS, Load
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from domino_lightning.domains import CodeExec
-from domino_lightning.utils.jsonl import write_json, write_jsonl
-from domino_lightning.stages import Work
 from domino_lightning.stages.answer import Answer
+from domino_lightning.store.work import Work
+from domino_lightning.utils.jsonl import write_json, write_jsonl
 
 
 @pytest.mark.slow

@@ -9,15 +9,9 @@ from hypothesis import strategies as st
 
 from domino_lightning.data.source import Source
 from domino_lightning.domains import CodeExec
+from domino_lightning.domains.codeexec_answers import extract_answer, grade_answer
 from domino_lightning.errors import UserError
-from domino_lightning.execution.literals import (
-    MAX_DEPTH,
-    NotALiteral,
-    extract_answer,
-    grade_answer,
-    literal_equal,
-    parse_literal,
-)
+from domino_lightning.execution.literals import MAX_DEPTH, NotALiteral, literal_equal, parse_literal
 
 SCALARS = (
     st.none()

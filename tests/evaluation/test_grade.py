@@ -16,8 +16,8 @@ import pytest
 from domino_lightning.cli.main import main
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.grade import Summary, grade_files
-from domino_lightning.execution.unit_test import Rules
 from domino_lightning.execution.sandbox.limits import Limits
+from domino_lightning.execution.unit_test import Rules
 
 ROOT = Path(__file__).resolve().parents[2]
 DOUBLE = {"id": "double", "entry_point": "f", "tests": [{"type": "functional", "input": "2", "output": "4"}]}

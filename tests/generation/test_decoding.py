@@ -11,10 +11,10 @@ from torch import Tensor
 
 from domino_lightning.errors import UserError
 from domino_lightning.generation import decoding as engine
-from domino_lightning.generation.drawing import row_noise
 from domino_lightning.generation.decoding import Decoded, decode
-from domino_lightning.generation.sampling import Sampling
+from domino_lightning.generation.drawing import row_noise
 from domino_lightning.generation.kv_slots import Prefix
+from domino_lightning.generation.sampling import Sampling
 from domino_lightning.testing import tiny_model
 
 VOCABULARY = 61

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from domino_lightning.models.backbone import load_backbone, load_tokenizer
 from domino_lightning.data.chat import encode_prompt
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import write_json
+from domino_lightning.generation.prompts import common_prefix, end_ids
+from domino_lightning.models.backbone import load_backbone, load_tokenizer
 from domino_lightning.models.soft_prompt import save_soft_prompt
 from domino_lightning.synthesis import ModelSource, Prompt, Sampling, TransformersEngine
-from domino_lightning.generation.prompts import common_prefix, end_ids
 from domino_lightning.testing import save_tiny_backbone
+from domino_lightning.utils.jsonl import write_json
 
 CHATS: list[Prompt] = [[{"role": "user", "content": text}] for text in ("two plus two", "two plus", "a")]
 GREEDY = Sampling(0.0, max_new_tokens=9)

@@ -21,13 +21,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from domino_lightning.models.backbone import load_backbone, load_tokenizer
 from domino_lightning.errors import StageFailed, UserError
-from domino_lightning.utils.jsonl import write_json
-from domino_lightning.utils.seeding import derived_seed
+from domino_lightning.generation import vllm_server as server_module
+from domino_lightning.models.backbone import load_backbone, load_tokenizer
 from domino_lightning.models.soft_prompt import save_soft_prompt
 from domino_lightning.synthesis import ModelSource, Prompt, Sampling, TransformersEngine, VLLMEngine, VLLMServer
-from domino_lightning.generation import vllm_server as server_module
+from domino_lightning.utils.jsonl import write_json
+from domino_lightning.utils.seeding import derived_seed
 
 CHATS: list[Prompt] = [[{"role": "user", "content": text}] for text in ("two plus two", "two plus", "a")]
 GREEDY = Sampling(0.0, max_new_tokens=9)

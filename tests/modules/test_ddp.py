@@ -13,12 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from domino_lightning.models.backbone import load_backbone, load_tokenizer
 from domino_lightning.cli.main import main
 from domino_lightning.data.batches import assign_slots, rank_slots
 from domino_lightning.data.chat import collate_pairs, encode_pair
 from domino_lightning.data.reference import collate_texts, encode_texts
 from domino_lightning.domains import CodeExec
+from domino_lightning.models.backbone import load_backbone, load_tokenizer
 from domino_lightning.modules import CoderModule
 from domino_lightning.nn import prompted_nll
 from domino_lightning.utils.jsonl import read_jsonl

@@ -12,10 +12,10 @@ import torch
 from lightning.pytorch import Callback
 from torch import Tensor
 
-from domino_lightning.models.backbone import load_backbone
 from domino_lightning.data.reference import collate_texts
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.losses import LikelihoodOnly, PromptNLL, ReleasedObjective
+from domino_lightning.models.backbone import load_backbone
 from domino_lightning.nn import DomainPrompt, TextBatch, VariationalDomainPrompt, prompted_nll
 from domino_lightning.nn.initialisation import keyword_ids
 from domino_lightning.testing import save_tiny_backbone

@@ -15,16 +15,17 @@ from lightning.pytorch import Callback
 from safetensors.torch import load_file
 from torch import Tensor
 
+from domino_lightning.callbacks.checkpoint import LAST, ResumableCheckpoint
 from domino_lightning.domains import CodeExec
 from domino_lightning.losses import InfoNCE
 from domino_lightning.modules import Lora
-from domino_lightning.modules.optim import LAST, ResumableCheckpoint
 from domino_lightning.nn import DomainPrompt
-from domino_lightning.utils.jsonl import read_json
-from domino_lightning.stages.base import Work
 from domino_lightning.stages.finetune import Finetune
-from domino_lightning.stages.training import MetricsFile, TrainingRuntime
+from domino_lightning.stages.training import TrainingRuntime
 from domino_lightning.stages.tune import Tune, TuneRuntime
+from domino_lightning.store.work import Work
+from domino_lightning.tracking.metrics_file import MetricsFile
+from domino_lightning.utils.jsonl import read_json
 
 # Seven references in batches of two: an epoch has four batches, the last with one text.
 SCHEDULES: dict[str, dict[str, Any]] = {

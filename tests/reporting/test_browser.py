@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from domino_lightning.reporting import write_report, write_sweep_report
-from domino_lightning.results.runs import open_sweep
+from domino_lightning.sweep.results import open_sweep
 from tests.reporting.conftest import FakeStore
 from tests.reporting.fake_sweep import losses_sweep
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from domino_lightning.reporting import dashboard
 from domino_lightning.cli.main import main
-from domino_lightning.reporting.dashboard import keys_of, write_dashboard
+from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import UserError
-from domino_lightning.results.runs import SweepRuns, open_sweep
-from domino_lightning.stages.base import Tracking
+from domino_lightning.reporting import dashboard
+from domino_lightning.reporting.dashboard import keys_of, write_dashboard
+from domino_lightning.sweep.results import SweepRuns, open_sweep
 from tests.conftest import finished_offline_runs
 from tests.reporting.conftest import FakeStore
 from tests.reporting.fake_sweep import LOSSES, FakeSweep, losses_sweep

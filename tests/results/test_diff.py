@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from domino_lightning.cli.main import main
-from domino_lightning.results.diff import compare, flattened, read_side
 from domino_lightning.errors import UserError
+from domino_lightning.results.diff import compare, flattened, read_side
 
 REPLAY = {"synthesize": {"generator": {"class_path": "domino_lightning.synthesis.HeldoutReplay"}}}
 

@@ -12,8 +12,8 @@ import pytest
 from domino_lightning.cli.main import main
 from domino_lightning.errors import UserError
 from domino_lightning.results.garbage import RECENT_S, delete, find_garbage
-from domino_lightning.utils.jsonl import write_json
 from domino_lightning.store.store import StageKey, Store
+from domino_lightning.utils.jsonl import write_json
 
 Finish = Callable[..., Path]
 

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from domino_lightning.models.backbone import load_backbone, load_tokenizer
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import read_json, write_json
-from domino_lightning.models.soft_prompt import SoftPrompt, save_peft_adapter, save_soft_prompt, tokenizer_hash
+from domino_lightning.models.backbone import load_backbone, load_tokenizer
+from domino_lightning.models.soft_prompt import save_peft_adapter, save_soft_prompt, tokenizer_hash
+from domino_lightning.results.soft_prompt import SoftPrompt
 from domino_lightning.synthesis import Sampling
 from domino_lightning.testing import byte_tokenizer, save_tiny_backbone
+from domino_lightning.utils.jsonl import read_json, write_json
 
 
 def domain(tokens: int = 3) -> Tensor:

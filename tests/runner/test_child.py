@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from domino_lightning.config.document import load_config
+from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.runner.child import Child, run_apart
 from domino_lightning.runner.pipeline import make_plan, run_plan
-from domino_lightning.stages import Tracking
-from domino_lightning.runner.child import Child
-from domino_lightning.runner.step import Step, run_apart
+from domino_lightning.runner.step import Step
 from domino_lightning.store.store import Store
 from tests.conftest import is_running, wait_until
 

@@ -14,13 +14,13 @@ import pytest
 from domino_lightning.curation import Candidate, ExactDuplicate, Executes, Filter, NearDuplicate, Parses
 from domino_lightning.curation.solver import Solver
 from domino_lightning.domains import Answered, CodeExec, CodeGen
-from domino_lightning.utils.jsonl import sha256_file, write_json, write_jsonl
-from domino_lightning.stages import Work
 from domino_lightning.stages.answer import Answer
 from domino_lightning.stages.base import Stage
 from domino_lightning.stages.curate import Curate
 from domino_lightning.store.store import SCRATCH
+from domino_lightning.store.work import Work
 from domino_lightning.synthesis import Engine, LanguageModel, ModelSource, Sampled, Sampling
+from domino_lightning.utils.jsonl import sha256_file, write_json, write_jsonl
 
 ROWS = 40
 BODIES = [

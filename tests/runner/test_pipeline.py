@@ -19,8 +19,8 @@ from domino_lightning.cli.main import main
 from domino_lightning.config.document import load_config
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.runner.pipeline import make_plan, run_plan
-from domino_lightning.stages import STAGES
 from domino_lightning.runner.step import Outcome
+from domino_lightning.stages import STAGES
 from domino_lightning.store.store import MANIFEST, SCRATCH, Store
 
 Write = Callable[..., Path]

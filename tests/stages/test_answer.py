@@ -12,10 +12,10 @@ from domino_lightning.curation.card import Card
 from domino_lightning.curation.solver import Solver
 from domino_lightning.domains import CodeExec, CodeGen, Domain
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
-from domino_lightning.stages import Work
 from domino_lightning.stages.answer import Answer
+from domino_lightning.store.work import Work
 from domino_lightning.synthesis import Engine, LanguageModel, ModelSource, Sampled, Sampling
+from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
 
 FUNNEL = {"candidates": 9, "steps": [{"filter": "parse", "in": 9, "rejected": 5, "out": 4}], "accepted": 4}
 

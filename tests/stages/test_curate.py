@@ -7,9 +7,9 @@ from typing import Any
 
 from domino_lightning.curation import CopiedFromReference, ExactDuplicate, Finished, Parses
 from domino_lightning.domains import CodeExec
-from domino_lightning.utils.jsonl import read_json, read_jsonl, write_jsonl
-from domino_lightning.stages import Work
 from domino_lightning.stages.curate import Curate
+from domino_lightning.store.work import Work
+from domino_lightning.utils.jsonl import read_json, read_jsonl, write_jsonl
 
 DOMAIN = CodeExec()
 NEW = "def f(a):\n    return a + 1\n\nf(2)"

@@ -13,11 +13,11 @@ import pytest
 from domino_lightning.domains import CodeExec, Verdict
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.breakdown import Breakdown
-from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
-from domino_lightning.stages import Work
-from domino_lightning.stages.evaluate import Evaluate
-from domino_lightning.synthesis import LanguageModel, Prompt, Sampled, Sampling
 from domino_lightning.generation.engines import TransformersEngine
+from domino_lightning.stages.evaluate import Evaluate
+from domino_lightning.store.work import Work
+from domino_lightning.synthesis import LanguageModel, Prompt, Sampled, Sampling
+from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
 
 DOMAIN = CodeExec()
 # Three functions; the second has three calls, the others one.

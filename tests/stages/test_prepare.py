@@ -15,9 +15,9 @@ from domino_lightning.data.source import Source, Split
 from domino_lightning.domains import CodeExec, CodeGen
 from domino_lightning.errors import UserError
 from domino_lightning.execution import calls as execution
-from domino_lightning.utils.jsonl import read_json, read_jsonl
-from domino_lightning.stages import Work
 from domino_lightning.stages.prepare import Prepare, PrepareRuntime
+from domino_lightning.store.work import Work
+from domino_lightning.utils.jsonl import read_json, read_jsonl
 from tests.conftest import write_rows
 
 NAMES = ("reference", "heldout", "test")

@@ -19,10 +19,11 @@ import torch
 
 from domino_lightning.domains import CodeExec
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import read_json, read_jsonl
-from domino_lightning.stages import Work
-from domino_lightning.stages.synthesize import Stop, Synthesize, shortfall
+from domino_lightning.stages.synthesize import Stop, Synthesize
+from domino_lightning.store.work import Work
 from domino_lightning.synthesis import Generator, HeldoutReplay, Sampled, SoftPromptGenerator, TransformersEngine
+from domino_lightning.synthesis.screen import shortfall
+from domino_lightning.utils.jsonl import read_json, read_jsonl
 
 GOOD = "def f(a):\n    return a + {}\n\nf(1)"
 ROOT = Path(__file__).resolve().parents[2]

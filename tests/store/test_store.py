@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from domino_lightning.errors import StageFailed
-from domino_lightning.utils.jsonl import sha256_file
 from domino_lightning.store.store import MANIFEST, SCRATCH, StageKey, Store, fingerprint, trial_name
+from domino_lightning.utils.jsonl import sha256_file
 
 BASE: dict[str, Any] = {
     "stage": "tune",

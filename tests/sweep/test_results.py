@@ -9,7 +9,7 @@ import pytest
 import domino_lightning
 from domino_lightning import open_sweep
 from domino_lightning.errors import UserError
-from domino_lightning.results.runs import SweepRuns
+from domino_lightning.sweep.results import SweepRuns
 from tests.reporting.conftest import FakeStore
 from tests.reporting.fake_sweep import losses_sweep
 

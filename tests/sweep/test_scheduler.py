@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from domino_lightning.utils.jsonl import read_json
 from domino_lightning.stages import STAGES
 from domino_lightning.store.store import MANIFEST, Store
 from domino_lightning.sweep import Launcher, Place, Report, Sweep, Task
 from domino_lightning.sweep.events import EVENTS, read_events
 from domino_lightning.sweep.graph import make_graph
 from domino_lightning.sweep.scheduler import Scheduler
+from domino_lightning.utils.jsonl import read_json
 from tests.sweep.conftest import LOSS, Load
 
 TREE = {"axes": {"loss": LOSS, "evaluate.limit": [1, 2]}, "seeds": [0, 1]}

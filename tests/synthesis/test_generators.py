@@ -9,8 +9,8 @@ from typing import Literal
 import pytest
 import torch
 
-from domino_lightning.models.backbone import load_tokenizer
 from domino_lightning.errors import UserError
+from domino_lightning.models.backbone import load_tokenizer
 from domino_lightning.models.soft_prompt import save_sample_tokens, save_soft_prompt
 from domino_lightning.synthesis import HeldoutReplay, SoftPromptGenerator
 from domino_lightning.testing import save_tiny_backbone

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from domino_lightning.config.document import load_config
+from domino_lightning.config.tracking import Tracking
 from domino_lightning.runner.pipeline import make_plan, run_plan
-from domino_lightning.stages.base import Tracking, Work
-from domino_lightning.tracking.wandb import axes_of, log_report, stage_metrics, stage_samples, start_run
+from domino_lightning.stages import stage_class
 from domino_lightning.tracking.offline import OfflineRun
+from domino_lightning.tracking.wandb import axes_of, log_report, start_run
 from tests.conftest import finished_offline_runs, write_rows
 
 
@@ -142,7 +143,7 @@ def test_the_trial_run_has_axes_stage_runs_and_final_numbers(tracked: tuple[Path
     assert trial.config["axes/seed"] == 3
     assert trial.config["axes/tune/model/num_sample_tokens"] == 2
     assert trial.config["stage_runs"] == digests
-    tune = stage_metrics("tune", root / "stages" / "tune" / digests["tune"])
+    tune = stage_class("tune").metrics(root / "stages" / "tune" / digests["tune"])
     assert trial.summary["tune/heldout/nll_best"] == pytest.approx(tune["tune/heldout/nll_best"])
 
 
@@ -208,38 +209,28 @@ def test_best_value_is_the_lowest_of_the_history(tmp_path: Path) -> None:
     rows = [(1, "tune/heldout/nll", 3.0), (2, "tune/heldout/nll", 2.0), (3, "tune/heldout/nll", 2.5)]
     text = "step,key,value\n" + "".join(f"{step},{key},{value}\n" for step, key, value in rows)
     (tmp_path / "metrics.csv").write_text(text)
-    assert stage_metrics("tune", tmp_path) == {"tune/heldout/nll": 2.5, "tune/heldout/nll_best": 2.0}
-
-
-def work_in(directory: Path, **files: list[dict[str, Any]]) -> Work:
-    for name, rows in files.items():
-        write_rows(directory / f"{name}.jsonl", rows)
-    return Work(directory, {}, "f" * 16, {})
+    assert stage_class("tune").metrics(tmp_path) == {"tune/heldout/nll": 2.5, "tune/heldout/nll_best": 2.0}
 
 
 def test_samples_are_rows_of_one_width(tmp_path: Path) -> None:
     rows = [{"id": "1", "text": "a", "reason": "parse"}, {"id": "2", "text": "b", "reason": "copy", "detail": "ref-1"}]
-    key, samples = stage_samples("curate", work_in(tmp_path, rejected=rows))
-    assert key == "curate/rejected/samples"
-    assert samples == [
+    write_rows(tmp_path / "rejected.jsonl", rows)
+    assert stage_class("curate").samples_key == "curate/rejected/samples"
+    assert stage_class("curate").samples(tmp_path) == [
         {"id": "1", "text": "a", "reason": "parse", "detail": ""},
         {"id": "2", "text": "b", "reason": "copy", "detail": "ref-1"},
     ]
 
 
 def test_samples_of_an_evaluation_stand_beside_their_verdicts(tmp_path: Path) -> None:
-    work = work_in(
-        tmp_path,
-        generations=[{"id": "1", "completions": ["x", "y"]}, {"id": "2", "completions": ["z"]}],
-        verdicts=[{"id": "2", "verdicts": [{"passed": True, "status": "passed"}]}],
-    )
-    assert stage_samples("evaluate", work) == (
-        "evaluate/test/samples",
-        [
-            {"id": "1", "completion": "x", "status": "", "detail": ""},
-            {"id": "2", "completion": "z", "status": "passed", "detail": ""},
-        ],
-    )
+    generations = [{"id": "1", "completions": ["x", "y"]}, {"id": "2", "completions": ["z"]}]
+    write_rows(tmp_path / "generations.jsonl", generations)
+    write_rows(tmp_path / "verdicts.jsonl", [{"id": "2", "verdicts": [{"passed": True, "status": "passed"}]}])
+    assert stage_class("evaluate").samples_key == "evaluate/test/samples"
+    assert stage_class("evaluate").samples(tmp_path) == [
+        {"id": "1", "completion": "x", "status": "", "detail": ""},
+        {"id": "2", "completion": "z", "status": "passed", "detail": ""},
+    ]
 
 
 def test_axes_keep_the_type_that_yaml_gives_them() -> None:

@@ -13,8 +13,8 @@ from domino_lightning.data.source import Source
 from domino_lightning.domains.base import Unparsable
 from domino_lightning.domains.python.source import parse_python, same_names, unparse
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import Record
 from domino_lightning.store.contents import data_hash
+from domino_lightning.utils.jsonl import Record
 
 _NAME_FIELDS = ("entry_point", "function_name", "func_name")
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")

@@ -10,8 +10,8 @@ from typing import Any
 from domino_lightning.curation.filters.base import Candidate, Context, Filter
 from domino_lightning.domains.python.extraction import insert_before
 from domino_lightning.domains.python.source import parse_python
-from domino_lightning.execution.literals import NotALiteral, literal_equal, parse_literal
 from domino_lightning.execution.calls import Call, Execution, Limits, run_calls
+from domino_lightning.execution.literals import NotALiteral, literal_equal, parse_literal
 
 # An audit hook sees what a program does to the world outside. It is there to find carelessness; keeping hostile
 # code in is the sandbox's work.

@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 from domino_lightning.curation.filters.base import Candidate, Context, Filter
 from domino_lightning.errors import StageFailed, UserError
-from domino_lightning.store.contents import backbone_hash
-from domino_lightning.utils.seeding import derived_seed
 from domino_lightning.generation.engines import TransformersEngine
 from domino_lightning.generation.language_model import Engine, LanguageModel, Message, ModelSource
 from domino_lightning.generation.sampling import Sampling
+from domino_lightning.store.contents import backbone_hash
+from domino_lightning.utils.seeding import derived_seed
 
 _FENCE = re.compile(r"\A```(?:json)?\s*\n(.*)\n```\Z", re.DOTALL)
 _KEPT = 300  # characters of an answer that could not be read

@@ -22,8 +22,8 @@ from domino_lightning.domains.codegen.inputs import (
     varied_stdin,
 )
 from domino_lightning.domains.python.extraction import find_program, insert_before
-from domino_lightning.execution.literals import NotALiteral, parse_literal
 from domino_lightning.execution.calls import Call, Limits, run_calls, run_program
+from domino_lightning.execution.literals import NotALiteral, parse_literal
 from domino_lightning.utils.jsonl import Record
 
 Outcome = tuple[str, Any]  # ("value", what it returned), or another word and the name of an exception or type

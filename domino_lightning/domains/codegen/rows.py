@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from domino_lightning.domains.base import Unparsable
-from domino_lightning.domains.python.source import MAX_CHARACTERS, parse_python, source_lines
+from domino_lightning.domains.python.source import MAX_CHARACTERS, parse_python, source_lines, starter_tree
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import Record
 
@@ -64,23 +64,6 @@ def read_problem(row: Mapping[str, Any], where: str) -> Record:
     record["tests"] = _checked_tests(record["tests"], where)
     record["entry_point"] = _entry_point(record, where)
     return record
-
-
-def starter_tree(starter_code: str) -> ast.Module:
-    """The tree of starter code that may end in the head of an unwritten function.
-
-    Raises:
-        UserError: it is no Python even with a body.
-    """
-    code = starter_code.rstrip()
-    last = code.rpartition("\n")[2]
-    indent = " " * (len(last) - len(last.lstrip()) + 4)
-    for candidate in (code, f"{code}\n{indent}pass"):
-        try:
-            return parse_python(candidate)
-        except Unparsable as error:
-            problem = error
-    raise problem
 
 
 def starter_entry_point(starter_code: str) -> str | None:

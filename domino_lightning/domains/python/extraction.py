@@ -9,8 +9,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from domino_lightning.domains.base import Unparsable
-from domino_lightning.domains.codegen.rows import starter_tree
-from domino_lightning.domains.python.source import MAX_CHARACTERS, parse_python, source_lines
+from domino_lightning.domains.python.source import MAX_CHARACTERS, parse_python, source_lines, starter_tree
 
 _FENCE = re.compile(r"[ \t]*(?P<fence>`{3,}|~{3,})[ \t]*(?P<label>[\w+#-]*)(?![^\n]*`)")
 _PYTHON = {"python", "py", "python3", "py3"}

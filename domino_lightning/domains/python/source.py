@@ -159,3 +159,20 @@ class _Renamer(ast.NodeTransformer):
             node.body = node.body[1:] or [ast.Pass()]
         self.generic_visit(node)
         return node
+
+
+def starter_tree(starter_code: str) -> ast.Module:
+    """The tree of starter code that may end in the head of an unwritten function.
+
+    Raises:
+        UserError: it is no Python even with a body.
+    """
+    code = starter_code.rstrip()
+    last = code.rpartition("\n")[2]
+    indent = " " * (len(last) - len(last.lstrip()) + 4)
+    for candidate in (code, f"{code}\n{indent}pass"):
+        try:
+            return parse_python(candidate)
+        except Unparsable as error:
+            problem = error
+    raise problem

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from domino_lightning.errors import StageFailed
-from domino_lightning.execution.sandbox.box import Box, BoxFailed, discard_box, open_box
+from domino_lightning.execution.sandbox.box import Box, BoxFailed
 from domino_lightning.execution.sandbox.limits import Limits
+from domino_lightning.execution.sandbox.pool import discard_box, open_box
 from domino_lightning.execution.sandbox.running import Ended, Running, Stuck, one_line, watch
 
 _ATTEMPTS = 5  # a box can end because of another program in it

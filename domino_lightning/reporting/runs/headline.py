@@ -93,17 +93,3 @@ def _seeds_per_arm(trials: Sequence[Trial]) -> str:
     return f"{low} seeds per arm:" if low == high else f"{low} to {high} seeds per arm:"
 
 
-def test_set_warning(trials: Sequence[Trial]) -> str:
-    """A sentence where evaluated trials were scored on different test files; empty otherwise."""
-    files = set()
-    for trial in trials:
-        prepare = trial.stages["prepare"]
-        if read_score(trial.stages["evaluate"]) is None or not prepare.exists:
-            continue
-        output = (prepare.manifest.get("outputs") or {}).get("test.jsonl") or {}
-        files.add(output.get("sha256") or prepare.fingerprint)
-    if len(files) < 2:
-        return ""
-    return (
-        f"These arms were scored on {len(files)} different test sets; their pass@1 values are not comparable."
-    )

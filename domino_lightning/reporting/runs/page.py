@@ -9,32 +9,24 @@ from typing import Any
 from domino_lightning.errors import UserError
 from domino_lightning.reporting.collect import (
     Trial,
-    best_heldout,
     find_trials,
-    read_metrics,
-    read_optional,
-    read_score,
     read_trial,
-    whole,
 )
-from domino_lightning.reporting.funnel import read_funnel
-from domino_lightning.reporting.runs.headline import describe_overlap, headline, test_set_warning
 from domino_lightning.reporting.html import csv_text, render_page, write_files
+from domino_lightning.reporting.runs.headline import describe_overlap, headline
 from domino_lightning.reporting.runs.sections import (
     Shared,
-    config_differences,
     corpus_section,
     distinct,
     evaluation_section,
     finetune_section,
     funnel_section,
     labels_of,
-    rows_of,
     samples_section,
     splits_section,
     tune_section,
-    versions_of,
 )
+from domino_lightning.reporting.shared import config_differences, result_row, rows_of, test_set_warning, versions_of
 from domino_lightning.stages import STAGES
 
 
@@ -57,48 +49,6 @@ def write_report(trials: Sequence[Path], output: Path) -> tuple[Path, Path]:
     page, table = Path(output) / "report.html", Path(output) / "results.csv"
     write_files({table: csv_text([result_row(trial) for trial in found]), page: render(found)})
     return page, table
-
-
-def result_row(trial: Trial) -> dict[str, Any]:
-    """One row of `results.csv`; an empty cell is something that the trial does not have.
-
-    pass@1 and its interval are shares in [0, 1], the held-out NLL is in nats/token, wall times in seconds.
-    """
-    stage = trial.stages
-    score = read_score(stage["evaluate"])
-    funnel = read_funnel(stage["synthesize"], stage["curate"], stage["answer"])
-    try:
-        best = best_heldout(read_metrics(stage["tune"].path))
-    except UserError:  # the page says which line is broken
-        best = None
-    coder = read_optional(stage["finetune"], "coder.json") or {}
-    counts = {name: read_optional(stage[name], file) or {} for name, file in _COUNTED.items()}
-    row: dict[str, Any] = {
-        "experiment": trial.experiment,
-        "trial": trial.name,
-        "status": trial.status,
-        "error": trial.error.strip().splitlines()[-1] if trial.error.strip() else None,
-        "overrides": " ".join(trial.overrides),
-        "seed": trial.seed,
-        "source": trial.source,
-        "pass@1": score and score.value,
-        "pass@1_low": score and score.low,
-        "pass@1_high": score and score.high,
-        "problems": score and score.problems,
-        "groups": score and score.groups,
-        "samples": score and score.samples,
-        "candidates": funnel.candidates if funnel.steps else None,
-        "accepted": whole(counts["curate"].get("accepted")),
-        "answered": whole(counts["answer"].get("answered")),
-        "optimiser_steps": whole(coder.get("steps")),
-        "best_heldout_nll": best and best[1],
-        "best_heldout_step": best and best[0],
-    }
-    row |= {f"{name}_fingerprint": stage[name].fingerprint for name in STAGES}
-    return row | {f"{name}_wall_s": stage[name].wall_s for name in STAGES}
-
-
-_COUNTED = {"curate": "funnel.json", "answer": "answers.json"}
 
 
 def render(trials: Sequence[Trial]) -> str:

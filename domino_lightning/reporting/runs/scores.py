@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from domino_lightning.utils.jsonl import Record
 from domino_lightning.reporting.collect import Score, StageDir, read_optional, whole
+from domino_lightning.utils.jsonl import Record
 
 _PASS_AT = re.compile(r"pass@(\d+)(?:_low|_high)?")
 _HELDOUT = "evaluate/heldout/"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -12,14 +11,11 @@ from typing import Any
 from markupsafe import Markup
 
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import Record, read_jsonl
 from domino_lightning.reporting.charts import Line, curves
 from domino_lightning.reporting.collect import (
-    Metric,
     StageDir,
     Trial,
     best_heldout,
-    read_metrics,
     read_optional,
     read_score,
     series,
@@ -27,9 +23,10 @@ from domino_lightning.reporting.collect import (
 )
 from domino_lightning.reporting.corpus import corpus_rows
 from domino_lightning.reporting.funnel import read_funnel
-from domino_lightning.reporting.samples import accepted_samples, evaluation_items, novelty, rejected_samples
 from domino_lightning.reporting.runs.scores import heldout_numbers, how_graded, other_numbers, score_rows
-from domino_lightning.stages import STAGES
+from domino_lightning.reporting.samples import accepted_samples, evaluation_items, novelty, rejected_samples
+from domino_lightning.tracking.metrics_file import Metric, read_metrics
+from domino_lightning.utils.jsonl import Record, read_jsonl
 
 _DOTTED_KEY = re.compile(r"((?:\w+\.)+)(\w+)(?==)")
 # Logged beside the loss terms, on other scales.
@@ -258,50 +255,3 @@ def _rows(stage: StageDir, name: str) -> list[Record]:
     return read_jsonl(path) if stage.exists and path.is_file() else []
 
 
-def config_differences(trials: Sequence[Trial]) -> list[tuple[str, list[str]]]:
-    """(dotted key, value of every trial) where the resolved configurations differ."""
-    flat = [_flat(trial.config) for trial in trials]
-    keys = dict.fromkeys(key for values in flat for key in values)
-    table = [(key, [values.get(key, "") for values in flat]) for key in keys]
-    return [(key, values) for key, values in table if len(set(values)) > 1]
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, str]:
-    if isinstance(value, dict) and value:
-        found: dict[str, str] = {}
-        for key, child in value.items():
-            found |= _flat(child, f"{prefix}.{key}" if prefix else str(key))
-        return found
-    return {prefix: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)}
-
-
-def rows_of(name: str, trials: Sequence[Trial], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """One row for every distinct stage `name`: its trials, state, wall time and place in the store."""
-    rows: dict[str, dict[str, Any]] = {}
-    for label, trial in zip(labels, trials, strict=True):
-        stage = trial.stages[name]
-        if not stage.exists:
-            continue
-        place = f"stages/{name}/{stage.fingerprint}"
-        row: dict[str, Any] = {
-            "stage": name,
-            "state": stage.state,
-            "wall_s": stage.wall_s,
-            "place": place,
-            "labels": [],
-        }
-        row["finished_at"] = str(stage.manifest.get("finished_at") or "")
-        rows.setdefault(stage.fingerprint, row)["labels"].append(label)
-    return list(rows.values())
-
-
-def versions_of(trials: Sequence[Trial]) -> list[tuple[str, list[str]]]:
-    """(package or "git", versions seen in the manifests), each version once."""
-    seen: dict[str, dict[str, None]] = {}
-    for stage in (trial.stages[name] for name in STAGES for trial in trials):
-        versions = stage.manifest.get("versions")
-        for package, version in (versions if isinstance(versions, dict) else {}).items():
-            seen.setdefault(str(package), {})[str(version)] = None
-        if stage.manifest.get("git_sha"):
-            seen.setdefault("git", {})[str(stage.manifest["git_sha"])] = None
-    return [(name, list(found)) for name, found in sorted(seen.items())]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isnan
 
+from domino_lightning.reporting.html import p_value, percent, points
 from domino_lightning.reporting.sweep.arms import Arm
 from domino_lightning.reporting.sweep.estimates import ArmScore, Difference
-from domino_lightning.reporting.html import p_value, percent, points
 
 _LISTED = 4
 

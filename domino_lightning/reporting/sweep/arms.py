@@ -10,11 +10,11 @@ from typing import Any
 
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.comparison import Outcomes, read_outcomes
-from domino_lightning.utils.jsonl import Record
 from domino_lightning.reporting.collect import Trial, number, read_trial
-from domino_lightning.results.runs import SweepRuns
-from domino_lightning.stages import STAGES
-from domino_lightning.tracking.wandb import axis_value, stage_metrics
+from domino_lightning.results.runs import axis_value
+from domino_lightning.stages import STAGES, stage_class
+from domino_lightning.sweep.results import SweepRuns
+from domino_lightning.utils.jsonl import Record
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class SeedRun:
             stage = self.trial.stages[name] if self.trial else None
             if stage and stage.state == "finished":
                 try:
-                    values = stage_metrics(name, stage.path)
+                    values = stage_class(name).metrics(stage.path)
                 except (UserError, KeyError, TypeError, ValueError):
                     continue
                 found |= {key: value for key, value in values.items() if number(value) is not None}

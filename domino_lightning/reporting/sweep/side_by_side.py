@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from domino_lightning.curation.similarity import main_text
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import Record, read_jsonl
-from domino_lightning.reporting.sweep.arms import Arm, SeedRun
 from domino_lightning.reporting.collect import Trial
 from domino_lightning.reporting.samples import call_of, clip, novelty, spread
+from domino_lightning.reporting.sweep.arms import Arm, SeedRun
+from domino_lightning.utils.jsonl import Record, read_jsonl
 
 SAMPLES, PROBLEMS = 4, 6
 

@@ -9,14 +9,14 @@ from typing import Any
 
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.statistics import Estimate
-from domino_lightning.utils.jsonl import read_jsonl
-from domino_lightning.reporting.sweep.arms import Arm, SeedRun, SweepData
 from domino_lightning.reporting.collect import StageDir, Trial, number, read_optional, whole
 from domino_lightning.reporting.corpus import MEASURES
-from domino_lightning.reporting.sweep.estimates import mean_over_seeds, spread
 from domino_lightning.reporting.funnel import read_funnel
 from domino_lightning.reporting.html import fixed
+from domino_lightning.reporting.sweep.arms import Arm, SeedRun, SweepData
+from domino_lightning.reporting.sweep.estimates import mean_over_seeds, spread
 from domino_lightning.stages import STAGES
+from domino_lightning.utils.jsonl import read_jsonl
 
 EVENTS = "events.jsonl"
 # Columns beside pass@k: key, heading, digits. Lower is better for both.

@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from domino_lightning.utils.jsonl import read_jsonl
-from domino_lightning.store.contents import backbone_hash
-from domino_lightning.utils.seeding import derived_seed
+from domino_lightning.config.document import class_of
+from domino_lightning.errors import UserError
 from domino_lightning.generation.engines import TransformersEngine
 from domino_lightning.generation.language_model import Engine, ModelSource, Sampled
 from domino_lightning.generation.sampling import Sampling
+from domino_lightning.store.contents import backbone_hash
+from domino_lightning.store.work import Section
+from domino_lightning.utils.jsonl import read_jsonl
+from domino_lightning.utils.seeding import derived_seed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,3 +126,20 @@ class HeldoutReplay(Generator):
         """Text k modulo their number."""
         texts = [self.texts[row % len(self.texts)] for row in rows]
         return [Sampled(text, True, len(text.split())) for text in texts]
+
+
+def generator_node(section: Section) -> tuple[type[Generator], dict[str, Any]]:
+    """Class and arguments of the `generator` in a section, or in another generator's arguments.
+
+    Raises:
+        UserError: it names no generator.
+    """
+    node = section.get("generator")
+    path = node.get("class_path") if isinstance(node, dict) else node
+    if not isinstance(path, str):
+        raise UserError(f"synthesize.generator: {node!r} names no class. Give generator.class_path.")
+    cls = class_of(path, "synthesize.generator")
+    if not (isinstance(cls, type) and issubclass(cls, Generator)):
+        raise UserError(f"synthesize.generator: '{path}' is not a domino_lightning.synthesis.Generator.")
+    init_args = node.get("init_args") if isinstance(node, dict) else None
+    return cls, init_args if isinstance(init_args, dict) else {}

@@ -9,8 +9,8 @@ import pytest
 
 from domino_lightning.errors import UserError
 from domino_lightning.execution.sandbox import tiers
-from domino_lightning.execution.sandbox.box import open_box
 from domino_lightning.execution.sandbox.limits import Limits
+from domino_lightning.execution.sandbox.pool import open_box
 
 pytest.register_assert_rewrite("tests.execution.sandbox.hostile")  # its assertions judge every hostile program
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from domino_lightning.domains.base import Verdict
 from domino_lightning.domains.codegen.grading import grade_completion
-from domino_lightning.execution.unit_test import Rules
 from domino_lightning.execution.sandbox.limits import Limits
+from domino_lightning.execution.unit_test import Rules
 
 PRINT = [{"type": "stdin", "input": "21\n", "output": "42\n"}, {"type": "stdin", "input": "4\n", "output": "8\n"}]
 RETURN = [{"type": "functional", "input": "21", "output": "42"}, {"type": "functional", "input": "4", "output": "8"}]

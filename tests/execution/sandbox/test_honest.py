@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from domino_lightning.domains.codegen.grading import grade_completion
-from domino_lightning.execution.unit_test import Rules
 from domino_lightning.execution.sandbox.limits import Limits
+from domino_lightning.execution.unit_test import Rules
 
 LINES = "3\n1 2 3\n4 5 6\n7 8 9\n"
 LARGE = "\n".join(map(str, range(200_000))) + "\n"

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from domino_lightning.execution.sandbox.limits import Limits
-from tests.execution.sandbox import test_escapes
-from tests.execution.sandbox import test_exits
-from tests.execution.sandbox import test_forged_results
-from tests.execution.sandbox import test_lying_objects
-from tests.execution.sandbox import test_resources
+from tests.execution.sandbox import test_escapes, test_exits, test_forged_results, test_lying_objects, test_resources
 from tests.execution.sandbox.hostile import ASSERT, CHECK, FLOATS, LISTS, PRINT, RETURN, RIGHT, hostile, verdict
 
 

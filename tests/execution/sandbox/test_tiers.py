@@ -8,8 +8,7 @@ import pytest
 
 from domino_lightning.errors import UserError
 from domino_lightning.execution.calls import run_call, run_program
-from domino_lightning.execution.sandbox import box
-from domino_lightning.execution.sandbox import tiers
+from domino_lightning.execution.sandbox import box, tiers
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import write_json
 from domino_lightning.reporting import write_report
+from domino_lightning.utils.jsonl import write_json
 from tests.reporting.conftest import FakeStore
 
 

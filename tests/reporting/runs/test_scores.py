@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from domino_lightning.utils.jsonl import write_json
 from domino_lightning.reporting.collect import StageDir, read_score
 from domino_lightning.reporting.runs.scores import Row, heldout_numbers, how_graded, other_numbers, score_rows
+from domino_lightning.utils.jsonl import write_json
 
 METRICS = {
     "evaluate/test/pass@1": 0.5,

@@ -20,7 +20,7 @@ from domino_lightning.reporting.sweep.estimates import (
     two_sided_t,
     widened,
 )
-from domino_lightning.results.runs import open_sweep
+from domino_lightning.sweep.results import open_sweep
 from tests.reporting.conftest import FakeStore
 from tests.reporting.fake_sweep import PROBLEMS, FakeSweep
 

@@ -15,11 +15,11 @@ from domino_lightning.errors import UserError
 from domino_lightning.reporting import write_sweep_report
 from domino_lightning.reporting.sweep.answer import answer
 from domino_lightning.reporting.sweep.arms import SweepData, read_sweep, short_labels
+from domino_lightning.reporting.sweep.curves import numeric_axes
 from domino_lightning.reporting.sweep.estimates import arm_scores, differences
 from domino_lightning.reporting.sweep.side_by_side import corpus_texts, disputed
-from domino_lightning.reporting.sweep.curves import numeric_axes
 from domino_lightning.reporting.sweep.tables import corpora, costs, failures, measures
-from domino_lightning.results.runs import open_sweep
+from domino_lightning.sweep.results import open_sweep
 from tests.reporting.conftest import FakeStore
 from tests.reporting.fake_sweep import FakeSweep, losses_sweep
 

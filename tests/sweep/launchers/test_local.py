@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import UserError
-from domino_lightning.stages import Tracking
 from domino_lightning.store.store import Store
 from domino_lightning.sweep import LocalLauncher, Place, Task
 from domino_lightning.sweep.graph import make_graph
@@ -148,7 +148,8 @@ def test_a_free_port_is_neither_listened_on_nor_given_out(monkeypatch: pytest.Mo
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         number = taken.getsockname()[1]
-        monkeypatch.setattr("domino_lightning.sweep.launchers.local.random.sample", lambda ports, count: [number, 1500, 15001])
+        ports = [number, 1500, 15001]
+        monkeypatch.setattr("domino_lightning.sweep.launchers.local.random.sample", lambda *_: ports)
         monkeypatch.setattr("domino_lightning.sweep.launchers.local.PORTS", range(1))
         assert free_port({1500}) == 15001
 

@@ -24,8 +24,7 @@ from _sitebuiltins import Quitter
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from domino_lightning.execution.sandbox.inside import kernel
-from domino_lightning.execution.sandbox.inside import wire
+from domino_lightning.execution.sandbox.inside import kernel, wire
 from domino_lightning.execution.sandbox.inside.literal import NotLiteral, TooLong
 from domino_lightning.execution.sandbox.inside.seccomp import build_filter
 

@@ -1,0 +1,40 @@
+"""What several subcommands share: the console, flags that stand for keys of the document, what is out of reach."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from domino_lightning.config.document import Layer
+from domino_lightning.errors import Unreachable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+T = TypeVar("T")
+
+
+def flag_layers(arguments: argparse.Namespace) -> list[Layer]:
+    """Flags that stand for keys of the document."""
+    lenient = {"prepare": {"runtime": {"skip_bad_lines": True}}}
+    return [Layer("--skip-bad-lines", lenient)] if arguments.skip_bad_lines else []
+
+
+def make_console() -> Console:
+    """Standard output, 160 columns wide where it is no terminal."""
+    from rich.console import Console
+
+    # No markup: names of trials and directories may hold brackets and colons.
+    width = None if sys.stdout.isatty() else 160
+    return Console(file=sys.stdout, width=width, markup=False, emoji=False)
+
+
+def reached(missing: list[str], step: Callable[[], T]) -> T | None:
+    """What the step gives; None where it needs something out of reach, which is put down in `missing`."""
+    try:
+        return step()
+    except Unreachable as error:
+        missing.append(str(error))
+        return None

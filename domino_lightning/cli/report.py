@@ -1,0 +1,67 @@
+"""domino report, dashboard and wandb-sync."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from domino_lightning.cli.console import make_console
+from domino_lightning.errors import UserError
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Write the report of a sweep or of the given runs, and log it to W&B where they were logged."""
+    from domino_lightning.reporting import find_trials, write_report, write_sweep_report
+    from domino_lightning.results.runs import open_run
+    from domino_lightning.sweep.results import is_sweep, open_sweep
+    from domino_lightning.tracking.wandb import log_report
+
+    paths, output, baseline = arguments.runs, arguments.output, arguments.baseline
+    sweeps = [path for path in paths if is_sweep(path)]
+    if sweeps and len(paths) > 1:
+        raise UserError(f"report: {sweeps[0]} is a sweep, which has a report of its own. Name it alone.")
+    if baseline and not sweeps:
+        raise UserError("report: --baseline names an arm of a sweep, and these are runs. Leave it out.")
+    if sweeps:
+        sweep = open_sweep(sweeps[0])
+        written = write_sweep_report(sweep, output or sweep.path / "report", baseline)
+        group, runs = sweep.name, sweep.runs()
+    else:
+        folders = find_trials(paths)
+        written = list(write_report(folders, output or Path("report")))
+        runs = [open_run(folders[0])]
+        group = str(runs[0].trial["experiment"])
+    console = make_console()
+    for path in written:
+        console.print(f"{path.stem:<8} {path}", highlight=False, soft_wrap=True)
+    if runs and (tracking := runs[0].tracking(group)):
+        log_report(tracking, written)
+    return 0
+
+
+def dashboard(arguments: argparse.Namespace) -> int:
+    """Define a sweep's W&B workspace and report."""
+    from domino_lightning.config.tracking import Tracking
+    from domino_lightning.reporting.dashboard import write_dashboard
+    from domino_lightning.sweep.results import open_sweep
+
+    sweep = open_sweep(arguments.sweep)
+    runs = sweep.runs()
+    tracking = (runs[0].tracking(sweep.name) if runs else None) or Tracking(group=sweep.name)
+    written = write_dashboard(sweep, tracking)
+    console = make_console()
+    for line in (*written.files, *written.urls):
+        console.print(str(line), highlight=False, soft_wrap=True)
+    if not written.urls:
+        console.print("Kept here; with tracking.wandb=online and an API key they are saved in the project too.")
+    return 0
+
+
+def wandb_sync(arguments: argparse.Namespace) -> int:
+    """Upload what was logged offline."""
+    from domino_lightning.tracking.offline import sync
+
+    uploaded, attached = sync(arguments.root)
+    nothing = "" if uploaded or attached else " (nothing was left to do)"
+    make_console().print(f"{uploaded} runs uploaded, {attached} artifacts linked to the runs that read them{nothing}")
+    return 0

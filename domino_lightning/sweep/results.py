@@ -1,0 +1,138 @@
+"""Open a sweep from Python, finished or running."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domino_lightning.errors import UserError
+from domino_lightning.tracking.wandb import is_logged, log_trial, trial_id
+from domino_lightning.utils.jsonl import Record, read_json
+
+if TYPE_CHECKING:
+    import pandas
+
+from domino_lightning.results.runs import Run, axis_value
+
+TRIALS = "trials.json"  # what a sweep's directory holds
+
+
+class SweepRuns:
+    """The trials of one sweep.
+
+    Attributes:
+        path: the sweep's directory, `<root>/sweeps/<name>`.
+        record: content of `trials.json`: axes, seeds, baseline, trials.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record: Record = read_json(path / TRIALS)
+
+    @property
+    def name(self) -> str:
+        """The sweep's name."""
+        return str(self.record["sweep"])
+
+    @property
+    def root(self) -> Path:
+        """The store."""
+        return self.path.parent.parent
+
+    @property
+    def baseline(self) -> str:
+        """The arm that the others are compared with."""
+        return str(self.record["baseline"])
+
+    @property
+    def axes(self) -> list[str]:
+        """Names of the axes in the order of the sweep file."""
+        return [str(axis["name"]) for axis in self.record["axes"]]
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms in the order of the sweep file; every arm has a trial per seed."""
+        return list(dict.fromkeys(trial["arm"] for trial in self.record["trials"]))
+
+    def folder(self, trial: Record) -> Path:
+        """The directory of an entry of `record["trials"]`, whether or not it has begun."""
+        return self.root / "runs" / self.path.name / str(trial["folder"])
+
+    def runs(self, arm: str | None = None) -> list[Run]:
+        """The trials that have begun, of one arm or of all.
+
+        Raises:
+            UserError: the sweep has no such arm.
+        """
+        if arm is not None and arm not in self.arms:
+            raise UserError(f"{self.path}: no arm '{arm}' here; there are: {'; '.join(self.arms)}.")
+        chosen = [trial for trial in self.record["trials"] if arm in (None, trial["arm"])]
+        folders = [self.folder(trial) for trial in chosen]
+        return [Run(folder) for folder in folders if (folder / "trial.json").is_file()]
+
+    def log_trials(self) -> int:
+        """Give every finished trial that has none its W&B run, where the sweep is tracked; how many got one."""
+        logged = 0
+        for run in self.runs():
+            tracking, record = run.tracking(self.name), run.trial
+            if tracking is None or record["status"] != "finished" or is_logged(self.root, trial_id(record)):
+                continue
+            log_trial(tracking, record, {axis: axis_value(record, axis) for axis in record["axes"]}, run.metrics)
+            logged += 1
+        return logged
+
+    def frame(self) -> pandas.DataFrame:
+        """One row a trial: `trial`, `arm`, `seed`, `status`, every axis, then every metric of its stages.
+
+        An axis holds numbers where its values are numbers and labels elsewhere; it is missing where it does not
+        apply, and called `axis.<name>` where its name is one of the first four. A trial that has not begun is
+        `pending` and has no metrics.
+        """
+        import pandas
+
+        rows = []
+        for trial in self.record["trials"]:
+            row: Record = {"trial": trial["trial"], "arm": trial["arm"], "seed": trial["seed"], "status": "pending"}
+            row |= {axis_column(axis): axis_value(trial, axis) for axis in self.axes}
+            if (self.folder(trial) / "trial.json").is_file():
+                run = Run(self.folder(trial))
+                row |= {"status": run.trial["status"], **run.metrics}
+            rows.append(row)
+        return pandas.DataFrame(rows)
+
+    def history(self) -> pandas.DataFrame:
+        """Every logged value: columns `arm`, `seed`, `step`, `key`, `value`; stages that arms share come with each."""
+        import pandas
+
+        frames = [run.history().assign(arm=run.trial["arm"], seed=run.trial["seed"]) for run in self.runs()]
+        columns = ["arm", "seed", "step", "key", "value"]
+        frames = [frame for frame in frames if len(frame)]
+        return pandas.concat(frames, ignore_index=True)[columns] if frames else pandas.DataFrame(columns=columns)
+
+
+def axis_column(axis: str) -> str:
+    """The column of an axis in a table of trials or arms: its name, unless such a table has that column already."""
+    return f"axis.{axis}" if axis in {"sweep", "trial", "arm", "seed", "status", "baseline", "experiment"} else axis
+
+
+def is_sweep(path: Path) -> bool:
+    """Whether a path names a sweep: its directory or a YAML file."""
+    return (path / TRIALS).is_file() or (path.suffix in {".yaml", ".yml"} and path.is_file())
+
+
+def open_sweep(path: str | Path) -> SweepRuns:
+    """Open a sweep by its directory, or by its YAML file where its store is the one that the file names.
+
+    Raises:
+        UserError: nothing has been run of it, or there is no sweep at the path.
+    """
+    folder = Path(path)
+    if folder.suffix in {".yaml", ".yml"} and folder.is_file():
+        from domino_lightning.sweep import load_sweep
+
+        folder = load_sweep(folder).folder
+    if not (folder / TRIALS).is_file():
+        raise UserError(
+            f"{folder}: no {TRIALS} here. Name a sweep's directory, <root>/sweeps/<name>; `domino sweep` makes it."
+        )
+    return SweepRuns(folder)

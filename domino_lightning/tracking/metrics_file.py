@@ -1,0 +1,88 @@
+"""`metrics.csv` in long format: written row by row, tidied at the end of a fit, read back."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from domino_lightning.errors import UserError
+
+METRICS, SPEED = "metrics.csv", "speed.csv"  # what depends on the clock stands apart, in speed.csv
+FIELDS = ["step", "key", "value"]
+
+
+class Metric(NamedTuple):
+    """One row of a stage's `metrics.csv`."""
+
+    step: int
+    key: str
+    value: float
+
+
+class MetricsFile:
+    """Rows of step, key, value; appended to, so that a kill loses at most the last ones."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.exists():
+            with open(path, "w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerow(FIELDS)
+
+    def append(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add one row a metric; a later row for the same step and key replaces the earlier when read."""
+        with open(self.path, "a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows((step, key, repr(float(value))) for key, value in metrics.items())
+
+    def tidy(self) -> None:
+        """Keep the last row of each (step, key), in order of step: what steps done twice after a kill leave."""
+        with open(self.path, newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.reader(file) if len(row) == len(FIELDS)][1:]
+        latest = {(int(step), key): value for step, key, value in rows}
+        temporary = self.path.with_name(f".{self.path.name}")
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(FIELDS)
+            writer.writerows((step, key, latest[step, key]) for step, key in sorted(latest))
+        temporary.replace(self.path)
+
+
+def read_metrics(stage_dir: Path, name: str = METRICS) -> list[Metric]:
+    """The rows of a stage's `metrics.csv` by step; a (step, key) repeated after resuming has its last row.
+
+    A broken last line is left out: a killed process may leave one. No file is no rows.
+
+    Raises:
+        UserError: a broken line elsewhere, or columns other than step,key,value.
+    """
+    path = Path(stage_dir) / name
+    if not path.is_file():
+        return []
+    rows: dict[tuple[int, str], float] = {}
+    broken: tuple[int, list[str]] | None = None
+    with open(path, encoding="utf-8", errors="replace", newline="") as file:
+        reader = csv.reader(file)
+        header = next(reader, [])
+        if header[:3] != FIELDS:
+            raise UserError(f"{path}, line 1: columns {','.join(header)}, where step,key,value is expected.")
+        for row in reader:
+            if broken is not None:
+                raise UserError(f"{path}, line {broken[0]}: not step,key,value: {','.join(broken[1])!r}.")
+            try:
+                step, key, value = row[:3]
+                rows[int(float(step)), key] = float(value)
+            except (ValueError, OverflowError):
+                broken = (reader.line_num, row) if row else None
+    return sorted((Metric(step, key, value) for (step, key), value in rows.items()), key=lambda row: row.step)
+
+
+def last_values(stage_dir: Path) -> dict[str, float]:
+    """The last value of every key that a stage has logged, and `<key>_best`, the lowest, of a held-out NLL."""
+    values: dict[str, float] = {}
+    for name in (METRICS, SPEED):
+        for _, key, value in read_metrics(stage_dir, name):
+            values[key] = value
+            if key.endswith("heldout/nll"):
+                values[f"{key}_best"] = min(values.get(f"{key}_best", float("inf")), value)
+    return values
