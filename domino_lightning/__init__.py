@@ -14,8 +14,12 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     """Load the Python API on first use, so that the command line starts at once."""
-    if name in __all__:
+    if name in {"Run", "open_run"}:
         from domino_lightning.results import runs
 
         return getattr(runs, name)
+    if name in {"SweepRuns", "open_sweep"}:
+        from domino_lightning.sweep import results
+
+        return getattr(results, name)
     raise AttributeError(f"module 'domino_lightning' has no attribute '{name}'")

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from domino_lightning.nn import SampleTokens
-from domino_lightning.nn import distributed
+from domino_lightning.nn import SampleTokens, distributed
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -70,8 +71,11 @@ def running(marker: str) -> list[int]:
 
 def children() -> set[int]:
     """This process's children, zombies included."""
-    listing = (Path(f"/proc/{os.getpid()}/task/{task}/children") for task in os.listdir("/proc/self/task"))
-    return {int(pid) for file in listing for pid in file.read_text().split()}
+    found = set[int]()
+    for task in os.listdir("/proc/self/task"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
+            found.update(map(int, Path(f"/proc/{os.getpid()}/task/{task}/children").read_text().split()))
+    return found
 
 
 def descendants() -> set[int]:

@@ -44,7 +44,7 @@ def test_keys_are_those_that_the_trials_have_logged(sweep: SweepRuns) -> None:
     assert keys.scores == ["evaluate/test/pass@1"]
     assert keys.losses["tune: loss"] == ["tune/train/loss"]
     assert "tune/heldout/nll" in keys.losses["tune: nll"]
-    assert "curate/accepted/rows" in keys.funnel and "answer/pairs/rows" in keys.corpus
+    assert "curate/accepted/rows" in keys.panels["Funnel"] and "answer/pairs/rows" in keys.panels["Corpus"]
 
 
 def test_the_workspace_has_a_section_for_each_part_of_the_question(sweep: SweepRuns) -> None:

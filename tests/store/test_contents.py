@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from domino_lightning.errors import UserError
+from domino_lightning.store import contents as resources
 from domino_lightning.store.contents import (
     backbone_hash,
     cache_dir,
@@ -20,7 +21,6 @@ from domino_lightning.store.contents import (
     file_hash,
     packaged_file,
 )
-from domino_lightning.store.store import contents as resources
 
 KEY = "prepare.source.path"
 

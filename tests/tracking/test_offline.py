@@ -12,8 +12,8 @@ import pytest
 from domino_lightning.cli.main import main
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.tracking import offline as wandb_offline
 from domino_lightning.tracking.offline import offline_runs, read_offline_run, sync
-from domino_lightning.tracking.wandb import offline as wandb_offline
 from domino_lightning.tracking.wandb import start_run
 from tests.conftest import finished_offline_runs
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from domino_lightning.domains.codegen.domain import rows as codegen_rows
+from domino_lightning.domains.codegen import rows as codegen_rows
 from domino_lightning.errors import UserError
 from tests.domains.codegen.problems import DOMAIN, DOUBLE, HUMANEVAL, LIVECODEBENCH, WHERE, functional, problem, verdict
 

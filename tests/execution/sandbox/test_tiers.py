@@ -8,14 +8,14 @@ import pytest
 
 from domino_lightning.errors import UserError
 from domino_lightning.execution.calls import run_call, run_program
-from domino_lightning.execution.sandbox import box, tiers
+from domino_lightning.execution.sandbox import box, pool, tiers
 
 
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """No box and no verdict on this host yet."""
-    monkeypatch.setattr(box, "_boxes", {})
-    monkeypatch.setattr(box, "_reasons", {})
+    monkeypatch.setattr(pool, "_boxes", {})
+    monkeypatch.setattr(pool, "_reasons", {})
     monkeypatch.delenv(tiers.ENVIRONMENT, raising=False)
 
 
@@ -23,7 +23,7 @@ def test_a_host_that_forbids_namespaces_is_told_so_and_what_to_do(fresh: None, m
     def refuse(tier: str, preload: object = ()) -> box.Box:
         raise box.BoxFailed("clone: Operation not permitted")
 
-    monkeypatch.setattr(box, "Box", refuse)
+    monkeypatch.setattr(pool, "Box", refuse)
     with pytest.raises(UserError) as caught:
         run_program("print(1)", "")
     message = str(caught.value)
@@ -38,7 +38,7 @@ def test_limits_alone_are_never_chosen_unasked(fresh: None, monkeypatch: pytest.
     with pytest.raises(UserError, match="not here"):
         run_program("print(1)", "")
     monkeypatch.setenv(tiers.ENVIRONMENT, tiers.RLIMITS)
-    opened = box.open_box()
+    opened = pool.open_box()
     try:
         assert opened.tier == tiers.RLIMITS
         assert run_program("print(1)", "").stdout == "1\n"
@@ -68,7 +68,7 @@ def test_root_gives_programs_users_that_nobody_has(monkeypatch: pytest.MonkeyPat
 
 def test_nothing_of_the_project_or_the_caller_is_in_the_box(tier: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "secret")
-    opened = box.open_box(tier)
+    opened = pool.open_box(tier)
     from domino_lightning.execution.sandbox.running import run_one
 
     code = (
