@@ -1,7 +1,7 @@
 """What the number of references costs a tuning step: time and resident memory at 100, 1,000 and 10,000 of them.
 
 Each size runs in a process of its own on SmolLM2-135M: 8 domain tokens, 4 sample tokens, batches of 4 texts of 32
-tokens, InfoNCE with one negative, forward, backward and both optimisers. The table of sample tokens and its two Adam
+tokens, InfoNCE with one negative, forward, backward and both optimizers. The table of sample tokens and its two Adam
 moments take 3 · N · S · H · 4 bytes; beside them, step time and memory should not depend on N. The naive way is
 written out too: the same table as a dense parameter of AdamW, which touches every row in every step.
 """

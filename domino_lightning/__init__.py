@@ -1,4 +1,4 @@
-"""domino_lightning: learn a domain from examples, synthesise data for it, score a coder on it."""
+"""domino_lightning: learn a domain from examples, synthesize data for it, score a coder on it."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class ResumableCheckpoint(Callback):
 
     A step that is followed by a validation is saved after it: Lightning leaves out, on resume, a validation that
     was still due when the checkpoint was written, and with it the best step would depend on when the run died.
-    Between two optimiser steps nothing is saved to continue from: accumulated gradients are in no checkpoint.
+    Between two optimizer steps nothing is saved to continue from: accumulated gradients are in no checkpoint.
 
     Args:
         directory: where the files go.

@@ -58,7 +58,7 @@ class StepTable:
 
 
 class Periodic(Callback):
-    """Calls `observe` before the first step, every n optimiser steps and after the last one, on the first rank.
+    """Calls `observe` before the first step, every n optimizer steps and after the last one, on the first rank.
 
     Args:
         every: n; 0 never.

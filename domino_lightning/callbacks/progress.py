@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class StepProgress(Callback):
-    """One bar over all optimiser steps, with ETA, loss and the last held-out value."""
+    """One bar over all optimizer steps, with ETA, loss and the last held-out value."""
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
@@ -23,7 +23,7 @@ class StepProgress(Callback):
         )
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
-        """Advance by the optimiser steps done."""
+        """Advance by the optimizer steps done."""
         shown = {}
         for key, label in ((f"{self.stage}/train/loss", "loss"), (f"{self.stage}/heldout/nll", "heldout")):
             if key in trainer.callback_metrics:

@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="domino",
-        description="Learn a domain from examples, synthesise data for it, fine-tune and score a coder.",
+        description="Learn a domain from examples, synthesize data for it, fine-tune and score a coder.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

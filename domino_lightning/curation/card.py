@@ -12,7 +12,7 @@ from domino_lightning.utils.jsonl import Record
 
 @dataclass(frozen=True)
 class Card:
-    """What a dataset card cannot know by itself; licences as the Hugging Face hub names them.
+    """What a dataset card cannot know by itself; licenses as the Hugging Face hub names them.
 
     Args:
         license: of the pairs.
@@ -48,13 +48,13 @@ def write_parquet(path: Path, pairs: Sequence[Record]) -> None:
 
 
 def write_card(path: Path, kind: str, made_by: str, card: Card, funnel: Record, summary: Record) -> None:
-    """Write a card: at its head what the hub reads, then counts, licences and funnel.
+    """Write a card: at its head what the hub reads, then counts, licenses and funnel.
 
     Args:
         path: the file, README.md beside the Parquet file.
         kind: of the records.
         made_by: names of the stages that made it.
-        card: licences.
+        card: licenses.
         funnel: of `curate`.
         summary: of `answer`: accepted, answered, and rejected by reason.
     """
@@ -73,12 +73,12 @@ def write_card(path: Path, kind: str, made_by: str, card: Card, funnel: Record, 
     path.write_text(
         f"---\n{_yaml(head)}---\n"
         f"# Synthetic {kind} pairs\n\n"
-        f"{summary['answered']} chat pairs synthesised by domino_lightning from {funnel['candidates']} candidates "
+        f"{summary['answered']} chat pairs synthesized by domino_lightning from {funnel['candidates']} candidates "
         f"({made_by}). `messages` holds a conversation "
         "that ends with the answer, `source_id` the raw row, `provenance` the soft prompt (sha256), seed, filters and "
         "stages it went through.\n\n"
         "## Licences\n\n"
-        f"| what | licence |\n| --- | --- |\n| these pairs | {card.license} |\n"
+        f"| what | license |\n| --- | --- |\n| these pairs | {card.license} |\n"
         f"| reference data | {card.reference_license} |\n| models that wrote texts and answers | "
         f"{card.backbone_license} |\n\n"
         "The texts were sampled from a language model; what may be done with them follows from the last two.\n\n"

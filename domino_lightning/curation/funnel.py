@@ -29,7 +29,7 @@ class Curated(NamedTuple):
 def curate(rows: Iterable[Record], filters: Sequence[Filter], context: Context, journal: Path | None = None) -> Curated:
     """Apply the filters one after another, each to the rows that the ones before let pass.
 
-    A filter that crashes on a row rejects that row, never the run. What dear filters find is appended to the
+    A filter that crashes on a row rejects that row, never the run. What costly filters find is appended to the
     directory `journal` block by block, and is not worked out again after a kill.
 
     Raises:
@@ -77,7 +77,7 @@ def _code(each: Filter, detail: str) -> str:
 
 
 def _details(each: Filter, number: int, candidates: Sequence[Candidate], journal: Path | None) -> Iterator[str | None]:
-    """Each candidate's rejection or None; a dear filter's from the journal as far as it goes."""
+    """Each candidate's rejection or None; a costly filter's from the journal as far as it goes."""
     if each.block_size is None or journal is None:
         details = _guarded(each, candidates)
         yield from progress_bar(

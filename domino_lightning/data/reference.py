@@ -60,7 +60,7 @@ def collate_texts(items: list[Encoded | None]) -> TextBatch:
 
 
 class ReferenceDataModule(LightningDataModule):
-    """Reference and held-out texts, tokenised and batched.
+    """Reference and held-out texts, tokenized and batched.
 
     Args:
         reference: JSON Lines with `id`, `text` and optionally `group`; rows of one group are one sample.
@@ -112,7 +112,7 @@ class ReferenceDataModule(LightningDataModule):
         return [sample for sample, slot in enumerate(slot_of) if slot in share]
 
     def setup(self, stage: str | None = None) -> None:
-        """Read and tokenise both splits.
+        """Read and tokenize both splits.
 
         Raises:
             UserError: an empty split, a bad line or a text that is too long.

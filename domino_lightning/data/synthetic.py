@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class SyntheticDataModule(LightningDataModule):
-    """Chat pairs, tokenised and batched.
+    """Chat pairs, tokenized and batched.
 
     Args:
         pairs: JSON Lines files with `messages`, the last of them the assistant's.
@@ -55,7 +55,7 @@ class SyntheticDataModule(LightningDataModule):
         self.encoded: dict[str, list[tuple[list[int], int]]] = {}
 
     def setup(self, stage: str | None = None) -> None:
-        """Read and tokenise.
+        """Read and tokenize.
 
         Raises:
             UserError: no pairs, a bad line, or a conversation that is too long.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from domino_lightning.generation.drawing import draw, penalise
+from domino_lightning.generation.drawing import draw, penalize
 from domino_lightning.generation.kv_slots import Prefix, Slots, attention_by
 from domino_lightning.generation.sampling import Sampling
 
@@ -88,9 +88,9 @@ class _Block:
         self.finished = [False] * len(prompts)
         hidden = prompts[0].shape[1] if prompts else 0
         self.fed = torch.zeros(slots, hidden, dtype=model.dtype, device=model.device)
-        penalised = sampling.repetition_penalty != 1
+        penalized = sampling.repetition_penalty != 1
         vocabulary = model.config.get_text_config().vocab_size
-        self.seen = torch.zeros(slots, vocabulary, dtype=torch.bool, device=model.device) if penalised else None
+        self.seen = torch.zeros(slots, vocabulary, dtype=torch.bool, device=model.device) if penalized else None
 
     def admit(self) -> bool:
         """Give idle slots to waiting rows, or drop them where none waits; False when all rows are done."""
@@ -129,7 +129,7 @@ class _Block:
         """Draw one token of every running row; the number that became part of texts."""
         logits = self.slots.step(self.fed)
         if self.seen is not None:
-            logits = penalise(logits, self.seen, self.sampling.repetition_penalty)
+            logits = penalize(logits, self.seen, self.sampling.repetition_penalty)
         tokens = draw(logits, self._uniforms(), self.sampling)
         self.fed = self.embed(tokens)
         if self.seen is not None:

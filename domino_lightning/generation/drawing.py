@@ -20,7 +20,7 @@ def row_noise(rows: Sequence[int], length: int, seed: int) -> Tensor:
     return torch.stack([torch.rand(length, dtype=torch.float64, generator=generator("row", seed, row)) for row in rows])
 
 
-def penalise(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+def penalize(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
     """(B, V) logits, lowered where `seen` (B, V): positive ones divided by the penalty, negative ones multiplied."""
     return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
 
@@ -39,7 +39,7 @@ def draw(logits: Tensor, uniforms: Tensor | None, sampling: Sampling) -> Tensor:
     if uniforms is None or sampling.temperature == 0:
         return logits.argmax(dim=-1)
     logits = logits.float()
-    # Probabilities relative to the likeliest token: nothing that follows needs them normalised.
+    # Probabilities relative to the likeliest token: nothing that follows needs them normalized.
     weights = (logits - logits.amax(dim=-1, keepdim=True)).div_(sampling.temperature).exp_()
     if sampling.top_p < 1:
         weights = _nucleus(weights, sampling.top_p)

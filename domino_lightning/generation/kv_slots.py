@@ -130,7 +130,7 @@ class Slots(Attention):
                     buffers[layer] = buffer[index]
 
     def room(self, layer: int, key: Tensor, value: Tensor, width: int) -> tuple[Tensor, Tensor]:
-        """The layer's (N, Hkv, T, d) buffers with T ≥ width; zero where nothing was written, never uninitialised."""
+        """The layer's (N, Hkv, T, d) buffers with T ≥ width; zero where nothing was written, never uninitialized."""
         for buffers, new in ((self.keys, key), (self.values, value)):
             old = buffers[layer]
             if old is None or old.shape[2] < width:

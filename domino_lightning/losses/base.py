@@ -47,7 +47,7 @@ class DisentanglementLoss(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, nll: PromptNLL, progress: float = 0.0) -> dict[str, Tensor]:
-        """Named scalar terms; `loss` is the one that is minimised, all are logged.
+        """Named scalar terms; `loss` is the one that is minimized, all are logged.
 
         Args:
             nll: likelihoods of the batch.

@@ -184,7 +184,7 @@ def _directions(loss: DisentanglementLoss) -> list[Finding]:
         total = 0.0 if gradient is None else float(gradient.sum())
         if total * wanted < 0:
             way = "raises" if wanted > 0 else "lowers"
-            findings.append(Finding("warning", f"minimising it {way} {name}: {consequence}"))
+            findings.append(Finding("warning", f"minimizing it {way} {name}: {consequence}"))
 
     look(domain, "NLL(x|D)", 1, "the domain tokens unlearn the domain")
     if paired is not None and nll.is_own is not None and nll.pair_valid is not None:

@@ -27,7 +27,7 @@ def choose_pairs(samples: Tensor, valid: Tensor, pairs: Pairs, seed: int, step: 
         valid: (B,) bool.
         pairs: "none", "own", "all" or the number of negatives n; K = 1 + min(n, B − 1), the own prompt first.
         seed: the run's seed.
-        step: the optimiser step.
+        step: the optimizer step.
 
     Returns:
         None for "none".

@@ -25,7 +25,7 @@ from domino_lightning.nn import (
     distributed,
     gather_rows,
 )
-from domino_lightning.nn.initialisation import SampleInit, keyword_ids
+from domino_lightning.nn.initialization import SampleInit, keyword_ids
 from domino_lightning.utils.seeding import generator
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class PromptTuningModule(LightningModule):
         pair_micro_batch: (sample prompt, text) pairs encoded at a time; their activations are computed again in the
             backward pass, so that memory is bounded by one micro-batch at the price of one more forward pass of
             the pairs. None: all pairs of a batch together, nothing twice.
-        seed: of initialisation and negatives.
+        seed: of initialization and negatives.
     """
 
     same_noise = True
@@ -138,7 +138,7 @@ class PromptTuningModule(LightningModule):
         embed: Any = backbone.get_input_embeddings()
         with torch.no_grad():  # as the layers see them: Gemma scales the rows of its matrix when it looks them up
             vocabulary = embed(torch.arange(len(embed.weight), device=embed.weight.device))
-        self.domain_prompt.initialise(vocabulary, generator("domain", self.seed), tokenizer)
+        self.domain_prompt.initialize(vocabulary, generator("domain", self.seed), tokenizer)
         if self.loss.pairs != "none":
             self.sample_tokens = SampleTokens(
                 range(num_samples) if owned is None else owned,
@@ -147,7 +147,7 @@ class PromptTuningModule(LightningModule):
                 self.sample_rank,
                 gradient_scale=1 / distributed.world_size(),  # DDP divides only what it reduces
             )
-            self.sample_tokens.initialise(vocabulary, self.seed, self.sample_init, keywords)
+            self.sample_tokens.initialize(vocabulary, self.seed, self.sample_init, keywords)
             self.sample_table = SampleTable(self.sample_tokens, num_samples, self.sample_learning_rate)
         # DDP must neither broadcast nor reduce the frozen backbone, nor the rows that belong to one rank.
         own = {name for name, _ in self.named_parameters() if not name.startswith(SHARED_PREFIXES)}
@@ -224,7 +224,7 @@ class PromptTuningModule(LightningModule):
         self.log("tune/heldout/nll", self.heldout_nll.compute())
 
     def configure_optimizers(self) -> Any:
-        """AdamW over D, the only optimiser that Lightning sees, clips and counts; SparseAdam over S beside it."""
+        """AdamW over D, the only optimizer that Lightning sees, clips and counts; SparseAdam over S beside it."""
         named = list(self.named_parameters())
         groups = [{"params": [p for name, p in named if name.startswith(("domain_prompt.", "loss."))]}]
         if self.sample_tokens is not None and self.sample_tokens.basis is not None:
@@ -251,7 +251,7 @@ class PromptTuningModule(LightningModule):
         return {name: value for name, value in state.items() if name.startswith(SHARED_PREFIXES)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the sample tokens of all ranks with the state of their optimiser."""
+        """Add the sample tokens of all ranks with the state of their optimizer."""
         checkpoint["world_size"] = distributed.world_size()
         if self.sample_table is not None:
             checkpoint["sample_table"] = self.sample_table.state()

@@ -1,4 +1,4 @@
-"""Training the sample tokens beside D: their own optimiser, and checkpoints that hold every rank's rows."""
+"""Training the sample tokens beside D: their own optimizer, and checkpoints that hold every rank's rows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class SampleTable:
-    """`torch.optim.SparseAdam` over the rows of this rank, outside Lightning's optimisers.
+    """`torch.optim.SparseAdam` over the rows of this rank, outside Lightning's optimizers.
 
     Lightning would clip a norm that includes rows of one rank alone, which would desynchronise D, and would
-    count a second optimiser's steps as steps of the run.
+    count a second optimizer's steps as steps of the run.
 
     Args:
         tokens: the rows of this rank.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from domino_lightning.nn.initialisation import draw_tokens, soft_prompt_tokens, text_tokens
+from domino_lightning.nn.initialization import draw_tokens, soft_prompt_tokens, text_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -39,7 +39,7 @@ class DomainPrompt(nn.Module):
         self.init, self.init_from = init, init_from
         self.weight = nn.Parameter(torch.empty(0))
 
-    def initialise(
+    def initialize(
         self, vocabulary: Tensor, generator: torch.Generator, tokenizer: PreTrainedTokenizerBase | None = None
     ) -> None:
         """Allocate the (D, H) table and fill it.
@@ -113,11 +113,11 @@ class VariationalDomainPrompt(DomainPrompt):
         self.register_buffer("prior_mean", torch.empty(0))
         self.register_buffer("prior_std", torch.empty(0))
 
-    def initialise(
+    def initialize(
         self, vocabulary: Tensor, generator: torch.Generator, tokenizer: PreTrainedTokenizerBase | None = None
     ) -> None:
         """Allocate μ and σ, both (D, H), and fit the prior to the (V, H) embedding matrix."""
-        super().initialise(vocabulary, generator, tokenizer)
+        super().initialize(vocabulary, generator, tokenizer)
         rows = vocabulary.detach().float().cpu()
         self.prior_mean, self.prior_std = rows.mean(dim=0), rows.std(dim=0).clamp(min=1e-6)
         self.log_std = nn.Parameter((self.prior_std.log() + math.log(self.noise)).expand_as(self.weight).clone())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from domino_lightning.nn.initialisation import Init, SampleInit, draw_tokens
+from domino_lightning.nn.initialization import Init, SampleInit, draw_tokens
 from domino_lightning.utils.seeding import generator
 
 
@@ -49,7 +49,7 @@ class SampleTokens(nn.Module):
         self.register_buffer("row_of", row_of, persistent=False)
 
     @torch.no_grad()
-    def initialise(
+    def initialize(
         self,
         vocabulary: Tensor,
         seed: int,

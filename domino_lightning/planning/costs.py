@@ -279,7 +279,7 @@ def prompts(pairs: str | int, batch: int) -> int:
 
 
 def steps(trainer: Mapping[str, Any], rows: int, batch: int) -> int:
-    """Optimiser steps that a trainer section takes on so many rows."""
+    """Optimizer steps that a trainer section takes on so many rows."""
     together = int(trainer.get("accumulate_grad_batches") or 1)
     batches = _limited(trainer.get("limit_train_batches"), math.ceil(rows / batch))
     limit, epochs = trainer.get("max_steps", -1), trainer.get("max_epochs")

@@ -86,7 +86,7 @@ def flops(shape: ModelShape, passes: Iterable[Sequences], backward: int = 0) -> 
     """FLOPs of encoding the sequences, two for a multiply and an add.
 
     A token costs 2 · `linear`, a position with logits 2 · `head`. A sequence of n tokens behind c attends
-    n·c + n·(n + 1)/2 pairs. Left out: norms, softmax, activation functions, look-ups, the optimiser.
+    n·c + n·(n + 1)/2 pairs. Left out: norms, softmax, activation functions, look-ups, the optimizer.
 
     Args:
         shape: of the model.

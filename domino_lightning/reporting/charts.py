@@ -1,4 +1,4 @@
-"""Charts as inline SVG that take their colours from the page, light or dark."""
+"""Charts as inline SVG that take their colors from the page, light or dark."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# matplotlib knows no CSS: it draws in these colours, which are replaced in the text of the SVG.
+# matplotlib knows no CSS: it draws in these colors, which are replaced in the text of the SVG.
 INK, GRID, PAPER = "#010203", "#040506", "#070809"
 SERIES = ("#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04", "#0a0b05", "#0a0b06")
 _CSS = {INK: "currentColor", GRID: "var(--rule)", PAPER: "var(--paper)"} | {
-    colour: f"var(--s{index})" for index, colour in enumerate(SERIES)
+    color: f"var(--s{index})" for index, color in enumerate(SERIES)
 }
 _DPI = 72  # one SVG unit is one CSS pixel
 _MAX_POINTS = 500
@@ -27,7 +27,7 @@ _MAX_POINTS = 500
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: (step, value) points in colour number `series` (modulo 6)."""
+    """One curve: (step, value) points in color number `series` (modulo 6)."""
 
     label: str
     points: Sequence[tuple[int, float]]
@@ -48,7 +48,7 @@ class Interval:
 
 
 def curves(lines: Sequence[Line], y_label: str, title: str, mark: tuple[int, float] | None = None) -> str:
-    """An SVG of curves over optimiser steps, 400 by 250 pixels; empty where no value is finite.
+    """An SVG of curves over optimizer steps, 400 by 250 pixels; empty where no value is finite.
 
     Args:
         lines: what to draw; a line of more than 500 points is thinned to 500, its ends kept.
@@ -74,7 +74,7 @@ def curves(lines: Sequence[Line], y_label: str, title: str, mark: tuple[int, flo
         )
     if mark is not None:
         axes.plot(*mark, marker="o", color=INK, ms=9, mfc="none", mew=1.2)
-    axes.set_xlabel("optimiser step")
+    axes.set_xlabel("optimizer step")
     axes.set_ylabel(y_label)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.locator_params(axis="y", nbins=5)
@@ -168,8 +168,8 @@ def _for_page(svg: str, title: str) -> str:
     body = re.sub(r'<g id="[^"]*"', "<g", body).replace("xlink:href", "href")
     body = re.sub(r"font: ([^;\"]*?)([\d.]+px) [^;\"]*", r"font-size: \2", body)
     body = re.sub(r"font-family: [^;\"]*;?", "", body)
-    for colour, replacement in _CSS.items():
-        body = body.replace(colour, replacement)
+    for color, replacement in _CSS.items():
+        body = body.replace(color, replacement)
     opening = (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-label="{escape(title, quote=True)}" class="chart">'

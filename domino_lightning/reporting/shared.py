@@ -99,7 +99,7 @@ def result_row(trial: Trial) -> dict[str, Any]:
         "candidates": funnel.candidates if funnel.steps else None,
         "accepted": whole(counts["curate"].get("accepted")),
         "answered": whole(counts["answer"].get("answered")),
-        "optimiser_steps": whole(coder.get("steps")),
+        "optimizer_steps": whole(coder.get("steps")),
         "best_heldout_nll": best and best[1],
         "best_heldout_step": best and best[0],
     }

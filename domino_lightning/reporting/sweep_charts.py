@@ -8,7 +8,7 @@ from math import isnan
 
 from domino_lightning.reporting.charts import GRID, INK, PAPER, SERIES, figure_of, short, svg_of
 
-MARKS = ("o", "s", "^", "D", "v", "P")  # beside the colours, for readers who cannot tell those apart
+MARKS = ("o", "s", "^", "D", "v", "P")  # beside the colors, for readers who cannot tell those apart
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ def forest(rows: Sequence[Effect], width: int, baseline: str, title: str) -> str
     axes.axvline(0, color=INK, linewidth=1)
     for index, row in enumerate(rows):
         y = len(rows) - 1 - index
-        colour = SERIES[0] if row.strong else SERIES[5]
+        color = SERIES[0] if row.strong else SERIES[5]
         if not isnan(row.low):
-            axes.plot([row.low, row.high], [y, y], color=colour, linewidth=2)
+            axes.plot([row.low, row.high], [y, y], color=color, linewidth=2)
             for end in (row.low, row.high):
-                axes.plot([end, end], [y - 0.1, y + 0.1], color=colour, linewidth=2)
-        fill = colour if row.strong else PAPER
-        axes.plot(row.value, y, "o", ms=8, mfc=fill, mec=colour, mew=1.8, clip_on=False, zorder=5)
+                axes.plot([end, end], [y - 0.1, y + 0.1], color=color, linewidth=2)
+        fill = color if row.strong else PAPER
+        axes.plot(row.value, y, "o", ms=8, mfc=fill, mec=color, mew=1.8, clip_on=False, zorder=5)
         if narrow:
             axes.text(-reach, y + 0.27, short(row.label), parse_math=False, color=INK, size=13, va="bottom")
     axes.set_xlim(-reach, reach)
@@ -73,12 +73,12 @@ def bands(lines: Sequence[Band], x_label: str, y_label: str, title: str) -> str:
         return ""
     figure, axes = figure_of(400, 270, 11, left=56, right=14, top=10, bottom=44)
     for line, points in drawn:
-        colour = SERIES[line.series % len(SERIES)]
+        color = SERIES[line.series % len(SERIES)]
         x, mean, low, high = zip(*points, strict=True)
         marker = MARKS[line.series % len(MARKS)]
-        axes.plot(x, mean, color=colour, linewidth=1.7, marker=marker, markersize=5)
+        axes.plot(x, mean, color=color, linewidth=1.7, marker=marker, markersize=5)
         # A value without an interval leaves a gap in the band.
-        axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
+        axes.fill_between(x, low, high, color=color, alpha=0.16, linewidth=0)
     if xs[0] > 0 and xs[-1] / xs[0] >= 16:
         axes.set_xscale("log")
         axes.minorticks_off()

@@ -42,7 +42,7 @@ class Answer(Stage):
         domain: answers records and makes chat pairs of them.
         solver: samples solutions, where the domain needs any.
         agreement: when solutions agree well enough.
-        card: licences for the dataset card.
+        card: licenses for the dataset card.
         seed: of the sampled solutions and of the inputs they are compared on.
         runtime: workers.
     """

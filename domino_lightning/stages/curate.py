@@ -35,7 +35,7 @@ class Curate(Stage):
 
     Args:
         domain: reads samples back.
-        filters: in order, cheap before dear.
+        filters: in order, cheap before costly.
         runtime: workers.
     """
 

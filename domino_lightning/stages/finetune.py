@@ -42,7 +42,7 @@ class Finetune(Stage):
         trainer: arguments of `lightning.pytorch.Trainer`; give every arm of a comparison the same max_steps.
         domain: makes chat pairs of reference records.
         source: what to train on.
-        seed: of adapter initialisation and batch order.
+        seed: of adapter initialization and batch order.
         runtime: checkpoint cadence, logging, workers.
     """
 

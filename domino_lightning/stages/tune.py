@@ -55,7 +55,7 @@ class Tune(Stage):
         trainer: arguments of `lightning.pytorch.Trainer`.
         export: the step with the best held-out NLL, or the last.
         keep_sample_tokens: write `sample_tokens.safetensors` too, for generators with `sample_tokens`; 4 N S H bytes.
-        seed: of initialisation, batch order and negatives.
+        seed: of initialization, batch order and negatives.
         runtime: checkpoint cadence, logging, workers.
     """
 

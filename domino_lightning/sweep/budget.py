@@ -1,4 +1,4 @@
-"""Matched budgets: arms are compared at equal optimiser steps or equal tokens, checked before anything runs."""
+"""Matched budgets: arms are compared at equal optimizer steps or equal tokens, checked before anything runs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _unmatched(sweep: Sweep, stage: str, arms: Mapping[str, Budget]) -> str:
 
 
 def trains(trial: Trial, stage: str, until: str) -> bool:
-    """Whether a trial has the stage and takes optimiser steps in it."""
+    """Whether a trial has the stage and takes optimizer steps in it."""
     return stage in needed_stages(trial.config, until) and trial.config.document[stage].get("source") != "none"
 
 
@@ -77,7 +77,7 @@ def _budget(trial: Trial, stage: str, kind: str) -> Budget:
     steps = trainer.get("max_steps")
     if type(steps) is int and steps >= 0 and trainer.get("max_epochs") in (None, -1):
         if kind == "steps":
-            return Budget(steps, f"{steps} optimiser steps")
+            return Budget(steps, f"{steps} optimizer steps")
         tokens = steps * rows * data["max_length"]
         return Budget(tokens, f"{tokens} tokens ({steps} steps × {rows} texts × {data['max_length']})")
     # By epochs: as many steps as the data gives, so equal if data, batches and limits are.

@@ -50,7 +50,7 @@ class Renamer(ast.NodeTransformer):
         return node
 
 
-def normalised(code: str) -> str:
+def normalized(code: str) -> str:
     """The syntax tree as text, equal for two functions that differ only in variable names and layout."""
     tree = ast.parse(code)
     bound = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
@@ -153,14 +153,14 @@ def test_outputs_are_what_execution_gives_under_any_hash_seed(
     assert wrong == []
 
 
-def test_normalising_ignores_variable_names_and_nothing_else() -> None:
+def test_normalizing_ignores_variable_names_and_nothing_else() -> None:
     code = "def f(a):\n    for b in a:\n        a = len(b)\n    return a"
     renamed = "def f(x):\n    for y in x:\n        x = len(y)\n    return x"
-    assert normalised(code) == normalised(renamed)
-    assert normalised(code) != normalised(code.replace("return a", "return b"))
-    assert normalised(code) != normalised(code.replace("len", "sum"))
+    assert normalized(code) == normalized(renamed)
+    assert normalized(code) != normalized(code.replace("return a", "return b"))
+    assert normalized(code) != normalized(code.replace("len", "sum"))
 
 
 def test_no_two_functions_are_alike_after_renaming_variables(codes: dict[str, str]) -> None:
-    counts = Counter(normalised(code) for code in codes.values())
+    counts = Counter(normalized(code) for code in codes.values())
     assert len(counts) == len(codes)

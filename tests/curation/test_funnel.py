@@ -231,15 +231,16 @@ def test_a_kill_at_any_row_and_a_second_run_give_what_one_run_gives(data: st.Dat
 
 
 def test_a_journal_of_other_rows_is_refused(tmp_path: Path) -> None:
-    curate(rows([GOOD.format(1)]), [Together("dear", ["pass"])], CONTEXT, tmp_path)
+    curate(rows([GOOD.format(1)]), [Together("costly", ["pass"])], CONTEXT, tmp_path)
     other = [{**row, "id": "9"} for row in rows([GOOD.format(1)])]
     with pytest.raises(StageFailed, match="belongs to other rows"):
-        curate(other, [Together("dear", ["pass"] * 10)], CONTEXT, tmp_path)
+        curate(other, [Together("costly", ["pass"] * 10)], CONTEXT, tmp_path)
 
 
 def test_what_filters_note_stays_with_the_row() -> None:
-    accepted, rejected, _ = curate(rows([GOOD.format(0), GOOD.format(1)]), [Together("dear", ["pass", "no"])], CONTEXT)
-    assert (accepted[0]["notes"], rejected[0]["notes"]) == ({"dear": "saw 0"}, {"dear": "saw 1"})
+    chain = [Together("costly", ["pass", "no"])]
+    accepted, rejected, _ = curate(rows([GOOD.format(0), GOOD.format(1)]), chain, CONTEXT)
+    assert (accepted[0]["notes"], rejected[0]["notes"]) == ({"costly": "saw 0"}, {"costly": "saw 1"})
 
 
 def test_a_missing_benchmark_is_no_fault_of_a_row() -> None:

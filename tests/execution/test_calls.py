@@ -23,7 +23,7 @@ from domino_lightning.execution.sandbox.inside import literal
 ROOT = Path(__file__).resolve().parents[2]
 CRUXEVAL = ROOT.parent / "shared" / "data" / "cruxeval_dev.jsonl"
 SHORT = Limits(timeout_s=0.3, memory_mb=256, output_bytes=100_000)
-PATIENT = Limits(timeout_s=20, memory_mb=256, output_bytes=100_000)  # a slow machine is no misbehaviour
+PATIENT = Limits(timeout_s=20, memory_mb=256, output_bytes=100_000)  # a slow machine is no misbehavior
 
 
 @pytest.fixture(autouse=True)
@@ -179,7 +179,7 @@ def test_values_are_bounded_in_depth_and_size() -> None:
         ("def f(\x00): pass", "error", "null bytes"),
     ],
 )
-def test_misbehaviour_gets_its_status(
+def test_misbehavior_gets_its_status(
     code: str, status: str, detail: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if detail == "CPU":  # a busy machine must not let the wall clock come first

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from domino_lightning.generation import drawing
-from domino_lightning.generation.drawing import draw, penalise, row_noise
+from domino_lightning.generation.drawing import draw, penalize, row_noise
 from domino_lightning.generation.sampling import Sampling
 
 
@@ -114,4 +114,4 @@ def test_a_penalty_lowers_seen_tokens_as_transformers_does() -> None:
     logits = torch.tensor([[1.0, -2.0, 3.0, 0.5], [0.1, 0.2, -0.3, 4.0]])
     ids = torch.tensor([[0, 1], [3, 3]])
     seen = torch.zeros(2, 4, dtype=torch.bool).scatter_(1, ids, True)
-    assert torch.equal(penalise(logits, seen, 1.3), RepetitionPenaltyLogitsProcessor(1.3)(ids, logits))  # type: ignore[arg-type]
+    assert torch.equal(penalize(logits, seen, 1.3), RepetitionPenaltyLogitsProcessor(1.3)(ids, logits))  # type: ignore[arg-type]

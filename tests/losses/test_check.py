@@ -167,7 +167,7 @@ def test_a_defect_is_named(loss: DisentanglementLoss, words: str) -> None:
     ("loss", "words"),
     [
         (ForgetsTheDomain(), "no gradient reaches NLL(x|D)"),
-        (Backwards(), "minimising it raises NLL(x|D): the domain tokens unlearn the domain"),
+        (Backwards(), "minimizing it raises NLL(x|D): the domain tokens unlearn the domain"),
         (FirstRowAlone(), "depends on the order of the rows"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, DisentanglementLoss) else "",

@@ -1,4 +1,4 @@
-"""The prompt-tuning module by itself: likelihoods, gradients, initialisation, state."""
+"""The prompt-tuning module by itself: likelihoods, gradients, initialization, state."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_domain_tokens_start_as_token_embeddings_as_the_layers_see_them(family: 
     assert len({row[0] for row in rows}) == 3
 
 
-def test_initialisation_is_a_function_of_the_seed_alone() -> None:
+def test_initialization_is_a_function_of_the_seed_alone() -> None:
     torch.manual_seed(1)
     first = attached(seed=4).state_dict()
     torch.manual_seed(2)
@@ -109,14 +109,14 @@ def test_the_shared_state_is_the_domain_and_the_losses_parameters_alone() -> Non
 def test_a_padding_batch_trains_nothing_and_moves_no_row_by_its_momentum() -> None:
     tuned = attached()
     assert tuned.sample_tokens is not None
-    optimiser = torch.optim.SparseAdam(tuned.sample_tokens.parameters(), lr=0.1)
+    optimizer = torch.optim.SparseAdam(tuned.sample_tokens.parameters(), lr=0.1)
     for texts in (batch((0, 1)), collate_texts([None])):
         before = tuned.sample_tokens.table.weight.detach().clone()
         tuned.domain_prompt.weight.grad = None
         terms = tuned.loss(tuned.prompt_nll(texts, 0))
         terms["loss"].backward()
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
     assert terms["loss"].item() == 0.0
     assert torch.equal(tuned.sample_tokens.table.weight, before)
     assert tuned.domain_prompt.weight.grad is not None

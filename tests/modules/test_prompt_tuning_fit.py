@@ -17,7 +17,7 @@ from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.losses import LikelihoodOnly, PromptNLL, ReleasedObjective
 from domino_lightning.models.backbone import load_backbone
 from domino_lightning.nn import DomainPrompt, TextBatch, VariationalDomainPrompt, prompted_nll
-from domino_lightning.nn.initialisation import keyword_ids
+from domino_lightning.nn.initialization import keyword_ids
 from domino_lightning.testing import save_tiny_backbone
 from tests.modules.tuned import data_for, module
 
@@ -188,7 +188,7 @@ def test_a_variational_prompt_trains_mean_and_noise_and_validates_without_noise(
     assert trainer.callback_metrics["tune/heldout/nll"].item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_progress_runs_from_zero_towards_one_and_steps_count_optimiser_steps(
+def test_progress_runs_from_zero_towards_one_and_steps_count_optimizer_steps(
     splits: Path, tiny_backbone: Path, quiet_trainer: MakeTrainer
 ) -> None:
     seen: list[float] = []

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from domino_lightning.errors import UserError
 from domino_lightning.nn import DomainPrompt
-from domino_lightning.nn.initialisation import draw_tokens
+from domino_lightning.nn.initialization import draw_tokens
 from domino_lightning.testing import byte_tokenizer
 
 
@@ -33,19 +33,19 @@ def rows_of(tokens: Tensor, table: Tensor) -> list[int]:
 @pytest.mark.parametrize("count", [1, 8, 50])
 def test_vocabulary_rows_are_distinct_rows_of_the_embedding_matrix(count: int) -> None:
     prompt = DomainPrompt(count)
-    prompt.initialise(vocabulary(), seeded())
+    prompt.initialize(vocabulary(), seeded())
     rows = rows_of(prompt(), vocabulary())
     assert len(set(rows)) == count
 
 
-def test_initialisation_is_seeded() -> None:
+def test_initialization_is_seeded() -> None:
     for init in ("vocabulary", "normal"):
         first, again, other = (draw_tokens(vocabulary(), 8, init, seeded(seed)) for seed in (1, 1, 2))
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
 
 
-def test_normal_initialisation_matches_mean_and_deviation_per_dimension_and_the_norm() -> None:
+def test_normal_initialization_matches_mean_and_deviation_per_dimension_and_the_norm() -> None:
     # In 256 dimensions the norms of the rows hardly vary, so scaling to their mean hardly changes the moments.
     scale = torch.linspace(0.5, 2.0, 256)
     table = vocabulary(400, 256) * scale + torch.linspace(-1.0, 1.0, 256)
@@ -59,7 +59,7 @@ def test_normal_initialisation_matches_mean_and_deviation_per_dimension_and_the_
 def test_a_text_gives_its_token_embeddings_cut_to_the_count(caplog: pytest.LogCaptureFixture) -> None:
     table, tokenizer = vocabulary(259), byte_tokenizer()
     prompt = DomainPrompt(3, init="text", init_from="hello")
-    prompt.initialise(table, seeded(), tokenizer)
+    prompt.initialize(table, seeded(), tokenizer)
     assert torch.equal(prompt(), table[torch.tensor(tokenizer("hello").input_ids[:3])])
     assert "3 domain tokens from the text of init_from, which has 5: cut" in caplog.text
 
@@ -67,10 +67,10 @@ def test_a_text_gives_its_token_embeddings_cut_to_the_count(caplog: pytest.LogCa
 def test_a_short_text_is_repeated_with_a_notice_and_one_that_fits_has_none(caplog: pytest.LogCaptureFixture) -> None:
     table, tokenizer = vocabulary(259), byte_tokenizer()
     exact = DomainPrompt(2, init="text", init_from="ab")
-    exact.initialise(table, seeded(), tokenizer)
+    exact.initialize(table, seeded(), tokenizer)
     assert caplog.text == ""
     long = DomainPrompt(5, init="text", init_from="ab")
-    long.initialise(table, seeded(), tokenizer)
+    long.initialize(table, seeded(), tokenizer)
     a, b = exact()
     assert torch.equal(long(), torch.stack([a, b, a, b, a]))
     assert "which has 2: repeated" in caplog.text
@@ -84,13 +84,13 @@ def test_another_soft_prompt_is_taken_as_it_is(tmp_path: Path, name: str, key: s
     tokens = torch.randn(4, 6, generator=seeded(3))
     save_file({key: tokens}, str(tmp_path / name))
     prompt = DomainPrompt(4, init="soft_prompt", init_from=str(tmp_path if as_directory else tmp_path / name))
-    prompt.initialise(vocabulary(), seeded())
+    prompt.initialize(vocabulary(), seeded())
     assert torch.equal(prompt(), tokens)
 
 
 def test_a_soft_prompt_of_another_width_or_none_at_all_is_refused_by_name(tmp_path: Path) -> None:
     def start() -> None:
-        DomainPrompt(4, init="soft_prompt", init_from=str(tmp_path)).initialise(vocabulary(), seeded())
+        DomainPrompt(4, init="soft_prompt", init_from=str(tmp_path)).initialize(vocabulary(), seeded())
 
     with pytest.raises(UserError, match="no soft prompt there"):
         start()
@@ -110,13 +110,13 @@ def test_init_from_goes_with_the_inits_that_need_it() -> None:
         with pytest.raises(ValueError, match="init_from goes with"):
             DomainPrompt(2, **arguments)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="needs a text in init_from"):
-        DomainPrompt(2, init="text", init_from="").initialise(vocabulary(259), seeded(), byte_tokenizer())
+        DomainPrompt(2, init="text", init_from="").initialize(vocabulary(259), seeded(), byte_tokenizer())
 
 
 def test_the_backbones_rows_are_copied_and_not_shared() -> None:
     table = vocabulary()
     prompt = DomainPrompt(50)
-    prompt.initialise(table, seeded())
+    prompt.initialize(table, seeded())
     with torch.no_grad():
         prompt.weight.zero_()
     assert torch.equal(table, vocabulary())
@@ -124,7 +124,7 @@ def test_the_backbones_rows_are_copied_and_not_shared() -> None:
 
 def test_a_half_precision_embedding_gives_float32_tokens() -> None:
     prompt = DomainPrompt(3)
-    prompt.initialise(vocabulary().bfloat16(), seeded())
+    prompt.initialize(vocabulary().bfloat16(), seeded())
     assert prompt().dtype == torch.float32
 
 
@@ -149,7 +149,7 @@ def test_a_subclass_may_sample_its_tokens_and_still_export_them_without_noise() 
             return {"kl": self.weight.square().mean()}
 
     prompt = Noisy(4)
-    prompt.initialise(vocabulary(), seeded())
+    prompt.initialize(vocabulary(), seeded())
     assert not torch.equal(prompt(), prompt())
     assert torch.equal(prompt.exported(), prompt.exported())
     assert not prompt.exported().requires_grad

@@ -16,7 +16,7 @@ def table(
 ) -> tuple[SampleTokens, torch.Tensor]:
     vocabulary = torch.randn(20, size, generator=torch.Generator().manual_seed(1))
     module = SampleTokens(owned, tokens, size, **kwargs)
-    module.initialise(vocabulary, seed=2)
+    module.initialize(vocabulary, seed=2)
     return module, vocabulary
 
 
@@ -41,7 +41,7 @@ def test_a_sample_is_looked_up_by_its_index_in_any_order() -> None:
 
 def test_only_the_rows_of_the_batch_get_a_gradient_and_change() -> None:
     module, _ = table()
-    optimiser = torch.optim.SparseAdam(module.parameters(), lr=0.1)
+    optimizer = torch.optim.SparseAdam(module.parameters(), lr=0.1)
     before = module.table.weight.detach().clone()
     for batch in ([1, 4], [4, 4]):
         module(torch.tensor(batch)).square().sum().backward()
@@ -49,20 +49,20 @@ def test_only_the_rows_of_the_batch_get_a_gradient_and_change() -> None:
         assert gradient is not None
         assert gradient.is_sparse
         assert set(gradient.coalesce().indices().flatten().tolist()) == set(batch)
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
     changed = (module.table.weight != before).any(dim=1)
     assert changed.tolist() == [False, True, False, False, True, False]
 
 
 def test_looking_up_nothing_moves_nothing_even_with_momentum() -> None:
     module, _ = table()
-    optimiser = torch.optim.SparseAdam(module.parameters(), lr=0.1)
+    optimizer = torch.optim.SparseAdam(module.parameters(), lr=0.1)
     for batch in ([0], []):
         before = module.table.weight.detach().clone()
         module(torch.tensor(batch, dtype=torch.long)).sum().backward()
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
     assert torch.equal(module.table.weight, before)
 
 
@@ -106,11 +106,11 @@ def test_keywords_are_the_embeddings_of_each_samples_own_tokens_wherever_it_lies
     keywords = [[3, 7], [0, 0], [19, 2]]
     for owned in ([0, 1, 2], [2, 0]):
         module = SampleTokens(owned, 2, 4)
-        module.initialise(vocabulary, 5, "keywords", keywords)
+        module.initialize(vocabulary, 5, "keywords", keywords)
         for sample in owned:
             assert torch.equal(module(torch.tensor([sample]))[0], vocabulary[torch.tensor(keywords[sample])])
     with pytest.raises(ValueError, match="needs the keywords"):
-        SampleTokens([0], 2, 4).initialise(vocabulary, 5, "keywords")
+        SampleTokens([0], 2, 4).initialize(vocabulary, 5, "keywords")
 
 
 def test_low_rank_keywords_start_as_near_as_the_basis_allows() -> None:
@@ -118,7 +118,7 @@ def test_low_rank_keywords_start_as_near_as_the_basis_allows() -> None:
     wanted = vocabulary[torch.tensor([3, 7])]
     full, flat = SampleTokens([0], 2, 4, low_rank=4), SampleTokens([0], 2, 4, low_rank=2)
     for module in (full, flat):
-        module.initialise(vocabulary, 5, "keywords", [[3, 7]])
+        module.initialize(vocabulary, 5, "keywords", [[3, 7]])
     assert torch.allclose(full(torch.tensor([0]))[0], wanted, atol=1e-4)
     basis = flat.basis.detach()  # type: ignore[union-attr]
     projection = wanted @ basis.T @ torch.linalg.inv(basis @ basis.T) @ basis

@@ -15,7 +15,7 @@ from domino_lightning.nn import VariationalDomainPrompt
 def prompt(**settings: float) -> VariationalDomainPrompt:
     made = VariationalDomainPrompt(3, **settings)  # type: ignore[arg-type]
     random = torch.Generator().manual_seed(0)
-    made.initialise(torch.randn(50, 6, generator=random) * torch.arange(1.0, 7.0), random)
+    made.initialize(torch.randn(50, 6, generator=random) * torch.arange(1.0, 7.0), random)
     return made
 
 
@@ -78,14 +78,14 @@ def test_mean_and_deviation_both_get_gradients_from_the_draw_and_from_the_kl() -
             assert parameter.grad.abs().min().item() > 0
 
 
-def test_minimising_the_kl_alone_takes_all_information_out_of_the_tokens() -> None:
+def test_minimizing_the_kl_alone_takes_all_information_out_of_the_tokens() -> None:
     made = prompt()
-    optimiser = torch.optim.Adam(made.parameters(), lr=0.05)
+    optimizer = torch.optim.Adam(made.parameters(), lr=0.05)
     start = made.kl().item()
     for _ in range(1500):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         made.kl().backward()
-        optimiser.step()
+        optimizer.step()
     assert start > 10
     assert made.kl().item() < 0.01
     assert torch.allclose(made.log_std.exp(), made.prior_std.expand(3, 6), rtol=0.1)

@@ -64,9 +64,9 @@ def test_the_page_fits_the_screen_without_console_messages(
     if shutil.which("chromium") is None:
         pytest.skip("chromium is not installed")
     page = make(store, tmp_path / "out")
-    colours = f"--blink-settings=preferredColorScheme={scheme}"
+    colors = f"--blink-settings=preferredColorScheme={scheme}"
     shot = tmp_path / "shot.png"
-    _, console = chromium(page, tmp_path / "profile-1", width, colours, f"--screenshot={shot}")
+    _, console = chromium(page, tmp_path / "profile-1", width, colors, f"--screenshot={shot}")
     assert console == ""
     assert shot.stat().st_size > 20_000
 
@@ -81,7 +81,7 @@ def test_the_page_fits_the_screen_without_console_messages(
     )
     probe = tmp_path / "probe.html"
     probe.write_text(f'<!doctype html><meta charset="utf-8"><title></title>{frame}{script}', encoding="utf-8")
-    html, _ = chromium(probe, tmp_path / "profile-2", 1300, colours, "--dump-dom")
+    html, _ = chromium(probe, tmp_path / "profile-2", 1300, colors, "--dump-dom")
     title = re.findall(r"<title>(\d+) (\d+) (\d+) (rgb\([^)]*\))</title>", html)
-    # No overflow to the side, nothing requested, the colours of the scheme.
+    # No overflow to the side, nothing requested, the colors of the scheme.
     assert title == [(str(width), str(width), "0", "rgb(20, 23, 28)" if scheme == 0 else "rgb(255, 255, 255)")]

@@ -22,7 +22,7 @@ CHARTS = {
 
 
 @pytest.mark.parametrize("name", CHARTS)
-def test_charts_take_colours_and_fonts_from_the_page(name: str) -> None:
+def test_charts_take_colors_and_fonts_from_the_page(name: str) -> None:
     svg = CHARTS[name]()
     assert "currentColor" in svg and "var(--s0)" in svg
     assert re.findall(r"#[0-9a-f]{6}\b", svg) == []

@@ -49,7 +49,7 @@ class Fuse:
 class Dear(Filter):
     """Rejects every third row, eight at a time."""
 
-    reason = "dear"
+    reason = "costly"
     block_size = 8
 
     def __init__(self, fuse: Fuse) -> None:
@@ -57,7 +57,7 @@ class Dear(Filter):
 
     def reject(self, candidate: Candidate) -> str | None:
         self.fuse.tick()
-        candidate.notes["dear"] = candidate.row["k"]
+        candidate.notes["costly"] = candidate.row["k"]
         return "a third" if candidate.row["k"] % 3 == 0 else None
 
 

@@ -92,7 +92,7 @@ def test_the_card_tells_counts_and_funnel(answered: Path) -> None:
     assert "| parse | 9 | 5 | 4 |  |\n| answer | 4 | 2 | 2 | error 2 |" in card
 
 
-def test_the_card_has_the_licences_for_the_hub_and_for_readers(tmp_path: Path) -> None:
+def test_the_card_has_the_licenses_for_the_hub_and_for_readers(tmp_path: Path) -> None:
     card = Card(license="apache-2.0", reference_license="mit", backbone_license="other")
     text = (run(tmp_path, CodeExec(), RECORDS, card=card) / "README.md").read_text(encoding="utf-8")
     head = yaml.safe_load(text.split("---")[1])

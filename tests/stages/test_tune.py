@@ -14,7 +14,7 @@ from domino_lightning.config.document import load_config
 from domino_lightning.errors import UserError
 from domino_lightning.models.backbone import load_backbone
 from domino_lightning.models.soft_prompt import read_sample_tokens
-from domino_lightning.nn.initialisation import soft_prompt_tokens
+from domino_lightning.nn.initialization import soft_prompt_tokens
 from domino_lightning.results.soft_prompt import SoftPrompt
 from domino_lightning.runner.pipeline import make_plan
 from domino_lightning.utils.jsonl import read_jsonl

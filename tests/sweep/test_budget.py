@@ -22,11 +22,11 @@ def budgets(load: Load, tree: dict[str, Any]) -> dict[str, str]:
 
 def test_arms_with_equal_steps_match(load: Load) -> None:
     said = budgets(load, {"axes": {"loss": LOSS, "batch": BATCH}, "seeds": [0, 1]})
-    assert said == {"tune": "2 optimiser steps", "finetune": "2 optimiser steps"}
+    assert said == {"tune": "2 optimizer steps", "finetune": "2 optimizer steps"}
 
 
 def test_unequal_steps_are_named_with_their_arms(load: Load) -> None:
-    with pytest.raises(UserError, match=r"steps=20: 20 optimiser steps; steps=40: 40 optimiser steps") as caught:
+    with pytest.raises(UserError, match=r"steps=20: 20 optimizer steps; steps=40: 40 optimizer steps") as caught:
         budgets(load, {"axes": {"steps": STEPS}})
     assert "tune budget" in str(caught.value)
     assert "`budget: axis`" in str(caught.value)

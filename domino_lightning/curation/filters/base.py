@@ -1,4 +1,4 @@
-"""Filters: one small class, one reason code each; composed in YAML by `class_path`, cheap before dear."""
+"""Filters: one small class, one reason code each; composed in YAML by `class_path`, cheap before costly."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Filter(ABC):
 
     Class attributes:
         reason: what rejected rows and the funnel call it.
-        block_size: None for a filter that is cheap enough to run again after a kill. A number for a dear one:
+        block_size: None for a filter that is cheap enough to run again after a kill. A number for a costly one:
             rows that are reviewed together, and whose verdicts are committed to disk together.
         coded: whether what `reject` says starts with a code and a colon ("syntax: line 3 ..."), by which the
             funnel counts.

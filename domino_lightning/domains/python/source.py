@@ -1,4 +1,4 @@
-"""Python programs as text: parsed under guard, and normalised so that copies are recognised."""
+"""Python programs as text: parsed under guard, and normalized so that copies are recognised."""
 
 from __future__ import annotations
 

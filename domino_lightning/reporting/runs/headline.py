@@ -35,7 +35,7 @@ class Headline:
 
 
 def headline(trials: Sequence[Trial], labels: Sequence[str]) -> Headline:
-    """The table of arms with pass@1 and optimiser steps, and its interval chart."""
+    """The table of arms with pass@1 and optimizer steps, and its interval chart."""
     rows = []
     for label, trial in zip(labels, trials, strict=True):
         coder = read_optional(trial.stages["finetune"], "coder.json") or {}

@@ -18,7 +18,7 @@ from domino_lightning.reporting.sweep.tables import Column
 from domino_lightning.reporting.sweep_charts import Band, bands
 from domino_lightning.tracking.metrics_file import read_metrics
 
-LINES = 6  # of one chart: as many as there are colours
+LINES = 6  # of one chart: as many as there are colors
 
 
 def numeric_axes(data: SweepData) -> list[str]:

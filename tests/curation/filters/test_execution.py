@@ -1,4 +1,4 @@
-"""The filter that runs programs: what each misbehaviour is called, and that honest programs pass."""
+"""The filter that runs programs: what each misbehavior is called, and that honest programs pass."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_honest_programs_pass_in_order() -> None:
         ("return hash('a')", "nondeterministic: the value depends on string hashes"),
     ],
 )
-def test_misbehaviour_is_named(body: str, detail: str) -> None:
+def test_misbehavior_is_named(body: str, detail: str) -> None:
     (found,) = details(body)
     assert str(found).startswith(detail)
 

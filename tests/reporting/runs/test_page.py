@@ -278,7 +278,7 @@ def test_the_table_has_one_row_per_trial(full_store: FakeStore) -> None:
         "experiment": "exec", "status": "finished", "overrides": "finetune.source=synthetic", "seed": "0",
         "source": "synthetic", "pass@1": "0.3", "pass@1_low": "0.125", "pass@1_high": "0.5", "problems": "10",
         "groups": "9", "samples": "10", "candidates": "60", "accepted": "20", "answered": "17",
-        "optimiser_steps": "40", "best_heldout_nll": "1.25", "best_heldout_step": "20",
+        "optimizer_steps": "40", "best_heldout_nll": "1.25", "best_heldout_step": "20",
         "tune_fingerprint": "t" * 16, "tune_wall_s": "12.5", "error": "",
     }  # fmt: skip
     assert {key: row[key] for key in expected} == expected

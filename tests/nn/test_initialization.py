@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from domino_lightning.nn.initialisation import keyword_ids
+from domino_lightning.nn.initialization import keyword_ids
 
 EOS = 0
 

@@ -78,7 +78,7 @@ def fit_count(tokens: Tensor, count: int, origin: str) -> Tensor:
     """The first `count` rows, or all rows over and over up to `count`."""
     if len(tokens) != count:
         done = "cut" if len(tokens) > count else "repeated"
-        log.warning("Initialising %d domain tokens from %s, which has %d: %s.", count, origin, len(tokens), done)
+        log.warning("Initializing %d domain tokens from %s, which has %d: %s.", count, origin, len(tokens), done)
     return tokens[torch.arange(count) % len(tokens)].clone()
 
 
