@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domino_lightning.errors import UserError
@@ -15,6 +17,11 @@ from domino_lightning.utils.seeding import derived_seed
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's max_lora_rank may be
+
+log = logging.getLogger(__name__)
 
 
 def load(source: ModelSource, dtype: str, options: Mapping[str, Any]) -> VLLMModel:
@@ -40,8 +47,7 @@ def load(source: ModelSource, dtype: str, options: Mapping[str, Any]) -> VLLMMod
     }
     adapter = None
     if source.adapter is not None:
-        rank = read_json(source.adapter / "adapter_config.json")["r"]
-        arguments |= {"enable_lora": True, "max_lora_rank": rank}
+        arguments |= {"enable_lora": True, "max_lora_rank": lora_rank(source.adapter)}
         adapter = LoRARequest("coder", 1, str(source.adapter))
     if source.soft_prompt is not None:
         encoder = soft_encoder(source, dtype)
@@ -49,6 +55,19 @@ def load(source: ModelSource, dtype: str, options: Mapping[str, Any]) -> VLLMMod
     else:
         encoder = PromptEncoder(load_tokenizer(source.tokenizer or source.backbone))
     return VLLMModel(vllm.LLM(**{**arguments, **options}), encoder, vllm.SamplingParams, adapter)
+
+
+def lora_rank(adapter: Path) -> int:
+    """The least `max_lora_rank` that vLLM takes and an adapter fits into.
+
+    Raises:
+        UserError: no adapter there, or one of a rank beyond what vLLM takes.
+    """
+    rank = int(read_json(adapter / "adapter_config.json")["r"])
+    for allowed in LORA_RANKS:
+        if rank <= allowed:
+            return allowed
+    raise UserError(f"engine: {adapter} has LoRA rank {rank}, and vLLM takes {LORA_RANKS[-1]} at most.")
 
 
 def sampling_arguments(sampling: Sampling, eos_ids: frozenset[int], seed: int, row: int) -> dict[str, Any]:
@@ -93,6 +112,10 @@ class VLLMModel(LanguageModel):
         sample_tokens: Sequence[Tensor] | None = None,
     ) -> list[Sampled]:
         """Hand the prompts to vLLM, which batches them by itself."""
+        if not prompts:
+            return []
+        if self.encoder.domain is not None and sampling.repetition_penalty != 1:
+            log.warning("vLLM: a repetition penalty behind a soft prompt also counts ids left in slots: not repeatable.")
         if self.encoder.domain is None:
             inputs: list[dict[str, Any]] = [{"prompt_token_ids": self.encoder.ids(prompt)} for prompt in prompts]
         else:

@@ -18,8 +18,8 @@ from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.generation.language_model import LanguageModel, ModelSource, Prompt, Sampled
 from domino_lightning.generation.prompts import PromptEncoder, end_ids, soft_encoder
 from domino_lightning.generation.sampling import Sampling
-from domino_lightning.generation.vllm_local import sampling_arguments
-from domino_lightning.models.backbone import load_tokenizer
+from domino_lightning.generation.vllm_local import lora_rank, sampling_arguments
+from domino_lightning.models.backbone import load_tokenizer, local_source
 
 ATTEMPTS = 5  # of a request that meets no server, or a server's own error
 PAUSE_S = 1.0  # before the second attempt; doubled before each further one
@@ -35,8 +35,9 @@ def connect(
     """
     if source.adapter is not None and model is None:
         raise UserError(
-            f"engine: the coder is an adapter. Start the server with `--enable-lora --lora-modules "
-            f"coder={source.adapter.resolve()}` and set the engine's model to coder."
+            f"engine: the coder is an adapter. Start the server with `--enable-lora --max-lora-rank "
+            f"{lora_rank(source.adapter)} --lora-modules coder={source.adapter.resolve()}` and set the engine's model "
+            "to coder."
         )
     name = model or source.backbone
     key = os.environ.get(api_key_env)
@@ -50,7 +51,9 @@ def connect(
         flag = " --enable-prompt-embeds" if source.soft_prompt is not None else ""
         raise UserError(
             f"engine: {url}/models does not answer as a vLLM server ({type(error).__name__}: {error}). "
-            f"Start one with `vllm serve {source.backbone}{flag}`, or correct the engine's url."
+            f"Start one with `vllm serve {local_source(source.backbone, 'model')} --tokenizer "
+            f"{local_source(source.tokenizer or source.backbone, 'tokenizer')} --served-model-name {name}{flag}`, "
+            "or correct the engine's url."
         ) from None
     if name not in served:
         raise UserError(f"engine: {url} serves {', '.join(served)}, not '{name}'. Set the engine's model.")
@@ -87,13 +90,22 @@ class ServerModel(LanguageModel):
         """Send every prompt as a request of its own, so that it can have a seed of its own.
 
         Raises:
+            UserError: a repetition penalty behind a soft prompt.
             StageFailed: the server refuses a request, or cannot be reached for a while.
         """
+        if self.encoder.domain is not None and sampling.repetition_penalty != 1:
+            raise UserError(
+                f"engine: repetition_penalty {sampling.repetition_penalty} behind a soft prompt cannot be had from a "
+                "vLLM server, which also penalizes ids that other requests left in its slots. Set it to 1.0, or use "
+                "domino_lightning.synthesis.TransformersEngine."
+            )
+        if not prompts:
+            return []
         if self.encoder.domain is None:
             inputs: list[dict[str, Any]] = [{"prompt": self.encoder.ids(prompt)} for prompt in prompts]
         else:
             whole = self.encoder.whole(prompts, sample_tokens)
-            inputs = [{"prompt": "", "prompt_embeds": encoded(each)} for each in whole]
+            inputs = [{"prompt_embeds": encoded(each)} for each in whole]  # an empty prompt beside it is a 400
         bodies = [
             {"model": self.name, **given, **sampling_arguments(sampling, self.eos_ids, seed, row)}
             for given, row in zip(inputs, rows, strict=True)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.generation import vllm_server as server_module
+from domino_lightning.generation.vllm_local import lora_rank
 from domino_lightning.models.backbone import load_backbone, load_tokenizer
 from domino_lightning.models.soft_prompt import save_soft_prompt
 from domino_lightning.synthesis import ModelSource, Prompt, Sampling, TransformersEngine, VLLMEngine, VLLMServer
@@ -36,6 +37,10 @@ FIELDS = {
     *("model", "prompt", "prompt_embeds", "max_tokens", "temperature", "top_p", "top_k", "min_p", "seed"),
     *("repetition_penalty", "stop_token_ids", "skip_special_tokens"),
 }
+
+
+class Refused(Exception):
+    """A request that vLLM answers with 400."""
 
 
 class FakeServer:
@@ -60,6 +65,8 @@ class FakeServer:
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         assert set(body) <= FIELDS, set(body) - FIELDS
         assert -(2**63) <= body["seed"] < 2**63
+        if "prompt" in body and not body["prompt"]:
+            raise Refused("The decoder prompt cannot be empty")
         embeds, ids, reason = self.embeds(body), [], "length"
         for _ in range(body["max_tokens"]):
             token = int(self.model(inputs_embeds=embeds[None]).logits[0, -1].argmax())
@@ -90,7 +97,10 @@ def fake(tiny_backbone: Path) -> Iterator[tuple[FakeServer, str]]:
             state.headers.append(dict(self.headers))
             if state.failures:
                 return self._answer(state.failures.pop(), {"error": {"message": "not now"}})
-            return self._answer(200, state.complete(body))
+            try:
+                return self._answer(200, state.complete(body))
+            except Refused as error:
+                return self._answer(400, {"error": {"message": str(error)}})
 
         def _answer(self, status: int, content: dict[str, Any]) -> None:
             data = json.dumps(content).encode()
@@ -129,7 +139,7 @@ def test_a_server_gives_what_transformers_gives(fake: tuple[FakeServer, str], ti
         there = engine.load(source).complete(prompts, range(len(prompts)), 0, GREEDY, None, own)
         here = TransformersEngine().load(source).complete(prompts, range(len(prompts)), 0, GREEDY, None, own)
         assert there == here
-    assert all(("prompt_embeds" in body) == (body["prompt"] == "") for body in state.requests)
+    assert all(("prompt_embeds" in body) != ("prompt" in body) for body in state.requests)
 
 
 def test_every_setting_is_sent_and_a_row_keeps_its_seed(fake: tuple[FakeServer, str], tiny_backbone: Path) -> None:
@@ -175,7 +185,8 @@ def test_a_refused_request_fails_at_once_with_the_servers_words(
 def test_no_server_and_another_model_are_told_with_the_command(fake: tuple[FakeServer, str], tuned: Path) -> None:
     state, url = fake
     source = ModelSource.of_soft_prompt(tuned)
-    with pytest.raises(UserError, match=r"vllm serve .*tiny.* --enable-prompt-embeds"):
+    command = r"vllm serve .*tiny.* --tokenizer .*tiny.* --served-model-name .*tiny.* --enable-prompt-embeds"
+    with pytest.raises(UserError, match=command):
         VLLMServer("http://127.0.0.1:9/v1").load(source)
     state.served = ["other"]
     with pytest.raises(UserError, match="serves other, not"):
@@ -193,10 +204,13 @@ def test_the_key_comes_from_the_environment(
     assert state.headers[0]["Authorization"] == "Bearer abc"
 
 
-def test_an_adapter_needs_the_name_that_the_server_gives_it(fake: tuple[FakeServer, str], tiny_backbone: Path) -> None:
+def test_an_adapter_needs_the_name_that_the_server_gives_it(
+    fake: tuple[FakeServer, str], tiny_backbone: Path, tmp_path: Path
+) -> None:
     state, url = fake
-    source = ModelSource(str(tiny_backbone), adapter=Path("adapter"))
-    with pytest.raises(UserError, match="--lora-modules coder=.*adapter"):
+    write_json(tmp_path / "adapter_config.json", {"r": 12})
+    source = ModelSource(str(tiny_backbone), adapter=tmp_path)
+    with pytest.raises(UserError, match=f"--max-lora-rank 16 --lora-modules coder={tmp_path}"):
         VLLMServer(url).load(source)
     state.served = ["coder"]
     VLLMServer(url, model="coder").load(source).complete(CHATS[:1], [0], 0, GREEDY)
@@ -220,7 +234,8 @@ class FakeLLM:
             body = dict(vars(parameters))
             if "prompt_embeds" in prompt:
                 self.server.embeds = lambda _, given=prompt["prompt_embeds"]: given.float()  # type: ignore[method-assign]
-            answer = self.server.complete({**body, "prompt": prompt.get("prompt_token_ids")})
+            given = {"prompt": prompt["prompt_token_ids"]} if "prompt_token_ids" in prompt else {}
+            answer = self.server.complete({**body, **given})
             (choice,) = answer["choices"]
             ids = [5] * (answer["usage"]["completion_tokens"] - (choice["finish_reason"] == "stop"))
             ids += [0] * (choice["finish_reason"] == "stop")
@@ -269,3 +284,30 @@ def test_without_vllm_the_extra_is_named(tiny_backbone: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(UserError, match=r"domino_lightning\[vllm\]"):
         VLLMEngine().load(ModelSource(str(tiny_backbone)))
+
+
+@pytest.mark.parametrize(("rank", "allowed"), [(1, 1), (2, 8), (16, 16), (17, 32), (200, 256), (512, 512)])
+def test_a_lora_rank_is_rounded_up_to_one_that_vllm_takes(rank: int, allowed: int, tmp_path: Path) -> None:
+    write_json(tmp_path / "adapter_config.json", {"r": rank})
+    assert lora_rank(tmp_path) == allowed
+
+
+def test_a_lora_rank_beyond_what_vllm_takes_is_refused(tmp_path: Path) -> None:
+    write_json(tmp_path / "adapter_config.json", {"r": 513})
+    with pytest.raises(UserError, match="rank 513, and vLLM takes 512 at most"):
+        lora_rank(tmp_path)
+
+
+def test_no_prompts_give_no_texts(fake: tuple[FakeServer, str], fake_vllm: type[FakeLLM], tuned: Path) -> None:
+    source = ModelSource.of_soft_prompt(tuned)
+    for engine in (VLLMServer(fake[1]), VLLMEngine("float32")):
+        assert engine.load(source).complete([], [], 0, GREEDY) == []
+
+
+def test_a_repetition_penalty_behind_a_soft_prompt_is_refused_by_a_server(
+    fake: tuple[FakeServer, str], tuned: Path
+) -> None:
+    model = VLLMServer(fake[1]).load(ModelSource.of_soft_prompt(tuned))
+    with pytest.raises(UserError, match="repetition_penalty 1.3 behind a soft prompt"):
+        model.complete([""], [0], 0, Sampling(0.0, repetition_penalty=1.3))
+    assert fake[0].requests == []
