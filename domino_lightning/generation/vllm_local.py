@@ -115,7 +115,7 @@ class VLLMModel(LanguageModel):
         if not prompts:
             return []
         if self.encoder.domain is not None and sampling.repetition_penalty != 1:
-            log.warning("vLLM: a repetition penalty behind a soft prompt also counts ids left in slots: not repeatable.")
+            log.warning("vLLM: a repetition penalty behind a soft prompt counts ids left in slots; rows do not repeat.")
         if self.encoder.domain is None:
             inputs: list[dict[str, Any]] = [{"prompt_token_ids": self.encoder.ids(prompt)} for prompt in prompts]
         else:
