@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_lightning.errors import UserError
+from domino_lightning.sweep.records import TRIALS
 from domino_lightning.tracking.wandb import is_logged, log_trial, trial_id
 from domino_lightning.utils.jsonl import Record, read_json
 
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     import pandas
 
 from domino_lightning.results.runs import Run, axis_value
-
-TRIALS = "trials.json"  # what a sweep's directory holds
 
 
 class SweepRuns:

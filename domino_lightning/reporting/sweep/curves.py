@@ -10,12 +10,11 @@ from markupsafe import Markup
 
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.statistics import Estimate
-from domino_lightning.reporting.charts import Line, curves
+from domino_lightning.reporting.charts import Band, Line, bands, curves
 from domino_lightning.reporting.collect import series
 from domino_lightning.reporting.sweep.arms import Arm, SweepData
 from domino_lightning.reporting.sweep.estimates import ArmScore
 from domino_lightning.reporting.sweep.tables import Column
-from domino_lightning.reporting.sweep_charts import Band, bands
 from domino_lightning.tracking.metrics_file import read_metrics
 
 LINES = 6  # of one chart: as many as there are colors

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from domino_lightning.reporting.charts import Interval, intervals
+from domino_lightning.reporting.charts import Effect, Interval, forest, intervals
 from domino_lightning.reporting.html import csv_text, render_page, write_files
 from domino_lightning.reporting.shared import config_differences, result_row, rows_of, test_set_warning, versions_of
 from domino_lightning.reporting.sweep.answer import answer
@@ -18,7 +18,6 @@ from domino_lightning.reporting.sweep.curves import axis_charts, learning_charts
 from domino_lightning.reporting.sweep.estimates import ArmScore, Difference, arm_scores, differences
 from domino_lightning.reporting.sweep.side_by_side import corpus_texts, disputed
 from domino_lightning.reporting.sweep.tables import LOSSES, all_metrics, columns, corpora, costs, failures, measures
-from domino_lightning.reporting.sweep_charts import Effect, forest
 from domino_lightning.stages import STAGES
 from domino_lightning.sweep.results import SweepRuns, axis_column
 
