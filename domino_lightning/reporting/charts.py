@@ -206,7 +206,8 @@ def forest(rows: Sequence[Effect], width: int, baseline: str, title: str) -> str
     row_height, longest = (48 if narrow else 34), max(len(short(row.label)) for row in rows)
     left = 14 if narrow else min(330, 24 + 7.4 * longest)
     figure, axes = figure_of(width, 62 + row_height * len(rows), 13, left=left, right=20, top=8, bottom=54)
-    reach = max(1.0, *(abs(end) for row in rows for end in (row.low, row.high, row.value) if not math.isnan(end))) * 1.12
+    ends = [abs(end) for row in rows for end in (row.low, row.high, row.value) if not math.isnan(end)]
+    reach = max(1.0, *ends) * 1.12
     axes.axvline(0, color=INK, linewidth=1)
     for index, row in enumerate(rows):
         y = len(rows) - 1 - index
