@@ -3,51 +3,20 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from domino_lightning.curation.filters import rehash, watcher
 from domino_lightning.curation.filters.base import Candidate, Context, Filter
 from domino_lightning.domains.python.extraction import insert_before
 from domino_lightning.domains.python.source import parse_python
+from domino_lightning.execution.beside import beside
 from domino_lightning.execution.calls import Call, Execution, Limits, run_calls
 from domino_lightning.execution.literals import NotALiteral, literal_equal, parse_literal
 
-# An audit hook sees what a program does to the world outside. It is there to find carelessness; keeping hostile
-# code in is the sandbox's work.
-_WATCHER = """
-import sys
-
-events = []
-changing = ("os.", "shutil.", "socket.", "subprocess.", "tempfile.", "sqlite3.", "ftplib.", "smtplib.", "urllib.")
-harmless = {"os.listdir", "os.scandir", "os.walk", "os.fwalk", "os.getxattr", "os.listxattr"}
-
-def hook(event, arguments):
-    if event == "open":
-        path, mode, flags = arguments
-        writes = set(mode) & set("wax+") if isinstance(mode, str) else (flags or 0) & 0o3103
-        if writes and "__pycache__" not in str(path):
-            events.append("opens a file for writing")
-    elif event.startswith(changing) and event not in harmless:
-        events.append("calls " + event)
-    elif event == "builtins.input":
-        events.append("reads standard input")
-
-def watched(call):
-    return lambda *args, **kwargs: [call(*args, **kwargs), sorted(set(events))[:5]]
-
-sys.addaudithook(hook)
-"""
-# One line and a namespace of its own: line numbers move by one, and builtins that the program redefines do not matter.
-_WATCH = f"_domino_watcher = {{}}; exec({_WATCHER!r}, _domino_watcher)"
-# Another interpreter inside the sandbox, since string hashes are fixed when one starts.
-_REHASH = """
-import subprocess, sys
-
-def rehashed(script):
-    command = [sys.executable, "-S", "-B", "-c", script]
-    return subprocess.run(command, env={"PYTHONHASHSEED": "7"}, capture_output=True, text=True).stdout
-"""
+_WATCH = f"{beside(watcher, '_domino_watcher')}; _domino_watcher['watch']()"
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}")
 _STATUS_CODES = {"timeout": "slow"}
 
@@ -126,7 +95,7 @@ class Executes(Filter):
             calls = [Call(code, entry_point, arguments), Call(insert_before(_WATCH, code), watched, arguments)]
             if _uses_hashes(code):
                 script = f"{code}\nprint(repr([{entry_point}({arguments})]))"
-                calls.append(Call(_REHASH, "rehashed", repr(script)))
+                calls.append(Call(inspect.getsource(rehash), "rehashed", repr(script)))
             return calls
         except Exception as error:
             return error
@@ -149,7 +118,7 @@ def _parsed(literal: str) -> Any:
 
 
 def _is_printed(value: object, run: Execution) -> bool:
-    """Whether a run of `_REHASH` returned what prints as a list of the value."""
+    """Whether a run of `rehash.py` returned what prints as a list of the value."""
     if run.status != "ok" or run.value is None:
         return False
     try:

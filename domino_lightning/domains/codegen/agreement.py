@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from domino_lightning.domains.base import Agreement, Answered
+from domino_lightning.domains.codegen import case_runner
 from domino_lightning.domains.codegen.grading import grade_completion
 from domino_lightning.domains.codegen.inputs import (
     Arguments,
@@ -22,6 +23,7 @@ from domino_lightning.domains.codegen.inputs import (
     varied_stdin,
 )
 from domino_lightning.domains.python.extraction import find_program, insert_before
+from domino_lightning.execution.beside import beside
 from domino_lightning.execution.calls import Call, Limits, run_calls, run_program
 from domino_lightning.execution.literals import NotALiteral, parse_literal
 from domino_lightning.utils.jsonl import Record
@@ -29,37 +31,7 @@ from domino_lightning.utils.jsonl import Record
 Outcome = tuple[str, Any]  # ("value", what it returned), or another word and the name of an exception or type
 Outcomes = list[Outcome]
 
-# All inputs of a solution run in one process; each call gets its own copy of its arguments.
-_RUNNER = """
-import copy, math
-
-plain_types = (type(None), bool, int, str, bytes)
-
-def plain(value, depth=0):
-    kind = type(value)
-    if kind in plain_types:
-        return True
-    if kind is float:
-        return math.isfinite(value)
-    if depth > 40:
-        return False
-    if kind in (list, tuple, set, frozenset):
-        return all(plain(item, depth + 1) for item in value)
-    return kind is dict and all(plain(k, depth + 1) and plain(v, depth + 1) for k, v in value.items())
-
-def outcome(call, positional, named):
-    try:
-        value = call(*copy.deepcopy(positional), **copy.deepcopy(named))
-        if not plain(value):
-            return "no plain value", type(value).__name__
-        return ("value", value) if len(repr(value)) <= 4000 else ("long", type(value).__name__)
-    except (Exception, SystemExit) as error:
-        return "raised", type(error).__name__
-
-def on_all(call):
-    return lambda cases: [outcome(call, positional, named) for positional, named in cases]
-"""
-_PRELUDE = f"_domino_runner = {{}}; exec({_RUNNER!r}, _domino_runner)"
+_PRELUDE = beside(case_runner, "_domino_runner")
 
 
 def answer_by_agreement(record: Record, completions: Sequence[str], rule: Agreement, workers: int) -> Answered:

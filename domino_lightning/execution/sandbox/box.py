@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import inspect
 import marshal
 import os
 import shutil
@@ -19,45 +19,21 @@ from typing import Any
 
 from domino_lightning.errors import UserError
 from domino_lightning.execution.sandbox import tiers
+from domino_lightning.execution.sandbox.inside import bootstrap
 from domino_lightning.execution.sandbox.inside.init import WORK
 from domino_lightning.execution.sandbox.inside.zygote import HEADER
 from domino_lightning.execution.sandbox.layout import DEVICES, SITE, Layout, bubblewrap_arguments, find_layout
 
 _START_S = 60.0
 _INSTALLED = ("site-packages", "dist-packages")
-_INSIDE = "domino_lightning.execution.sandbox.inside"
-_MODULES = ("kernel", "seccomp", "wire", "peer", "literal", "init", "program", "serving", "checker", "modes")
+_INSIDE = bootstrap.__name__.rpartition(".")[0]
+_FOLDER = Path(bootstrap.__file__).parent
 # Enough for most programs, and no more: every page of the fork server costs each program a little.
 _PRELOADED = (
     "abc", "array", "ast", "bisect", "collections.abc", "contextlib", "copy", "datetime", "decimal", "enum",
     "fractions", "functools", "heapq", "io", "itertools", "json", "math", "numbers", "operator", "os", "random", "re",
     "statistics", "string", "sys", "threading", "time", "types", "typing", "warnings",
 )  # fmt: skip
-_BOOTSTRAP = """
-import marshal, socket, sys
-control = socket.socket(fileno=int(sys.argv[1]))
-size = int(control.recv(16, socket.MSG_WAITALL), 16)
-job = marshal.loads(control.recv(size, socket.MSG_WAITALL))
-for name, source in job["modules"]:
-    module = sys.modules[name] = type(sys)(name)
-    owner, _, last = name.rpartition(".")
-    if owner:
-        setattr(sys.modules[owner], last, module)
-    if source is None:
-        module.__path__ = []
-    else:
-        exec(compile(source, f"<inside {last}>", "exec"), module.__dict__)
-mounts = sys.modules[job["inside"] + ".mounts"]
-if job["layout"]:
-    mounts.enter_box(job["layout"])
-elif job["proc"]:
-    mounts.mount_proc()  # bubblewrap has covered parts of its own
-sys.path[:] = [path for path in sys.path if path] + job["path"]
-serve = sys.modules[job["inside"] + ".zygote"].serve
-settings = job["settings"]
-del job, module, mounts
-serve(control, settings)
-"""
 
 
 class BoxFailed(Exception):
@@ -83,7 +59,8 @@ class Box:
         layout = find_layout() if self.isolated else None
         self._control, theirs = socket.socketpair()
         with theirs:
-            command = [*self._command(layout), "-P", "-s", "-S", "-B", "-c", _BOOTSTRAP, str(theirs.fileno())]
+            program = [inspect.getsource(bootstrap), str(theirs.fileno())]
+            command = [*self._command(layout), "-P", "-s", "-S", "-B", "-c", *program]
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -115,7 +92,7 @@ class Box:
             "modules": [*_PRELOADED, *preload],
         }
         job = {
-            "modules": _sources(),
+            "sources": _sources(),
             "inside": _INSIDE,
             "layout": entered,
             "proc": self.tier == tiers.BUBBLEWRAP and tiers.is_privileged(),
@@ -170,15 +147,16 @@ class Box:
             self._process.stderr.close()
 
 
-def _sources() -> list[tuple[str, str | None]]:
+def _sources() -> dict[str, str | None]:
+    """The modules that run in the box, by name, and the packages around them, whose code stays outside."""
     parts = _INSIDE.split(".")
-    packages: list[tuple[str, str | None]] = [(".".join(parts[: n + 1]), None) for n in range(len(parts))]
-    for name in (*_MODULES, "zygote", "mounts"):
-        found = importlib.util.find_spec(f"{_INSIDE}.{name}")
-        if found is None or found.origin is None:
-            raise BoxFailed(f"the package has no {_INSIDE}.{name}")
-        packages.append((f"{_INSIDE}.{name}", Path(found.origin).read_text(encoding="utf-8")))
-    return packages
+    sources: dict[str, str | None] = {".".join(parts[: n + 1]): None for n in range(len(parts))}
+    for path in _FOLDER.rglob("*.py"):
+        names = path.relative_to(_FOLDER).with_suffix("").parts
+        if path != _FOLDER / "__init__.py":
+            name = ".".join((_INSIDE, *(names[:-1] if names[-1] == "__init__" else names)))
+            sources[name] = path.read_text(encoding="utf-8")
+    return sources
 
 
 def _environment(isolated: bool) -> dict[str, str]:
@@ -196,5 +174,3 @@ def _environment(isolated: bool) -> dict[str, str]:
     if "LD_LIBRARY_PATH" in os.environ:  # some interpreters do not start without it
         environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
     return environment
-
-

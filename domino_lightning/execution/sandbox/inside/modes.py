@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from domino_lightning.execution.sandbox.inside import wire
-from domino_lightning.execution.sandbox.inside.checker import check
+from domino_lightning.execution.sandbox.inside.checker.check import check
 from domino_lightning.execution.sandbox.inside.literal import literal
 from domino_lightning.execution.sandbox.inside.program import (
     CHANNEL,
