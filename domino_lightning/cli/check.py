@@ -8,7 +8,7 @@ from typing import Any
 from domino_lightning.cli.console import flag_layers, make_console, reached
 from domino_lightning.config.document import Config, load_config
 from domino_lightning.runner.pipeline import make_plan, validate
-from domino_lightning.runner.step import construct
+from domino_lightning.runner.planned import construct
 from domino_lightning.store.store import Store
 
 
@@ -37,9 +37,9 @@ def check(arguments: argparse.Namespace) -> int:
         listed = (f"{name}: {counts['rows'][name]} rows of {counts['groups'][name]} groups" for name in splits)
         console.print(f"  {', '.join(listed)}")
     store = Store(config.document["root"])
-    for step in plan:
-        state = "finished" if store.finished(step.stage, step.key.fingerprint) else "to run"
-        console.print(f"  {step.stage:<11} {step.key.fingerprint}  {state}", highlight=False)
+    for planned in plan:
+        state = "finished" if store.finished(planned.stage, planned.key.fingerprint) else "to run"
+        console.print(f"  {planned.stage:<11} {planned.key.fingerprint}  {state}", highlight=False)
     return 0
 
 

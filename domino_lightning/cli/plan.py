@@ -13,7 +13,7 @@ from domino_lightning.errors import UserError
 from domino_lightning.planning.costs import Cost, Costs
 from domino_lightning.planning.machine import Machine
 from domino_lightning.runner.pipeline import make_plan, needed_stages, validate
-from domino_lightning.runner.step import construct
+from domino_lightning.runner.planned import construct
 from domino_lightning.store.store import Store
 from domino_lightning.utils.jsonl import Record
 
@@ -30,9 +30,9 @@ def plan(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.experiment, arguments.overrides, flag_layers(arguments))
     validate(config)
     missing: list[str] = []
-    steps = reached(missing, lambda: make_plan(config))
+    made = reached(missing, lambda: make_plan(config))
     store = Store(config.document["root"])
-    done = {step.stage for step in steps or () if store.finished(*step.id)}
+    done = {planned.stage for planned in made or () if store.finished(*planned.id)}
     prepare: Any = construct("prepare", config)
     splits: Mapping[str, Sequence[Record]] | None = reached(missing, lambda: prepare.splits(execute=False))
     costs = Costs(config, splits) if splits else None

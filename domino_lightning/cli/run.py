@@ -12,7 +12,7 @@ from domino_lightning.cli.console import flag_layers, make_console
 from domino_lightning.config.document import Config, load_config
 from domino_lightning.errors import UserError
 from domino_lightning.runner.pipeline import make_plan, run_plan, validate
-from domino_lightning.runner.step import Outcome, Step
+from domino_lightning.runner.planned import PlannedStage, StageOutcome
 from domino_lightning.stages import stage_class
 from domino_lightning.store.store import Store, trial_name
 
@@ -36,7 +36,7 @@ def _run(arguments: argparse.Namespace, until: str | None, only: str | None = No
     plan = make_plan(config, until)
     if only is not None:
         _require_inputs(config, plan, only)
-    unknown = [stage for stage in arguments.force if stage not in {step.stage for step in plan}]
+    unknown = [stage for stage in arguments.force if stage not in {planned.stage for planned in plan}]
     if unknown:
         raise UserError(f"--force {unknown[0]}: this run has no such stage; it has {', '.join(s.stage for s in plan)}.")
     console = make_console()
@@ -68,30 +68,30 @@ def _experiment(arguments: argparse.Namespace) -> tuple[Config, str]:
     return config, trial
 
 
-def _require_inputs(config: Config, plan: Sequence[Step], only: str) -> None:
+def _require_inputs(config: Config, plan: Sequence[PlannedStage], only: str) -> None:
     store = Store(config.document["root"])
-    for step in plan:
-        if step.stage != only and not store.finished(step.stage, step.key.fingerprint):
+    for planned in plan:
+        if planned.stage != only and not store.finished(planned.stage, planned.key.fingerprint):
             raise UserError(
-                f"domino {only}: stage {step.stage} ({step.key.fingerprint}) of this configuration has not finished. "
-                f"Run it first with `domino {step.stage}`, or all with `domino run --until {only}`."
+                f"domino {only}: stage {planned.stage} ({planned.key.fingerprint}) of this configuration has not "
+                f"finished. Run it first with `domino {planned.stage}`, or all with `domino run --until {only}`."
             )
 
 
 def _summary(
-    console: Console, config: Config, trial: str, outcomes: Sequence[Outcome], seconds: float
+    console: Console, config: Config, trial: str, outcomes: Sequence[StageOutcome], seconds: float
 ) -> None:
     from rich.table import Table
 
 
-    ran = [outcome.step.stage for outcome in outcomes if outcome.ran]
+    ran = [outcome.planned.stage for outcome in outcomes if outcome.ran]
     table = Table(box=None, pad_edge=False)
     for name in ("stage", "", "time", "result", "directory"):
         table.add_column(name, overflow="fold")
     for outcome in outcomes:
-        cls = stage_class(outcome.step.stage)
+        cls = stage_class(outcome.planned.stage)
         table.add_row(
-            outcome.step.stage,
+            outcome.planned.stage,
             "ran" if outcome.ran else "kept",
             f"{outcome.wall_s:.0f} s" if outcome.ran else "",
             cls.headline(cls.metrics(outcome.directory)),

@@ -115,7 +115,7 @@ def run(sweep: Sweep, graph: Graph, launcher: Launcher, retry_failed: bool, cons
         StageFailed: the record cannot be written.
     """
     store = Store(sweep.root)
-    if any(not store.finished(*step) for step in graph.nodes):
+    if any(not store.finished(*key) for key in graph.nodes):
         validate_apart(sweep)
     store.create()
     with _held(sweep.folder):
@@ -146,10 +146,10 @@ def status(folder: Path, console: Console) -> int:
     """
     expansion = read_json(folder / TRIALS)
     plans = {trial["trial"]: list(trial["stages"].items()) for trial in expansion["trials"]}
-    steps = dict.fromkeys(step for plan in plans.values() for step in plan)
+    stages = dict.fromkeys(key for plan in plans.values() for key in plan)
     store = Store(folder.parent.parent)
     running = _is_held(folder)
-    state = fold(read_events(folder / EVENTS), steps, store.finished, running)
+    state = fold(read_events(folder / EVENTS), stages, store.finished, running)
     launched = state.launched
     if running:
         console.print(f"running since {launched.get('time')}, process {launched.get('pid')} on {launched.get('host')}")
@@ -176,9 +176,9 @@ def _show(plans: Plans, state: SweepState, store: Store, console: Console) -> No
 def _scores(plans: Plans, store: Store) -> dict[str, str]:
     scores = {}
     for trial, plan in plans.items():
-        for step in plan:
-            path = store.path(*step) / "metrics.json"
-            if step[0] == "evaluate" and store.finished(*step) and path.is_file():
+        for key in plan:
+            path = store.path(*key) / "metrics.json"
+            if key[0] == "evaluate" and store.finished(*key) and path.is_file():
                 values = read_json(path)
                 name = "evaluate/test/pass@1"
                 if name in values:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from domino_lightning.stages import STAGES
 from domino_lightning.sweep.events import SweepState
-from domino_lightning.sweep.graph import StepId
+from domino_lightning.sweep.graph import StageId
 from domino_lightning.sweep.launchers.local import last_line
 from domino_lightning.sweep.scheduler import Progress
 from domino_lightning.utils.jsonl import Record
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-Plans = Mapping[str, Sequence[StepId]]
+Plans = Mapping[str, Sequence[StageId]]
 STATUSES = ("finished", "running", "waiting", "pending", "interrupted", "failed", "blocked")
 _CELLS = {"finished": "done", "running": "runs", "waiting": "elsewhere", "pending": "·", "blocked": "–"}
 
 
 def stage_table(state: SweepState) -> Table:
-    """One row a stage: its distinct steps by status, and the mean time of those that ran."""
+    """One row a stage: its distinct stages by status, and the mean time of those that ran."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    used = [status for status in STATUSES if any(step.status == status for step in state.steps.values())]
+    used = [status for status in STATUSES if any(known.status == status for known in state.stages.values())]
     table.add_column("stage")
     for name in ("distinct", *used, "mean time"):
         table.add_column(name, justify="right")
     for stage in STAGES:
-        steps = [step for (name, _), step in state.steps.items() if name == stage]
-        if steps:
-            counts = Counter(step.status for step in steps)
-            times = [step.wall_s for step in steps if step.wall_s is not None]
+        stages = [known for (name, _), known in state.stages.items() if name == stage]
+        if stages:
+            counts = Counter(known.status for known in stages)
+            times = [known.wall_s for known in stages if known.wall_s is not None]
             mean = seconds(sum(times) / len(times)) if times else ""
-            table.add_row(stage, str(len(steps)), *(str(counts[status] or "") for status in used), mean)
+            table.add_row(stage, str(len(stages)), *(str(counts[status] or "") for status in used), mean)
     return table
 
 
@@ -53,7 +53,7 @@ def trial_table(plans: Plans, state: SweepState, scores: Mapping[str, str]) -> T
     for name in ("trial", *stages, "pass@1"):
         table.add_column(name, overflow="fold")
     for trial, plan in plans.items():
-        status = {stage: state.steps[stage, digest].status for stage, digest in plan}
+        status = {stage: state.stages[stage, digest].status for stage, digest in plan}
         cells = [_CELLS.get(status[stage], status[stage]) if stage in status else "" for stage in stages]
         table.add_row(trial, *cells, scores.get(trial, ""))
     return table
@@ -62,10 +62,10 @@ def trial_table(plans: Plans, state: SweepState, scores: Mapping[str, str]) -> T
 def failures(plans: Plans, state: SweepState) -> list[str]:
     """One line a failed stage: what, its last error, and the trials that it fails."""
     lines = []
-    for step, known in state.steps.items():
+    for key, known in state.stages.items():
         if known.status == "failed":
-            trials = [trial for trial, plan in plans.items() if step in plan]
-            lines.append(f"failed: {step[0]} {step[1]}, for {few(trials)}: {known.error}")
+            trials = [trial for trial, plan in plans.items() if key in plan]
+            lines.append(f"failed: {key[0]} {key[1]}, for {few(trials)}: {known.error}")
     return lines
 
 
@@ -75,7 +75,7 @@ def few(names: Sequence[str]) -> str:
     return shown if len(names) <= 2 else f"{shown} and {len(names) - 2} more"
 
 
-def remaining_s(state: SweepState, running_s: Mapping[StepId, float], slots: int) -> float | None:
+def remaining_s(state: SweepState, running_s: Mapping[StageId, float], slots: int) -> float | None:
     """Seconds that what is left will take: by the mean time of each stage so far, over the slots; None: unknown.
 
     Args:
@@ -84,17 +84,17 @@ def remaining_s(state: SweepState, running_s: Mapping[StepId, float], slots: int
         slots: stages that run at the same time.
     """
     times: dict[str, list[float]] = {}
-    for (stage, _), step in state.steps.items():
-        if step.wall_s is not None:
-            times.setdefault(stage, []).append(step.wall_s)
+    for (stage, _), known in state.stages.items():
+        if known.wall_s is not None:
+            times.setdefault(stage, []).append(known.wall_s)
     if not times:
         return None
     every = [value for values in times.values() for value in values]
     left: list[float] = []
-    for (stage, digest), step in state.steps.items():
-        if step.status in {"pending", "waiting", "running"}:
-            known = times.get(stage, every)
-            left.append(max(0.0, sum(known) / len(known) - running_s.get((stage, digest), 0.0)))
+    for (stage, digest), known in state.stages.items():
+        if known.status in {"pending", "waiting", "running"}:
+            took = times.get(stage, every)
+            left.append(max(0.0, sum(took) / len(took) - running_s.get((stage, digest), 0.0)))
     return max([sum(left) / max(1, slots), *left]) if left else 0.0
 
 
@@ -147,13 +147,13 @@ class Display:
 
         plans, state = progress.graph.plans, progress.state
         now = time.monotonic()
-        running = {step: now - begun for step, begun in progress.started_at.items()}
+        running = {key: now - begun for key, begun in progress.started_at.items()}
         lines = []
-        for step, known in state.steps.items():
+        for key, known in state.stages.items():
             if known.status == "running":
-                last = last_line(progress.tasks[step])
-                what = f"{step[0]:<11} {step[1][:8]}  {known.where}  {seconds(running[step])}"
-                lines.append(f"{what}  {few(progress.graph.trials(step))}")
+                last = last_line(progress.tasks[key])
+                what = f"{key[0]:<11} {key[1][:8]}  {known.where}  {seconds(running[key])}"
+                lines.append(f"{what}  {few(progress.graph.trials(key))}")
                 lines += [f"            {last}"] if last else []
         over = Counter(trial_status(plan, state) for plan in plans.values())
         left = remaining_s(state, running, progress.slots)
@@ -164,9 +164,9 @@ class Display:
         return Group(stage_table(state), *texts)
 
 
-def trial_status(plan: Sequence[StepId], state: SweepState) -> str:
+def trial_status(plan: Sequence[StageId], state: SweepState) -> str:
     """finished, failed or unfinished."""
-    statuses = {state.steps[step].status for step in plan}
+    statuses = {state.stages[key].status for key in plan}
     if "failed" in statuses:
         return "failed"
     return "finished" if statuses == {"finished"} else "unfinished"
@@ -175,8 +175,8 @@ def trial_status(plan: Sequence[StepId], state: SweepState) -> str:
 def event_line(progress: Progress, event: Mapping[str, Any]) -> str:
     """An event for a log: time, how far the sweep is, what happened; empty for events that are no news."""
     name, state = event["event"], progress.state
-    done = sum(step.status == "finished" for step in state.steps.values())
-    head = f"{event['time'][11:19]}  {done}/{len(state.steps)}"
+    done = sum(known.status == "finished" for known in state.stages.values())
+    head = f"{event['time'][11:19]}  {done}/{len(state.stages)}"
     if name == "trial":
         error = f": {event['error']}" if "error" in event else ""
         return f"{head}  trial {event['trial']} {event['status']}{error}"

@@ -18,7 +18,7 @@ from domino_lightning.planning.flops import (
     model_shape,
     shared_sequences,
 )
-from domino_lightning.runner.step import construct
+from domino_lightning.runner.planned import construct
 from domino_lightning.stages.training import ranks
 from domino_lightning.utils.jsonl import Record
 

@@ -13,7 +13,7 @@ from domino_lightning.store.store import Store, lineage
 from domino_lightning.utils.jsonl import read_json
 
 RECENT_S = 24 * 3600  # an unfinished stage that was written to since then may still be continued
-StepId = tuple[str, str]  # stage, fingerprint
+StageId = tuple[str, str]  # stage, fingerprint
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ def find_garbage(store: Store) -> list[Garbage]:
     return found
 
 
-def referenced(store: Store) -> set[StepId]:
+def referenced(store: Store) -> set[StageId]:
     """The stages that trials and sweeps name, and those that these rest on."""
-    named: set[StepId] = set()
+    named: set[StageId] = set()
     for path in store.root.glob("runs/*/*/trial.json"):
         named.update(_stages(path, [read_json(path)]))
     for path in store.root.glob("sweeps/*/trials.json"):
@@ -68,7 +68,7 @@ def referenced(store: Store) -> set[StepId]:
     return kept
 
 
-def _stages(path: Path, records: Sequence[object]) -> Iterator[StepId]:
+def _stages(path: Path, records: Sequence[object]) -> Iterator[StageId]:
     for record in records:
         stages = record.get("stages") if isinstance(record, dict) else None
         if not isinstance(stages, dict):

@@ -17,7 +17,7 @@ from typing import IO, Any
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.runner.job import PARENT, REPORT_FD
-from domino_lightning.runner.step import Announce, Outcome, Step
+from domino_lightning.runner.planned import Announce, PlannedStage, StageOutcome
 from domino_lightning.store.store import Store
 from domino_lightning.utils.jsonl import write_json
 
@@ -31,8 +31,8 @@ class Child:
     """A stage running as the leader of a process group of its own, which dies with this process (on Linux).
 
     Args:
-        store: where the step lies.
-        step: what to run.
+        store: where the stage lies.
+        planned: what to run.
         tracking: of its W&B run.
         force: run it again although it is finished.
         wait: wait for another process that holds the stage, instead of ending with the message `busy`.
@@ -45,26 +45,26 @@ class Child:
     def __init__(
         self,
         store: Store,
-        step: Step,
+        planned: PlannedStage,
         tracking: Tracking,
         force: bool = False,
         wait: bool = True,
         environment: Mapping[str, str] | None = None,
         output: IO[bytes] | None = None,
     ) -> None:
-        self.step = step
+        self.planned = planned
         self.received: list[Message] = []
         self.rss_mb = 0  # largest resident set, known at the end
         self._buffer = b""
-        job = store.path(*step.id).with_name(f".{step.key.fingerprint}.job.json")
+        job = store.path(*planned.id).with_name(f".{planned.key.fingerprint}.job.json")
         job.parent.mkdir(parents=True, exist_ok=True)
         write_json(
             job,
             {
-                "stage": step.stage,
-                "fingerprint": step.key.fingerprint,
-                "inputs": dict(step.key.inputs),
-                "section": step.section,
+                "stage": planned.stage,
+                "fingerprint": planned.key.fingerprint,
+                "inputs": dict(planned.key.inputs),
+                "section": planned.section,
                 "root": str(store.root.resolve()),
                 "tracking": vars(tracking) | {"root": str(Path(tracking.root).resolve())},
                 "force": force,
@@ -119,7 +119,7 @@ class Child:
         for message in reversed(self.received):
             if message["event"] in {"finished", "busy", "failed"}:
                 return message
-        code, stage = self.process.returncode, f"stage {self.step.stage}"
+        code, stage = self.process.returncode, f"stage {self.planned.stage}"
         if code in (130, -signal.SIGINT):
             return {"event": "failed", "how": "interrupted", "error": f"{stage} was interrupted"}
         if code == -signal.SIGKILL:
@@ -210,12 +210,12 @@ def stop_all(children: Sequence[Child], grace_s: float = GRACE_S) -> None:
 
 def run_apart(
     store: Store,
-    step: Step,
+    planned: PlannedStage,
     tracking: Tracking,
     force: bool = False,
     announce: Announce = lambda text: None,
-) -> Outcome:
-    """Run a step as `run_step` does, in a process of its own, and wait for it.
+) -> StageOutcome:
+    """Run a stage as `run_planned` does, in a process of its own, and wait for it.
 
     Raises:
         UserError: bad input found by the stage.
@@ -223,7 +223,7 @@ def run_apart(
     """
     from domino_lightning.runner.child import Child
 
-    child = Child(store, step, tracking, force=force, wait=True)
+    child = Child(store, planned, tracking, force=force, wait=True)
     try:
         for message in child.messages():
             if message["event"] == "announce":
@@ -233,9 +233,9 @@ def run_apart(
         raise
     ended = child.ended()
     if ended["event"] == "finished":
-        return Outcome(step, store.path(*step.id), ended["ran"], ended["wall_s"])
+        return StageOutcome(planned, store.path(*planned.id), ended["ran"], ended["wall_s"])
     if ended["how"] == "interrupted":
         raise KeyboardInterrupt
     if ended["how"] == "signal":
-        raise StageFailed(f"{ended['error']}. The same command continues it. Directory: {store.path(*step.id)}")
+        raise StageFailed(f"{ended['error']}. The same command continues it. Directory: {store.path(*planned.id)}")
     raise (UserError if ended["how"] == "input" else StageFailed)(ended["error"])

@@ -14,7 +14,7 @@ from domino_lightning.config.document import Config
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import UserError
 from domino_lightning.runner.child import run_apart
-from domino_lightning.runner.step import Announce, Outcome, Step, construct, run_step
+from domino_lightning.runner.planned import Announce, PlannedStage, StageOutcome, construct, run_planned
 from domino_lightning.stages import STAGES, stage_class
 from domino_lightning.store.store import StageKey, Store, fingerprint
 from domino_lightning.utils.jsonl import sha256_file, write_json
@@ -29,7 +29,7 @@ def needed_stages(config: Config, until: str | None = None) -> list[str]:
     return [name for name in STAGES if name in wanted]
 
 
-def make_plan(config: Config, until: str | None = None) -> list[Step]:
+def make_plan(config: Config, until: str | None = None) -> list[PlannedStage]:
     """Every stage with its fingerprint, known before anything runs.
 
     Raises:
@@ -39,14 +39,14 @@ def make_plan(config: Config, until: str | None = None) -> list[Step]:
         if not isinstance(config.document[name], dict):
             got = config.document[name]
             raise UserError(f"{config.where(name)}: key '{name}': expected a mapping of keys, got {got!r}.")
-    steps: dict[str, Step] = {}
+    planned: dict[str, PlannedStage] = {}
     for name in needed_stages(config, until):
         cls, section = stage_class(name), config.document[name]
-        inputs = {stage: steps[stage].key.fingerprint for stage in cls.inputs(section)}
+        inputs = {stage: planned[stage].key.fingerprint for stage in cls.inputs(section)}
         contents = cls.contents(section)
         digest = fingerprint(name, cls.version, cls.identity(section), inputs, contents, source_hashes(section))
-        steps[name] = Step(StageKey(name, digest, inputs), section)
-    return list(steps.values())
+        planned[name] = PlannedStage(StageKey(name, digest, inputs), section)
+    return list(planned.values())
 
 
 def source_hashes(section: Any) -> dict[str, str]:
@@ -97,23 +97,23 @@ def validate(config: Config, stages: Sequence[str] = STAGES) -> None:
 
 def run_plan(
     config: Config,
-    plan: Sequence[Step],
+    plan: Sequence[PlannedStage],
     trial: str,
     overrides: Sequence[str],
     force: Sequence[str] = (),
     in_process: bool = False,
     announce: Announce = lambda text: None,
-) -> list[Outcome]:
-    """Run the steps that are not finished and link all of them under `runs/<experiment>/<trial>/`.
+) -> list[StageOutcome]:
+    """Run the stages that are not finished and link all of them under `runs/<experiment>/<trial>/`.
 
     Args:
         config: the composed configuration.
-        plan: steps in order, each after what it reads.
+        plan: stages in order, each after what it reads.
         trial: the trial's name.
         overrides: what was changed, for `trial.json`.
         force: stages to run again although they are finished.
         in_process: run training stages in this process too.
-        announce: called with one line per step.
+        announce: called with one line per stage.
 
     Raises:
         UserError: bad input found by a stage.
@@ -121,7 +121,7 @@ def run_plan(
     """
     store = Store(config.document["root"])
     document = config.document
-    if any(step.stage in force or not store.finished(*step.id) for step in plan):
+    if any(planned.stage in force or not store.finished(*planned.id) for planned in plan):
         validate(config)
     store.create()
     folder = store.trial(document["name"], trial)
@@ -130,22 +130,22 @@ def run_plan(
         "experiment": experiment,
         "trial": trial,
         "overrides": list(overrides),
-        "stages": {step.stage: step.key.fingerprint for step in plan},
+        "stages": {planned.stage: planned.key.fingerprint for planned in plan},
         "status": "running",
         "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     write_trial(folder, document, record)
     tracking = Tracking(**document["tracking"], group=experiment, root=str(store.root))
-    outcomes: list[Outcome] = []
+    outcomes: list[StageOutcome] = []
     try:
-        for step in plan:
-            forced = step.stage in force
-            if in_process or not _apart(step) or (store.finished(*step.id) and not forced):
-                outcome = run_step(config, store, step, tracking, forced, announce=announce)
+        for planned in plan:
+            forced = planned.stage in force
+            if in_process or not _apart(planned) or (store.finished(*planned.id) and not forced):
+                outcome = run_planned(config, store, planned, tracking, forced, announce=announce)
             else:
-                outcome = run_apart(store, step, tracking, forced, announce)
+                outcome = run_apart(store, planned, tracking, forced, announce)
             outcomes.append(outcome)
-            store.link(folder, step.stage, step.key.fingerprint)
+            store.link(folder, planned.stage, planned.key.fingerprint)
     except BaseException as error:
         message = str(error) or type(error).__name__
         write_trial(folder, document, {**record, "status": "failed", "error": message})
@@ -154,13 +154,13 @@ def run_plan(
     if any(outcome.ran for outcome in outcomes):
         from domino_lightning.tracking.wandb import axes_of, log_trial
 
-        metrics = [stage_class(outcome.step.stage).metrics(outcome.directory) for outcome in outcomes]
+        metrics = [stage_class(outcome.planned.stage).metrics(outcome.directory) for outcome in outcomes]
         log_trial(tracking, record, axes_of(record["overrides"]), dict(ChainMap(*metrics)))
     return outcomes
 
 
-def _apart(step: Step) -> bool:
-    return stage_class(step.stage).own_process(step.section)
+def _apart(planned: PlannedStage) -> bool:
+    return stage_class(planned.stage).own_process(planned.section)
 
 
 def write_trial(folder: Path, document: dict[str, Any], record: dict[str, Any]) -> None:

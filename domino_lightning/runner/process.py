@@ -102,7 +102,7 @@ def main(job_file: str) -> int:
     from domino_lightning.config.document import Config
     from domino_lightning.config.tracking import Tracking
     from domino_lightning.errors import Busy, StageFailed, UserError
-    from domino_lightning.runner.step import Step, execute, run_step
+    from domino_lightning.runner.planned import PlannedStage, execute, run_planned
     from domino_lightning.store.store import SCRATCH, StageKey, Store
     from domino_lightning.store.work import Work
     from domino_lightning.utils.jsonl import read_json
@@ -110,24 +110,24 @@ def main(job_file: str) -> int:
     report = Report()
     job = read_json(job_file)
     store, tracking = Store(job["root"]), Tracking(**job["tracking"])
-    step = Step(StageKey(job["stage"], job["fingerprint"], job["inputs"]), job["section"])
-    config = Config({step.stage: step.section}, ())
-    words = store.path(*step.id) / SCRATCH / RANK_ERROR
+    planned = PlannedStage(StageKey(job["stage"], job["fingerprint"], job["inputs"]), job["section"])
+    config = Config({planned.stage: planned.section}, ())
+    words = store.path(*planned.id) / SCRATCH / RANK_ERROR
     rank = int(os.environ.get("LOCAL_RANK", "0"))
     if rank > 0:
-        inputs = {name: store.path(name, digest) for name, digest in step.key.inputs.items()}
-        work = Work(store.path(*step.id), inputs, step.key.fingerprint, step.section, tracking)
+        inputs = {name: store.path(name, digest) for name, digest in planned.key.inputs.items()}
+        work = Work(store.path(*planned.id), inputs, planned.key.fingerprint, planned.section, tracking)
         try:
-            execute(step.stage, config, work)
+            execute(planned.stage, config, work)
         except Exception as error:
-            return _last_words(words, rank, step.stage, error)
+            return _last_words(words, rank, planned.stage, error)
         return 0
     words.unlink(missing_ok=True)
     try:
-        outcome = run_step(
+        outcome = run_planned(
             config,
             store,
-            step,
+            planned,
             tracking,
             force=job["force"],
             wait=job["wait"],
@@ -143,12 +143,12 @@ def main(job_file: str) -> int:
         return 130
     except Exception as error:
         if lost_peer(error):
-            how, message = _words_of_another(words, step.stage)
+            how, message = _words_of_another(words, planned.stage)
             report.send("failed", how=how, error=message)
             return 2 if how == "input" else 1
         how, message = explain(error)
         if not isinstance(error, (UserError, StageFailed)):
-            message = f"stage {step.stage}: {message}"
+            message = f"stage {planned.stage}: {message}"
             traceback.print_exc()
         report.send("failed", how=how, error=message)
         return 2 if how == "input" else 1

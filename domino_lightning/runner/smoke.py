@@ -14,7 +14,7 @@ from domino_lightning.errors import UserError
 from domino_lightning.generation.engines import TransformersEngine
 from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource, Prompt, Sampled
 from domino_lightning.generation.sampling import Sampling
-from domino_lightning.runner.step import construct
+from domino_lightning.runner.planned import construct
 from domino_lightning.store.contents import HUB_DATASET, PIP
 from domino_lightning.synthesis.generators.base import Generator, HeldoutReplay, generator_node
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.sweep.graph import StepId
+from domino_lightning.sweep.graph import StageId
 from domino_lightning.utils.jsonl import Record
 
 EVENTS = "events.jsonl"
@@ -67,7 +67,7 @@ def read_events(path: Path) -> list[Record]:
 
 
 @dataclass
-class StepState:
+class StageState:
     """What is known of a distinct stage.
 
     Attributes:
@@ -92,14 +92,14 @@ class StepState:
 class SweepState:
     """The states of all distinct stages, and the last launch."""
 
-    steps: dict[StepId, StepState] = field(default_factory=dict)
+    stages: dict[StageId, StageState] = field(default_factory=dict)
     launched: Record = field(default_factory=dict)
     closed: Record = field(default_factory=dict)
 
 
 def fold(
     events: Iterable[Mapping[str, Any]],
-    steps: Iterable[StepId],
+    stages: Iterable[StageId],
     finished: Callable[[str, str], bool],
     running: bool,
 ) -> SweepState:
@@ -107,11 +107,11 @@ def fold(
 
     Args:
         events: of the log, in order.
-        steps: the stages that the sweep has now; events of others are of an earlier form of it.
+        stages: the stages that the sweep has now; events of others are of an earlier form of it.
         finished: whether the store has a stage's manifest, which is the truth.
         running: whether the sweep's process is alive; else what was running is interrupted.
     """
-    state = SweepState({step: StepState() for step in steps})
+    state = SweepState({known: StageState() for known in stages})
     for event in events:
         name = event["event"]
         if name == "launched":
@@ -119,31 +119,31 @@ def fold(
             _interrupt(state)
         elif name == "closed":
             state.closed = dict(event)
-        step = state.steps.get((str(event.get("stage")), str(event.get("fingerprint"))))
-        if step is not None:
-            _apply(step, event)
+        known = state.stages.get((str(event.get("stage")), str(event.get("fingerprint"))))
+        if known is not None:
+            _apply(known, event)
     if not running:
         _interrupt(state)
-    for (stage, digest), step in state.steps.items():
+    for (stage, digest), known in state.stages.items():
         if finished(stage, digest):
-            step.status, step.error = "finished", ""
-        elif step.status == "finished":  # its manifest was removed: by --force, gc or hand
-            step.status = "pending"
+            known.status, known.error = "finished", ""
+        elif known.status == "finished":  # its manifest was removed: by --force, gc or hand
+            known.status = "pending"
     return state
 
 
-def _apply(step: StepState, event: Mapping[str, Any]) -> None:
+def _apply(known: StageState, event: Mapping[str, Any]) -> None:
     status = {"started": "running", "waiting": "waiting", "finished": "finished", "failed": "failed"}
     if event["event"] not in status:
         return
-    step.status, step.since = status[event["event"]], str(event.get("time", ""))
-    step.where, step.how = str(event.get("where", "")), str(event.get("how", ""))
-    step.error = str(event.get("error", ""))
-    step.wall_s = event.get("wall_s", step.wall_s)
-    step.rss_mb = event.get("rss_mb", step.rss_mb)
+    known.status, known.since = status[event["event"]], str(event.get("time", ""))
+    known.where, known.how = str(event.get("where", "")), str(event.get("how", ""))
+    known.error = str(event.get("error", ""))
+    known.wall_s = event.get("wall_s", known.wall_s)
+    known.rss_mb = event.get("rss_mb", known.rss_mb)
 
 
 def _interrupt(state: SweepState) -> None:
-    for step in state.steps.values():
-        if step.status in {"running", "waiting"}:
-            step.status = "interrupted" if step.status == "running" else "pending"
+    for known in state.stages.values():
+        if known.status in {"running", "waiting"}:
+            known.status = "interrupted" if known.status == "running" else "pending"

@@ -9,36 +9,36 @@ from dataclasses import dataclass
 from domino_lightning.config.document import Config
 from domino_lightning.errors import UserError
 from domino_lightning.runner.pipeline import make_plan
-from domino_lightning.runner.step import Step
+from domino_lightning.runner.planned import PlannedStage
 from domino_lightning.stages import STAGES
 from domino_lightning.sweep.spec import Sweep, Trial
 
-StepId = tuple[str, str]  # stage, fingerprint
+StageId = tuple[str, str]  # stage, fingerprint
 
 
 @dataclass(frozen=True)
 class Node:
-    """A distinct stage: the configuration it runs with, the steps it reads, and how early it is wanted."""
+    """A distinct stage: the configuration it runs with, the stages it reads, and how early it is wanted."""
 
-    step: Step
+    planned: PlannedStage
     config: Config
-    inputs: tuple[StepId, ...]
+    inputs: tuple[StageId, ...]
     order: tuple[int, int]  # of the first trial that needs it, and of the stage
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes by (stage, fingerprint), in the order in which they are wanted; each trial's steps in order."""
+    """Nodes by (stage, fingerprint), in the order in which they are wanted; each trial's stages in order."""
 
-    nodes: Mapping[StepId, Node]
-    plans: Mapping[str, tuple[StepId, ...]]  # trial name → steps
+    nodes: Mapping[StageId, Node]
+    plans: Mapping[str, tuple[StageId, ...]]  # trial name → stages
 
-    def trials(self, step: StepId) -> list[str]:
-        """Names of the trials that need a step."""
-        return [name for name, plan in self.plans.items() if step in plan]
+    def trials(self, key: StageId) -> list[str]:
+        """Names of the trials that need a stage."""
+        return [name for name, plan in self.plans.items() if key in plan]
 
     def counts(self) -> dict[str, int]:
-        """Distinct steps by stage, in the order of stages."""
+        """Distinct stages by name, in the order of stages."""
         found = Counter(stage for stage, _ in self.nodes)
         return {stage: found[stage] for stage in STAGES if found[stage]}
 
@@ -49,18 +49,18 @@ def make_graph(sweep: Sweep) -> Graph:
     Raises:
         UserError: as `make_plan`, naming the trial.
     """
-    nodes: dict[StepId, Node] = {}
-    plans: dict[str, tuple[StepId, ...]] = {}
+    nodes: dict[StageId, Node] = {}
+    plans: dict[str, tuple[StageId, ...]] = {}
     for index, trial in enumerate(sweep.trials):
         plan = _plan(trial, sweep.until)
-        plans[trial.name] = tuple(step.id for step in plan)
-        for step in plan:
-            order = index, STAGES.index(step.stage)
-            nodes.setdefault(step.id, Node(step, trial.config, tuple(step.key.inputs.items()), order))
+        plans[trial.name] = tuple(planned.id for planned in plan)
+        for planned in plan:
+            order = index, STAGES.index(planned.stage)
+            nodes.setdefault(planned.id, Node(planned, trial.config, tuple(planned.key.inputs.items()), order))
     return Graph(nodes, plans)
 
 
-def _plan(trial: Trial, until: str) -> Sequence[Step]:
+def _plan(trial: Trial, until: str) -> Sequence[PlannedStage]:
     try:
         return make_plan(trial.config, until)
     except UserError as error:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from domino_lightning.runner.pipeline import write_trial
 from domino_lightning.store.store import Store, safe_name
-from domino_lightning.sweep.events import StepState
-from domino_lightning.sweep.graph import Graph, StepId
+from domino_lightning.sweep.events import StageState
+from domino_lightning.sweep.graph import Graph, StageId
 from domino_lightning.sweep.spec import Sweep
 from domino_lightning.utils.jsonl import Record, write_json
 
@@ -61,28 +61,28 @@ class TrialRecords:
     def _write(self, name: str) -> None:
         write_trial(self.folders[name], self.configs[name], self.records[name])
 
-    def running(self, step: StepId) -> None:
+    def running(self, key: StageId) -> None:
         """Note that a stage of theirs runs in the trials that wait for it."""
-        for name in self.graph.trials(step):
+        for name in self.graph.trials(key):
             if self.records[name]["status"] == "pending":
                 started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
                 self.records[name] |= {"status": "running", "started_at": started}
                 self._write(name)
 
-    def update(self, steps: Iterable[StepId], states: Mapping[StepId, StepState]) -> list[tuple[str, str, str]]:
+    def update(self, stages: Iterable[StageId], states: Mapping[StageId, StageState]) -> list[tuple[str, str, str]]:
         """Link what has finished, and give name, status and error of the trials that are over now."""
         over: list[tuple[str, str, str]] = []
-        changed = set(steps)
+        changed = set(stages)
         for name, plan in self.graph.plans.items():
             if self.records[name]["status"] in {"finished", "failed"} or not changed.intersection(plan):
                 continue
-            for step in changed.intersection(plan):
-                if states[step].status == "finished":
-                    self.store.link(self.folders[name], *step)
-            failed = next((step for step in plan if states[step].status == "failed"), None)
+            for key in changed.intersection(plan):
+                if states[key].status == "finished":
+                    self.store.link(self.folders[name], *key)
+            failed = next((key for key in plan if states[key].status == "failed"), None)
             if failed is not None:
                 over.append((name, "failed", states[failed].error))
-            elif all(states[step].status == "finished" for step in plan):
+            elif all(states[key].status == "finished" for key in plan):
                 over.append((name, "finished", ""))
         for name, status, error in over:
             self.records[name] |= {"status": status, **({"error": error} if error else {})}

@@ -12,7 +12,7 @@ from typing import Any
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.store.store import Store
 from domino_lightning.sweep.events import EVENTS, EventLog, SweepState, fold, read_events
-from domino_lightning.sweep.graph import Graph, StepId
+from domino_lightning.sweep.graph import Graph, StageId
 from domino_lightning.sweep.launchers.base import Launcher, Report, Task
 from domino_lightning.sweep.records import TrialRecords
 from domino_lightning.sweep.spec import Sweep
@@ -29,9 +29,9 @@ class Progress:
     sweep: Sweep
     graph: Graph
     state: SweepState
-    tasks: Mapping[StepId, Task]
+    tasks: Mapping[StageId, Task]
     slots: int
-    started_at: dict[StepId, float] = field(default_factory=dict)  # monotonic
+    started_at: dict[StageId, float] = field(default_factory=dict)  # monotonic
 
 
 class Scheduler:
@@ -65,26 +65,26 @@ class Scheduler:
         self.records = TrialRecords(sweep, graph, self.store)
         events = read_events(sweep.folder / EVENTS)
         state = fold(events, graph.nodes, self.store.finished, running=False)
-        for step in state.steps.values():
-            if step.status == "interrupted" or (retry_failed and step.status == "failed"):
-                step.status, step.error = "pending", ""
+        for key in state.stages.values():
+            if key.status == "interrupted" or (retry_failed and key.status == "failed"):
+                key.status, key.error = "pending", ""
         self.progress = Progress(sweep, graph, state, self._tasks(), launcher.slots)
-        self.ready_since: dict[StepId, float] = {}
-        self.waited_s: dict[StepId, float] = {}
-        self.looked_at: dict[StepId, float] = {}
+        self.ready_since: dict[StageId, float] = {}
+        self.waited_s: dict[StageId, float] = {}
+        self.looked_at: dict[StageId, float] = {}
 
-    def _tasks(self) -> dict[StepId, Task]:
+    def _tasks(self) -> dict[StageId, Task]:
         tasks = {}
         for (stage, digest), node in self.graph.nodes.items():
             tracking = Tracking(**node.config.document["tracking"], group=self.sweep.name, root=str(self.store.root))
             log = self.sweep.folder / "logs" / f"{stage}-{digest}.log"
-            tasks[stage, digest] = Task(node.step, node.config, self.store, tracking, log)
+            tasks[stage, digest] = Task(node.planned, node.config, self.store, tracking, log)
         return tasks
 
     @property
-    def states(self) -> Mapping[StepId, Any]:
+    def states(self) -> Mapping[StageId, Any]:
         """The state of every distinct stage."""
-        return self.progress.state.steps
+        return self.progress.state.stages
 
     def failed(self) -> int:
         """How many stages failed in an earlier run and are not tried again."""
@@ -97,7 +97,7 @@ class Scheduler:
             UserError: a stage that the launcher could never start.
             OSError: the record of the sweep cannot be written, for example on a full disk.
         """
-        todo = [self.progress.tasks[step] for step, state in self.states.items() if state.status == "pending"]
+        todo = [self.progress.tasks[key] for key, state in self.states.items() if state.status == "pending"]
         self.launcher.check(todo)
         status = "interrupted"
         self._tell(
@@ -129,82 +129,82 @@ class Scheduler:
         self._tell("closed", status=status, launcher_cpu_s=round(time.process_time(), 2))
         self.log.close()
 
-    def _tell(self, event: str, step: StepId | None = None, **fields: Any) -> None:
-        where = {"stage": step[0], "fingerprint": step[1]} if step else {}
+    def _tell(self, event: str, key: StageId | None = None, **fields: Any) -> None:
+        where = {"stage": key[0], "fingerprint": key[1]} if key else {}
         self.show(self.progress, self.log.write(event, **where, **fields))
 
     def _start_what_is_ready(self) -> None:
         full: set[bool] = set()  # kinds of room, with and without devices: nothing overtakes an earlier stage
-        for step, task in self.progress.tasks.items():
-            state = self.states[step]
-            if state.status not in {"pending", "waiting"} or not self._inputs_finished(step):
+        for key, task in self.progress.tasks.items():
+            state = self.states[key]
+            if state.status not in {"pending", "waiting"} or not self._inputs_finished(key):
                 continue
             now = time.monotonic()
-            self.ready_since.setdefault(step, now)
-            if state.status == "waiting" and now - self.looked_at[step] < LOOK_AGAIN_S:
+            self.ready_since.setdefault(key, now)
+            if state.status == "waiting" and now - self.looked_at[key] < LOOK_AGAIN_S:
                 continue
             kind = task.devices > 0
             if kind in full:
                 continue
-            if self.store.finished(*step):
-                self._finished(step, {"how": "elsewhere"})
+            if self.store.finished(*key):
+                self._finished(key, {"how": "elsewhere"})
                 continue
-            if self.store.busy(*step):
-                self._wait(step)
+            if self.store.busy(*key):
+                self._wait(key)
                 continue
             place = self.launcher.start(task)
             if place is None:
                 full.add(kind)
                 continue
             begun = time.monotonic()
-            self.waited_s[step] = min(begun - self.ready_since[step], place.free_s)
-            self.progress.started_at[step] = begun
+            self.waited_s[key] = min(begun - self.ready_since[key], place.free_s)
+            self.progress.started_at[key] = begun
             state.status, state.where = "running", place.where
-            self.records.running(step)
-            self._tell("started", step, where=place.where)
+            self.records.running(key)
+            self._tell("started", key, where=place.where)
 
-    def _inputs_finished(self, step: StepId) -> bool:
-        return all(self.states[each].status == "finished" for each in self.graph.nodes[step].inputs)
+    def _inputs_finished(self, key: StageId) -> bool:
+        return all(self.states[each].status == "finished" for each in self.graph.nodes[key].inputs)
 
-    def _wait(self, step: StepId) -> None:
-        self.looked_at[step] = time.monotonic()
-        if self.states[step].status != "waiting":
-            self.states[step].status = "waiting"
-            self._tell("waiting", step)
+    def _wait(self, key: StageId) -> None:
+        self.looked_at[key] = time.monotonic()
+        if self.states[key].status != "waiting":
+            self.states[key].status = "waiting"
+            self._tell("waiting", key)
 
     def _take(self, report: Report) -> None:
-        step, event = report.task.step.id, dict(report.event)
+        key, event = report.task.planned.id, dict(report.event)
         name = event.pop("event")
         if name == "begun":
-            self._tell("begun", step, startup_s=round(time.monotonic() - self.progress.started_at[step], 3))
+            self._tell("begun", key, startup_s=round(time.monotonic() - self.progress.started_at[key], 3))
         elif name == "busy":
-            self._wait(step)
+            self._wait(key)
         elif name == "finished":
             ran = event.pop("ran")
-            event |= {"how": "ran" if ran else "elsewhere", "waited_s": round(self.waited_s[step], 3)}
-            self._finished(step, event)
+            event |= {"how": "ran" if ran else "elsewhere", "waited_s": round(self.waited_s[key], 3)}
+            self._finished(key, event)
         else:
-            self.states[step].status, self.states[step].error = "failed", event["error"]
-            self._tell("failed", step, **event)
-            self._settle([step])
+            self.states[key].status, self.states[key].error = "failed", event["error"]
+            self._tell("failed", key, **event)
+            self._settle([key])
 
-    def _finished(self, step: StepId, fields: Mapping[str, Any]) -> None:
-        state = self.states[step]
+    def _finished(self, key: StageId, fields: Mapping[str, Any]) -> None:
+        state = self.states[key]
         state.status, state.wall_s, state.rss_mb = "finished", fields.get("wall_s"), fields.get("rss_mb")
-        self._tell("finished", step, **fields)
-        self._settle([step])
+        self._tell("finished", key, **fields)
+        self._settle([key])
 
-    def _settle(self, steps: list[StepId]) -> None:
-        """Bring up to date what depends on steps that have just ended: blocked stages, and trials."""
-        failed = {step for step, state in self.states.items() if state.status in {"failed", "blocked"}}
-        for step, node in self.graph.nodes.items():  # in order: inputs come before what reads them
-            if self.states[step].status == "pending" and failed.intersection(node.inputs):
-                failed.add(step)
-                self.states[step].status = "blocked"
+    def _settle(self, stages: list[StageId]) -> None:
+        """Bring up to date what depends on stages that have just ended: blocked stages, and trials."""
+        failed = {key for key, state in self.states.items() if state.status in {"failed", "blocked"}}
+        for key, node in self.graph.nodes.items():  # in order: inputs come before what reads them
+            if self.states[key].status == "pending" and failed.intersection(node.inputs):
+                failed.add(key)
+                self.states[key].status = "blocked"
         alive = [plan for plan in self.graph.plans.values() if not failed.intersection(plan)]
-        for step, state in self.states.items():
-            if state.status == "pending" and not any(step in plan for plan in alive):
+        for key, state in self.states.items():
+            if state.status == "pending" and not any(key in plan for plan in alive):
                 state.status = "blocked"
-        for trial, status, error in self.records.update(steps, self.states):
+        for trial, status, error in self.records.update(stages, self.states):
             fields: Record = {"error": error} if error else {}
             self._tell("trial", trial=trial, status=status, **fields)

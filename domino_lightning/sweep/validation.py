@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.runner.pipeline import needed_stages
-from domino_lightning.runner.step import construct
+from domino_lightning.runner.planned import construct
 from domino_lightning.sweep.spec import Sweep, load_sweep
 from domino_lightning.utils.jsonl import canonical_json
 

@@ -14,7 +14,7 @@ def test_a_count_stays_a_count_whatever_was_imported_before() -> None:
     code = (
         "import rich.console, rich.table\n"
         "from domino_lightning.config.document import load_config\n"
-        "from domino_lightning.runner.step import construct\n"
+        "from domino_lightning.runner.planned import construct\n"
         "config = load_config('experiments/quickstart.yaml', ['tune.trainer.limit_train_batches=0.5'])\n"
         "trainer = construct('tune', config).trainer\n"
         "print([trainer[key] for key in ('limit_val_batches', 'val_check_interval', 'limit_train_batches')])\n"

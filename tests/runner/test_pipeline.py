@@ -19,7 +19,7 @@ from domino_lightning.cli.main import main
 from domino_lightning.config.document import load_config
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.runner.pipeline import make_plan, run_plan
-from domino_lightning.runner.step import Outcome
+from domino_lightning.runner.planned import StageOutcome
 from domino_lightning.stages import STAGES
 from domino_lightning.store.store import MANIFEST, SCRATCH, Store
 
@@ -51,13 +51,13 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {stage for stage in before if before[stage] != after.get(stage)}
 
 
-def run(path: Path, *overrides: str, until: str | None = None, **options: Any) -> list[Outcome]:
+def run(path: Path, *overrides: str, until: str | None = None, **options: Any) -> list[StageOutcome]:
     config = load_config(path, overrides)
     return run_plan(config, make_plan(config, until), "trial", overrides, in_process=True, **options)
 
 
-def ran(outcomes: list[Outcome]) -> list[str]:
-    return [outcome.step.stage for outcome in outcomes if outcome.ran]
+def ran(outcomes: list[StageOutcome]) -> list[str]:
+    return [outcome.planned.stage for outcome in outcomes if outcome.ran]
 
 
 @pytest.fixture
@@ -205,8 +205,8 @@ def test_trial_record_says_what_ran_and_links_resolve(write_experiment: Write, t
     assert record["status"] == "finished"
     assert record["overrides"] == ["curate.filters=[domino_lightning.curation.Parses]"]
     for outcome in outcomes:
-        assert record["stages"][outcome.step.stage] == outcome.directory.name
-        assert (folder / outcome.step.stage).resolve() == outcome.directory.resolve()
+        assert record["stages"][outcome.planned.stage] == outcome.directory.name
+        assert (folder / outcome.planned.stage).resolve() == outcome.directory.resolve()
 
 
 def test_tampered_input_stops_its_reader(write_experiment: Write, tmp_path: Path) -> None:

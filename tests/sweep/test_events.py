@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.sweep.events import EventLog, StepState, fold, read_events
+from domino_lightning.sweep.events import EventLog, StageState, fold, read_events
 
 TUNE, CURATE = ("tune", "aa"), ("curate", "bb")
 
@@ -17,7 +17,7 @@ def event(name: str, step: tuple[str, str] | None = None, **fields: Any) -> dict
 
 def statuses(*events: dict[str, Any], finished: tuple[tuple[str, str], ...] = (), running: bool = True) -> list[str]:
     state = fold(events, [TUNE, CURATE], lambda *step: step in finished, running)
-    return [step.status for step in state.steps.values()]
+    return [step.status for step in state.stages.values()]
 
 
 def test_events_are_appended_and_read_back_in_order(tmp_path: Path) -> None:
@@ -70,11 +70,11 @@ def test_the_store_has_the_last_word_on_what_has_finished() -> None:
 
 def test_events_of_stages_that_the_sweep_no_longer_has_are_left_out() -> None:
     state = fold([event("failed", ("tune", "old"), error="no")], [TUNE], lambda *_: False, True)
-    assert state.steps == {TUNE: StepState()}
+    assert state.stages == {TUNE: StageState()}
 
 
 def test_error_time_and_memory_are_kept() -> None:
     events = event("finished", CURATE, wall_s=2.5, rss_mb=40), event("failed", TUNE, error="no more", how="memory")
     state = fold(events, [TUNE, CURATE], lambda *step: step == CURATE, True)
-    assert (state.steps[TUNE].error, state.steps[TUNE].how) == ("no more", "memory")
-    assert (state.steps[CURATE].wall_s, state.steps[CURATE].rss_mb) == (2.5, 40)
+    assert (state.stages[TUNE].error, state.stages[TUNE].how) == ("no more", "memory")
+    assert (state.stages[CURATE].wall_s, state.stages[CURATE].rss_mb) == (2.5, 40)

@@ -34,10 +34,10 @@ class FakeLauncher(Launcher):
     def start(self, task: Task) -> Place | None:
         if len(self.running) == self.slots:
             return None
-        for stage, digest in task.step.key.inputs.items():
+        for stage, digest in task.planned.key.inputs.items():
             assert task.store.finished(stage, digest), "started before its inputs were there"
         self.running.append(task)
-        self.started.append(task.step.id)
+        self.started.append(task.planned.id)
         self.most = max(self.most, len(self.running))
         return Place("here", 0.0)
 
@@ -47,9 +47,9 @@ class FakeLauncher(Launcher):
         if not self.running:
             return []
         task = self.running.pop(0)
-        if task.step.stage in self.fails or task.step.key.fingerprint in self.fails:
+        if task.planned.stage in self.fails or task.planned.key.fingerprint in self.fails:
             return [Report(task, {"event": "failed", "how": "error", "error": "no ideas"})]
-        finish(task.store, *task.step.id)
+        finish(task.store, *task.planned.id)
         return [Report(task, {"event": "finished", "ran": True, "wall_s": 2.0, "rss_mb": 5})]
 
     def stop(self) -> None:
@@ -189,8 +189,8 @@ def test_no_stage_overtakes_an_earlier_one_that_needs_more_room(load: Load) -> N
 
     class OneByOne(FakeLauncher):
         def start(self, task: Task) -> Place | None:
-            big = task.step.stage == "finetune"
-            if self.running and (big or self.running[0].step.stage == "finetune"):
+            big = task.planned.stage == "finetune"
+            if self.running and (big or self.running[0].planned.stage == "finetune"):
                 return None
             return super().start(task)
 

@@ -10,7 +10,7 @@ import pytest
 
 from domino_lightning.cli.sweep import small
 from domino_lightning.config.document import load_config
-from domino_lightning.runner.step import construct
+from domino_lightning.runner.planned import construct
 from domino_lightning.sweep import InProcessLauncher, load_sweep
 from domino_lightning.sweep.budget import check_budgets
 from domino_lightning.sweep.graph import make_graph

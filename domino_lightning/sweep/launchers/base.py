@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from domino_lightning.config.document import Config
 from domino_lightning.config.tracking import Tracking
-from domino_lightning.runner.step import Step
+from domino_lightning.runner.planned import PlannedStage
 from domino_lightning.stages import stage_class
 from domino_lightning.store.store import Store
 
@@ -23,7 +23,7 @@ class Task:
         log: where its output goes.
     """
 
-    step: Step
+    planned: PlannedStage
     config: Config
     store: Store
     tracking: Tracking
@@ -32,12 +32,12 @@ class Task:
     @property
     def devices(self) -> int:
         """Accelerators that the stage uses where there are any; 0 for one that computes on the CPU alone."""
-        return stage_class(self.step.stage).devices(self.step.section)
+        return stage_class(self.planned.stage).devices(self.planned.section)
 
     @property
     def processes(self) -> int:
         """Processes that compute at the same time: the ranks of a DDP run."""
-        return stage_class(self.step.stage).processes(self.step.section)
+        return stage_class(self.planned.stage).processes(self.planned.section)
 
 
 class Place(NamedTuple):
@@ -60,7 +60,7 @@ class Report(NamedTuple):
 class Launcher(ABC):
     """Starts stages and tells how they end; it knows nothing of trials. Named by `class_path` in a sweep.
 
-    A stage locks, continues, checks and finishes itself (`domino_lightning.runner.step.run_step`, or in a process
+    A stage locks, continues, checks and finishes itself (`domino_lightning.runner.planned.run_planned`, or in a process
     `python -m domino_lightning.runner.process JOB`), so a launcher only has to start it where there is room.
     """
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from domino_lightning.errors import Busy
+from domino_lightning.runner.planned import run_planned
 from domino_lightning.runner.process import explain
-from domino_lightning.runner.step import run_step
 from domino_lightning.sweep.launchers.base import Launcher, Place, Report, Task
 
 
@@ -23,7 +23,7 @@ class InProcessLauncher(Launcher):
             return None
         place = Place("this process", time.monotonic() - self._free_since)
         try:
-            outcome = run_step(task.config, task.store, task.step, task.tracking, wait=False)
+            outcome = run_planned(task.config, task.store, task.planned, task.tracking, wait=False)
             event = {"event": "finished", "ran": outcome.ran, "wall_s": outcome.wall_s}
         except Busy:
             event = {"event": "busy"}

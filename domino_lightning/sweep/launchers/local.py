@@ -62,8 +62,8 @@ class LocalLauncher(Launcher):
             needed, there, what = self._need(task)
             if needed > there:
                 raise UserError(
-                    f"stage {task.step.stage} {task.step.key.fingerprint} needs {needed} {what}, and the launcher has "
-                    f"{there}. Lower {task.step.stage}.trainer.devices or raise launcher.init_args."
+                    f"stage {task.planned.stage} {task.planned.key.fingerprint} needs {needed} {what}, and the "
+                    f"launcher has {there}. Lower {task.planned.stage}.trainer.devices or raise launcher.init_args."
                     f"{'gpus' if what == 'accelerators' else 'slots'}."
                 )
 
@@ -90,7 +90,7 @@ class LocalLauncher(Launcher):
             environment["CUDA_VISIBLE_DEVICES"] = ""
         task.log.parent.mkdir(parents=True, exist_ok=True)
         with open(task.log, "ab") as output:
-            child = Child(task.store, task.step, task.tracking, wait=False, environment=environment, output=output)
+            child = Child(task.store, task.planned, task.tracking, wait=False, environment=environment, output=output)
         for name in chosen:
             del pool[name]
         running = _Running(task, child, [] if on_gpus else chosen, chosen if on_gpus else [], port)

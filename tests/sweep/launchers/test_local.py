@@ -55,7 +55,7 @@ def tasks(load: Load, tmp_path: Path) -> Callable[..., dict[str, Task]]:
         nodes = make_graph(sweep).nodes.values()
         store = Store(sweep.root)
         return {
-            node.step.stage: Task(node.step, node.config, store, Tracking(), tmp_path / "logs" / node.step.stage)
+            (stage := node.planned.stage): Task(node.planned, node.config, store, Tracking(), tmp_path / "logs" / stage)
             for node in nodes
         }
 

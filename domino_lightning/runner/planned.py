@@ -21,7 +21,7 @@ MAX_SEED = 2**32  # what Lightning and NumPy take
 
 
 @dataclass(frozen=True)
-class Step:
+class PlannedStage:
     """One stage of a plan: its identity and its literal section."""
 
     key: StageKey
@@ -34,15 +34,15 @@ class Step:
 
     @property
     def id(self) -> tuple[str, str]:
-        """Stage and fingerprint: equal for steps that are one and the same."""
+        """Stage and fingerprint: equal for planned stages that are one and the same."""
         return self.key.stage, self.key.fingerprint
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a step: its directory, and whether it ran now or was found finished."""
+class StageOutcome:
+    """What became of a planned stage: its directory, and whether it ran now or was found finished."""
 
-    step: Step
+    planned: PlannedStage
     directory: Path
     ran: bool
     wall_s: float
@@ -67,22 +67,22 @@ def construct(name: str, config: Config) -> Stage:
         raise UserError(f"{config.where(name)}: section '{name}': {one_line(error)}.") from None
 
 
-def run_step(
+def run_planned(
     config: Config,
     store: Store,
-    step: Step,
+    planned: PlannedStage,
     tracking: Tracking,
     force: bool = False,
     wait: bool = True,
     announce: Announce = lambda text: None,
     begun: Callable[[], None] = lambda: None,
-) -> Outcome:
-    """Run a step in this process, unless it is finished: lock it, check its inputs, execute, write the manifest.
+) -> StageOutcome:
+    """Run a stage in this process, unless it is finished: lock it, check its inputs, execute, write the manifest.
 
     Args:
-        config: holds the step's section, and says where its keys came from.
-        store: where the step and its inputs lie.
-        step: the stage to run.
+        config: holds the stage's section, and says where its keys came from.
+        store: where the stage and its inputs lie.
+        planned: what to run.
         tracking: of its W&B run.
         force: run it again although it is finished.
         wait: wait for another process that holds it.
@@ -94,7 +94,7 @@ def run_step(
         UserError: bad input found by the stage.
         StageFailed: the stage did not finish.
     """
-    stage, digest = step.id
+    stage, digest = planned.id
     directory = store.path(stage, digest)
     started = time.monotonic()
     with store.lock(stage, digest, wait):
@@ -102,12 +102,12 @@ def run_step(
             store.discard(stage, digest)
         if store.finished(stage, digest):
             announce(f"{stage:<11} {digest}  finished before, not run again")
-            return Outcome(step, directory, ran=False, wall_s=0.0)
+            return StageOutcome(planned, directory, ran=False, wall_s=0.0)
         resumed = directory.is_dir() and any(directory.iterdir())
         announce(f"{stage:<11} {digest}  {'continuing' if resumed else 'running'}")
-        inputs = {name: store.verified(name, value) for name, value in step.key.inputs.items()}
+        inputs = {name: store.verified(name, value) for name, value in planned.key.inputs.items()}
         directory.mkdir(parents=True, exist_ok=True)
-        work = Work(directory, inputs, digest, step.section, tracking)
+        work = Work(directory, inputs, digest, planned.section, tracking)
         try:
             execute(stage, config, work, begun)
         except UserError:
@@ -115,8 +115,8 @@ def run_step(
                 store.discard(stage, digest)
             raise
         wall_s = time.monotonic() - started
-        store.finish(step.key, stage_class(stage).version, step.section, wall_s)
-    return Outcome(step, directory, ran=True, wall_s=wall_s)
+        store.finish(planned.key, stage_class(stage).version, planned.section, wall_s)
+    return StageOutcome(planned, directory, ran=True, wall_s=wall_s)
 
 
 def _worth_keeping(directory: Path) -> bool:
