@@ -31,7 +31,7 @@ def measure(references: int, steps: int, dense: bool) -> dict[str, Any]:
     from domino_lightning.modules import PromptTuningModule
     from domino_lightning.nn import DomainPrompt, TextBatch
 
-    tuned = PromptTuningModule("none", DomainPrompt(D), InfoNCE(pairs=1), num_sample_tokens=S)
+    tuned = PromptTuningModule("none", DomainPrompt(D), InfoNCE(pairs=1), S, sample_init="vocabulary")
     tuned.attach(load_backbone(BACKBONE), references)
     tokens = tuned.sample_tokens
     if tokens is None or tuned.sample_table is None:

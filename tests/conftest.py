@@ -141,7 +141,7 @@ def small_document(folder: Path, backbone: Path) -> dict[str, Any]:
         },
         "synthesize": {
             "generator": {
-                "class_path": "domino_lightning.runner.smoke.SmokeGenerator",
+                "class_path": "domino_lightning.synthesis.generators.smoke.SmokeGenerator",
                 "init_args": {"generator": sampled},
             },
             "block_size": 4,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from domino_lightning.utils.atomic import atomic_write
 from domino_lightning.utils.seeding import derived_seed
 
 LAST, BEST = "last.ckpt", "best.ckpt"
@@ -76,10 +77,12 @@ class ResumableCheckpoint(Callback):
     def _save(self, trainer: Trainer, name: str) -> None:
         if name == LAST:
             self._saved = trainer.global_step
-        temporary = self.directory / f".{name}"
-        trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            temporary.replace(self.directory / name)
+        path = self.directory / name
+        if not trainer.is_global_zero:  # it takes part, and the first rank writes
+            trainer.save_checkpoint(path)
+            return
+        with atomic_write(path) as temporary:
+            trainer.save_checkpoint(temporary)
 
 
 class SeededSteps(Callback):

@@ -16,6 +16,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from domino_lightning.utils.jsonl import write_jsonl
+
 if TYPE_CHECKING:
     from domino_lightning.modules.prompt_tuning import PromptTuningModule
 
@@ -51,10 +53,7 @@ class StepTable:
         """Keep what `read` gives."""
         if not self.path.is_file():
             return
-        temporary = self.path.with_name(f".{self.path.name}")
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in self.read()]
-        temporary.write_text("".join(lines), encoding="utf-8")
-        temporary.replace(self.path)
+        write_jsonl(self.path, self.read())
 
 
 class Periodic(Callback):

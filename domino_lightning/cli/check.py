@@ -8,7 +8,7 @@ from typing import Any
 from domino_lightning.cli.console import flag_layers, make_console, reached
 from domino_lightning.config.document import Config, load_config
 from domino_lightning.runner.pipeline import make_plan, validate
-from domino_lightning.runner.planned import construct
+from domino_lightning.stages import stage_class
 from domino_lightning.store.store import Store
 
 
@@ -23,7 +23,7 @@ def check(arguments: argparse.Namespace) -> int:
     validate(config)
     missing: list[str] = []
     plan = reached(missing, lambda: make_plan(config)) or []
-    prepare: Any = construct("prepare", config)
+    prepare: Any = stage_class("prepare").from_config(config)
     splits = reached(missing, lambda: prepare.splits(execute=False)) or {}
     if splits:
         reached(missing, lambda: _check_texts(config, splits))

@@ -13,9 +13,10 @@ from domino_lightning.errors import UserError
 from domino_lightning.planning.costs import Cost, Costs
 from domino_lightning.planning.machine import Machine
 from domino_lightning.runner.pipeline import make_plan, needed_stages, validate
-from domino_lightning.runner.planned import construct
+from domino_lightning.stages import stage_class
 from domino_lightning.store.store import Store
 from domino_lightning.utils.jsonl import Record
+from domino_lightning.utils.progress import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,7 +34,7 @@ def plan(arguments: argparse.Namespace) -> int:
     made = reached(missing, lambda: make_plan(config))
     store = Store(config.document["root"])
     done = {planned.stage for planned in made or () if store.finished(*planned.id)}
-    prepare: Any = construct("prepare", config)
+    prepare: Any = stage_class("prepare").from_config(config)
     splits: Mapping[str, Sequence[Record]] | None = reached(missing, lambda: prepare.splits(execute=False))
     costs = Costs(config, splits) if splits else None
     found = {name: reached(missing, partial(costs, name)) if costs else None for name in needed_stages(config)}
@@ -60,7 +61,7 @@ def _print(found: Mapping[str, Cost | None], done: set[str], machine: Machine, c
         if stage not in done:
             left.append(cost)
             seconds += took
-        time = "finished" if stage in done else clock(took)
+        time = "finished" if stage in done else about(took)
         table.add_row(stage, short(cost.tokens), short(cost.flops), size(cost.memory), time, cost.what)
     console.print(table)
     if not any(found.values()):
@@ -71,7 +72,7 @@ def _print(found: Mapping[str, Cost | None], done: set[str], machine: Machine, c
     rates = ", ".join(f"{short(machine.flops(dtype))}FLOP/s in {dtype}" for dtype in dtypes)
     console.print(
         f"to run: {short(tokens) or 0} tokens, {short(flops) or 0} FLOPs, {size(memory) or 0} at the peak, about "
-        f"{clock(seconds)}" + (f" at {rates} of matrix products" if rates else ""),
+        f"{about(seconds)}" + (f" at {rates} of matrix products" if rates else ""),
         highlight=False,
         soft_wrap=True,
     )
@@ -94,9 +95,6 @@ def size(value: float) -> str:
     return f"{value / 1e9:.1f} GB" if value >= 1e9 else f"{value / 1e6:.0f} MB"
 
 
-def clock(seconds: float) -> str:
-    """Seconds, minutes, hours or days, in two digits."""
-    for unit, factor in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= 2 * factor:
-            return f"{seconds / factor:.2g} {unit}" if seconds < 99.5 * factor else f"{seconds / factor:.0f} {unit}"
-    return f"{seconds:.2g} s" if seconds < 99.5 else f"{seconds:.0f} s"
+def about(seconds: float) -> str:
+    """An estimated duration, in two digits."""
+    return duration(float(f"{seconds:.2g}"))

@@ -15,6 +15,7 @@ from domino_lightning.runner.pipeline import make_plan, run_plan, validate
 from domino_lightning.runner.planned import PlannedStage, StageOutcome
 from domino_lightning.stages import stage_class
 from domino_lightning.store.store import Store, trial_name
+from domino_lightning.utils.progress import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -83,7 +84,6 @@ def _summary(
 ) -> None:
     from rich.table import Table
 
-
     ran = [outcome.planned.stage for outcome in outcomes if outcome.ran]
     table = Table(box=None, pad_edge=False)
     for name in ("stage", "", "time", "result", "directory"):
@@ -93,11 +93,11 @@ def _summary(
         table.add_row(
             outcome.planned.stage,
             "ran" if outcome.ran else "kept",
-            f"{outcome.wall_s:.0f} s" if outcome.ran else "",
+            duration(outcome.wall_s) if outcome.ran else "",
             cls.headline(cls.metrics(outcome.directory)),
             str(outcome.directory),
         )
     console.print(table)
     what = f"ran {', '.join(ran)}" if ran else "nothing to do: every stage had finished before"
     folder = Store(config.document["root"]).trial(config.document["name"], trial)
-    console.print(f"{what} · {seconds:.0f} s · {folder}", highlight=False, soft_wrap=True)
+    console.print(f"{what} · {duration(seconds)} · {folder}", highlight=False, soft_wrap=True)

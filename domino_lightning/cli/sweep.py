@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from domino_lightning.cli.console import make_console
 from domino_lightning.cli.sweep_display import Display, Plans, failures, stage_table, trial_status, trial_table
-from domino_lightning.config.document import Config, class_of, compose
+from domino_lightning.config.document import Config, compose
+from domino_lightning.config.nodes import ClassNode
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.store.store import Store
 from domino_lightning.sweep.budget import check_budgets
@@ -75,16 +76,16 @@ def make_launcher(sweep: Sweep) -> Launcher:
 
     from domino_lightning.config.sections import parse_section
 
-    node: Any = sweep.source.document["launcher"]
-    where = sweep.source.where("launcher")
-    path = node.get("class_path") if isinstance(node, dict) else None
-    cls = class_of(str(path), f"{where}: key 'launcher'")
-    if not (isinstance(cls, type) and issubclass(cls, Launcher)):
-        raise UserError(f"{where}: key 'launcher': '{path}' is not a domino_lightning.sweep.Launcher.")
+    written = sweep.source.document["launcher"]
+    where = f"{sweep.source.where('launcher')}: key 'launcher'"
+    node = ClassNode.read(written)
+    if node is None:
+        raise UserError(f"{where}: {written!r} names no class. Give launcher.class_path.")
+    cls = node.load(Launcher, where)
     section = "launcher.init_args"
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(cls, None)
-    parsed = parse_section(parser, section, Config({section: node.get("init_args") or {}}, sweep.source.layers))
+    parsed = parse_section(parser, section, Config({section: node.init_args}, sweep.source.layers))
     return cls(**vars(parser.instantiate(parsed)))
 
 

@@ -15,6 +15,7 @@ from domino_lightning.sweep.graph import StageId
 from domino_lightning.sweep.launchers.local import last_line
 from domino_lightning.sweep.scheduler import Progress
 from domino_lightning.utils.jsonl import Record
+from domino_lightning.utils.progress import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +40,7 @@ def stage_table(state: SweepState) -> Table:
         if stages:
             counts = Counter(known.status for known in stages)
             times = [known.wall_s for known in stages if known.wall_s is not None]
-            mean = seconds(sum(times) / len(times)) if times else ""
+            mean = duration(sum(times) / len(times)) if times else ""
             table.add_row(stage, str(len(stages)), *(str(counts[status] or "") for status in used), mean)
     return table
 
@@ -98,16 +99,6 @@ def remaining_s(state: SweepState, running_s: Mapping[StageId, float], slots: in
     return max([sum(left) / max(1, slots), *left]) if left else 0.0
 
 
-def seconds(value: float) -> str:
-    """A duration as 45 s, 3:20 min or 2:05 h."""
-    whole = round(value)
-    if whole < 100:
-        return f"{whole} s" if value >= 10 else f"{value:.1f} s"
-    if whole < 6000:
-        return f"{whole // 60}:{whole % 60:02d} min"
-    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
-
-
 class Display:
     """Shows a running sweep: a table that is redrawn on a terminal, a line an event elsewhere."""
 
@@ -152,14 +143,14 @@ class Display:
         for key, known in state.stages.items():
             if known.status == "running":
                 last = last_line(progress.tasks[key])
-                what = f"{key[0]:<11} {key[1][:8]}  {known.where}  {seconds(running[key])}"
+                what = f"{key[0]:<11} {key[1][:8]}  {known.where}  {duration(running[key])}"
                 lines.append(f"{what}  {few(progress.graph.trials(key))}")
                 lines += [f"            {last}"] if last else []
         over = Counter(trial_status(plan, state) for plan in plans.values())
         left = remaining_s(state, running, progress.slots)
         total = f"{over['finished']} of {len(plans)} trials finished"
         total += f", {over['failed']} failed" if over["failed"] else ""
-        total += f" · about {seconds(left)} left" if left is not None else ""
+        total += f" · about {duration(left)} left" if left is not None else ""
         texts = [Text(line, no_wrap=True, overflow="ellipsis") for line in [*lines, *failures(plans, state), total]]
         return Group(stage_table(state), *texts)
 
@@ -190,6 +181,6 @@ def event_line(progress: Progress, event: Mapping[str, Any]) -> str:
         return f"{what} for another process that is running it"
     if name == "finished":
         left = remaining_s(state, {}, progress.slots)
-        how = f"in {seconds(event['wall_s'])}" if event["how"] == "ran" else "by another process"
-        return f"{what} {how}" + (f"; about {seconds(left)} left" if left else "")
+        how = f"in {duration(event['wall_s'])}" if event["how"] == "ran" else "by another process"
+        return f"{what} {how}" + (f"; about {duration(left)} left" if left else "")
     return f"{what}: {event['error']}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from domino_lightning.errors import UserError
+from domino_lightning.utils.atomic import atomic_write
 
 Document = dict[str, Any]
 WANDB_MODES = ("online", "offline", "disabled")
@@ -167,6 +167,14 @@ def compose(layers: Sequence[Layer], resolve: bool = True) -> Config:
     return config
 
 
+def write_document(path: Path, document: Document) -> None:
+    """Write a document as YAML, atomically."""
+    import yaml
+
+    with atomic_write(path) as temporary:
+        temporary.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
 def _drop_stale_init_args(base: Any, over: Any) -> None:
     """Before a merge: remove `init_args` of base nodes whose class the layer replaces by another."""
     from omegaconf import DictConfig, OmegaConf
@@ -268,24 +276,3 @@ def unknown_key(where: str, key: str, known: Sequence[str]) -> str:
     listed = f"Known here: {', '.join(sorted(known))}." if known else "No keys are known here."
     hint = f"Did you mean '{near[0]}'?" if near else listed
     return f"{where}: unknown key '{key}'. {hint}"
-
-
-def class_of(path: str, where: str = "class_path") -> Any:
-    """Import a dotted class path.
-
-    Raises:
-        UserError: the module or the class does not exist.
-    """
-    import importlib
-
-    module_name, _, name = path.rpartition(".")
-    hint = "A module beside your experiment is found with `python -m domino_lightning`."
-    try:
-        module = importlib.import_module(module_name)
-        return getattr(module, name)
-    except AttributeError as error:
-        near = difflib.get_close_matches(name, dir(sys.modules.get(module_name)), n=1)
-        reason, hint = one_line(error), f"Did you mean '{module_name}.{near[0]}'?" if near else hint
-    except (ImportError, ValueError) as error:
-        reason = one_line(error)
-    raise UserError(f"{where}: class_path '{path}' cannot be imported ({reason}). {hint}")

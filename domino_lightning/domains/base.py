@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import Record
 
-Message = dict[str, str]
+Message = Mapping[str, str]  # role and content
 
 
 class Unparsable(ValueError):

@@ -62,10 +62,10 @@ class InfoNCE(ContrastiveLoss):
 
     def __init__(
         self,
-        weight: float | Schedule = 1.0,
+        weight: float | Schedule = 0.3,
         temperature: float = 1.0,
-        own_weight: float = 0.0,
-        pairs: Pairs = "all",
+        own_weight: float = 1.0,
+        pairs: Pairs = 1,
     ) -> None:
         super().__init__(weight, own_weight, pairs)
         self.temperature = _positive("temperature", temperature)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from domino_lightning.errors import Unreachable, UserError
 from domino_lightning.store.contents import PIP, cache_dir, file_hash, packaged_file
+from domino_lightning.utils.atomic import temporary_beside
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -103,8 +103,7 @@ def _converted(spec: str, part: Literal["model", "tokenizer"]) -> Path:
         if target.is_dir():
             return target
         log.warning("Reading the %s of %s once and keeping it in %s.", part, gguf.name, target.parent)
-        temporary = target.with_name(f".{part}.{os.getpid()}")
-        shutil.rmtree(temporary, ignore_errors=True)
+        temporary = temporary_beside(target)
         (_save_model if part == "model" else _save_tokenizer)(gguf, temporary)
         os.replace(temporary, target)
     return target

@@ -12,10 +12,8 @@ from torch import Tensor
 
 from domino_lightning.errors import UserError
 from domino_lightning.store.contents import backbone_hash
+from domino_lightning.utils.atomic import atomic_write
 from domino_lightning.utils.jsonl import read_json, sha256_text, write_json
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,9 +28,8 @@ def save_soft_prompt(
     """Write (D, H) domain tokens with the identity of what they belong to."""
     from safetensors.torch import save_file
 
-    temporary = directory / f".{WEIGHTS}"
-    save_file({"domain": domain.detach().float().cpu().contiguous()}, str(temporary))
-    temporary.replace(directory / WEIGHTS)
+    with atomic_write(directory / WEIGHTS) as temporary:
+        save_file({"domain": domain.detach().float().cpu().contiguous()}, str(temporary))
     described = {"num_tokens": domain.shape[0], **identity(backbone, tokenizer), **extra}
     write_json(directory / DESCRIPTION, described)
 
@@ -93,9 +90,8 @@ def save_sample_tokens(directory: Path, vectors: Tensor) -> None:
     """Write the (N, S, H) sample tokens of all references; only ablations of generation read them."""
     from safetensors.torch import save_file
 
-    temporary = directory / f".{SAMPLES}"
-    save_file({"samples": vectors.detach().float().cpu().contiguous()}, str(temporary))
-    temporary.replace(directory / SAMPLES)
+    with atomic_write(directory / SAMPLES) as temporary:
+        save_file({"samples": vectors.detach().float().cpu().contiguous()}, str(temporary))
 
 
 def read_sample_tokens(directory: Path) -> Tensor:

@@ -31,6 +31,9 @@ class Lora:
     target_modules: str | list[str] = "all-linear"
 
 
+DEFAULT_LORA = Lora()
+
+
 class CoderModule(LightningModule):
     """A causal LM trained on the answers of chat pairs, through LoRA or in full.
 
@@ -47,9 +50,9 @@ class CoderModule(LightningModule):
     def __init__(
         self,
         backbone: str,
-        learning_rate: float = 5e-4,
-        warmup_steps: int = 0,
-        lora: Lora | None = None,
+        learning_rate: float = 1e-3,
+        warmup_steps: int = 3,
+        lora: Lora | None = DEFAULT_LORA,
         seed: int = 0,
     ) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ from domino_lightning.planning.flops import (
     model_shape,
     shared_sequences,
 )
-from domino_lightning.runner.planned import construct
+from domino_lightning.stages import stage_class
 from domino_lightning.stages.training import ranks
 from domino_lightning.utils.jsonl import Record
 
@@ -80,7 +80,7 @@ class Costs:
 
     def _stage(self, name: str) -> Any:
         if name not in self.built:
-            self.built[name] = construct(name, self.config)
+            self.built[name] = stage_class(name).from_config(self.config)
         return self.built[name]
 
     def _prepare(self) -> Cost:

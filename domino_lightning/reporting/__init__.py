@@ -2,7 +2,7 @@
 
 from domino_lightning.reporting.collect import (
     StageDir,
-    Trial,
+    TrialDir,
     find_trials,
     read_score,
     read_trial,
@@ -17,7 +17,7 @@ __all__ = [
     "Funnel",
     "Metric",
     "StageDir",
-    "Trial",
+    "TrialDir",
     "find_trials",
     "read_funnel",
     "read_metrics",

@@ -43,7 +43,7 @@ class StageDir:
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrialDir:
     """One trial: a point of a sweep, or the only one of an experiment. `stages` has every name of STAGES."""
 
     path: Path
@@ -148,7 +148,7 @@ def _trials_below(path: Path) -> list[Path]:
     return []
 
 
-def read_trial(path: Path) -> Trial:
+def read_trial(path: Path) -> TrialDir:
     """A trial as it is on disk; one that cannot be read is "unreadable" and says why in `error`."""
     path = Path(path).absolute()
     info, error = _read_object(path / "trial.json")
@@ -158,7 +158,7 @@ def read_trial(path: Path) -> Trial:
     root = path.parent.parent.parent
     overrides = info.get("overrides")
     problems = [str(text) for text in (error, info.get("error"), config_error) if text]
-    return Trial(
+    return TrialDir(
         path=path,
         experiment=str(info.get("experiment") or path.parent.name),
         name=str(info.get("trial") or path.name),

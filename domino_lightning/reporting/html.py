@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from domino_lightning.errors import UserError
+from domino_lightning.utils import progress
+from domino_lightning.utils.atomic import atomic_write
 
 
 def render_page(template: str, context: Mapping[str, Any]) -> str:
@@ -41,7 +42,7 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def write_files(texts: Mapping[Path, str]) -> None:
-    """Write each file under a temporary name and move it over the old one, making directories.
+    """Write each file whole or not at all, making directories.
 
     Raises:
         UserError: a directory that cannot be written to.
@@ -49,21 +50,13 @@ def write_files(texts: Mapping[Path, str]) -> None:
     for path, text in texts.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(path, text)
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(text.encode("utf-8", "replace"))
         except (FileExistsError, NotADirectoryError, PermissionError) as error:
             reason = error.strerror or "not a directory"
             raise UserError(
                 f"{path.parent}: cannot write a report here ({reason}). Name another directory."
             ) from None
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(text.encode("utf-8", "replace"))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -82,13 +75,8 @@ def count(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as 4.2 s, 3 min 05 s or 2 h 07 min."""
-    if seconds is None:
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+    """Seconds as `progress.duration` writes them."""
+    return "–" if seconds is None else progress.duration(seconds)
 
 
 def when(stamp: str) -> str:

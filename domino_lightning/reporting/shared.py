@@ -8,7 +8,7 @@ from typing import Any
 
 from domino_lightning.errors import UserError
 from domino_lightning.reporting.collect import (
-    Trial,
+    TrialDir,
     best_heldout,
     read_optional,
     read_score,
@@ -19,7 +19,7 @@ from domino_lightning.stages import STAGES
 from domino_lightning.tracking.metrics_file import read_metrics
 
 
-def config_differences(trials: Sequence[Trial]) -> list[tuple[str, list[str]]]:
+def config_differences(trials: Sequence[TrialDir]) -> list[tuple[str, list[str]]]:
     """(dotted key, value of every trial) where the resolved configurations differ."""
     flat = [_flat(trial.config) for trial in trials]
     keys = dict.fromkeys(key for values in flat for key in values)
@@ -36,7 +36,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, str]:
     return {prefix: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)}
 
 
-def rows_of(name: str, trials: Sequence[Trial], labels: Sequence[str]) -> list[dict[str, Any]]:
+def rows_of(name: str, trials: Sequence[TrialDir], labels: Sequence[str]) -> list[dict[str, Any]]:
     """One row for every distinct stage `name`: its trials, state, wall time and place in the store."""
     rows: dict[str, dict[str, Any]] = {}
     for label, trial in zip(labels, trials, strict=True):
@@ -56,7 +56,7 @@ def rows_of(name: str, trials: Sequence[Trial], labels: Sequence[str]) -> list[d
     return list(rows.values())
 
 
-def versions_of(trials: Sequence[Trial]) -> list[tuple[str, list[str]]]:
+def versions_of(trials: Sequence[TrialDir]) -> list[tuple[str, list[str]]]:
     """(package or "git", versions seen in the manifests), each version once."""
     seen: dict[str, dict[str, None]] = {}
     for stage in (trial.stages[name] for name in STAGES for trial in trials):
@@ -68,7 +68,7 @@ def versions_of(trials: Sequence[Trial]) -> list[tuple[str, list[str]]]:
     return [(name, list(found)) for name, found in sorted(seen.items())]
 
 
-def result_row(trial: Trial) -> dict[str, Any]:
+def result_row(trial: TrialDir) -> dict[str, Any]:
     """One row of `results.csv`; an empty cell is something that the trial does not have.
 
     pass@1 and its interval are shares in [0, 1], the held-out NLL is in nats/token, wall times in seconds.
@@ -110,7 +110,7 @@ def result_row(trial: Trial) -> dict[str, Any]:
 _COUNTED = {"curate": "funnel.json", "answer": "answers.json"}
 
 
-def test_set_warning(trials: Sequence[Trial]) -> str:
+def test_set_warning(trials: Sequence[TrialDir]) -> str:
     """A sentence where evaluated trials were scored on different test files; empty otherwise."""
     files = set()
     for trial in trials:

@@ -21,7 +21,7 @@ from domino_lightning.runner.planned import Announce, PlannedStage, StageOutcome
 from domino_lightning.store.store import Store
 from domino_lightning.utils.jsonl import write_json
 
-Message = dict[str, Any]
+StageMessage = dict[str, Any]
 GRACE_S = 3.0  # between asking a process to end and killing it
 _TICK_S = 0.1  # how often an exit is looked for where the system cannot tell
 _RANK = ("LOCAL_RANK", "GLOBAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -53,7 +53,7 @@ class Child:
         output: IO[bytes] | None = None,
     ) -> None:
         self.planned = planned
-        self.received: list[Message] = []
+        self.received: list[StageMessage] = []
         self.rss_mb = 0  # largest resident set, known at the end
         self._buffer = b""
         job = store.path(*planned.id).with_name(f".{planned.key.fingerprint}.job.json")
@@ -97,7 +97,7 @@ class Child:
         """What becomes readable when there is news."""
         return [fd for fd in (self._report, self._exit) if fd >= 0]
 
-    def poll(self) -> tuple[list[Message], bool]:
+    def poll(self) -> tuple[list[StageMessage], bool]:
         """New messages, and whether the process is over; then its whole group is."""
         over = self._over()  # looked up first: then what it wrote before its end is there
         messages = self._read()
@@ -106,7 +106,7 @@ class Child:
             self._close()
         return messages, over
 
-    def messages(self) -> Iterator[Message]:
+    def messages(self) -> Iterator[StageMessage]:
         """Messages as they come, until the process is over."""
         over = False
         while not over:
@@ -114,7 +114,7 @@ class Child:
             messages, over = self.poll()
             yield from messages
 
-    def ended(self) -> Message:
+    def ended(self) -> StageMessage:
         """The last message of a process that is over: `finished`, `busy`, or `failed` with `how` and `error`."""
         for message in reversed(self.received):
             if message["event"] in {"finished", "busy", "failed"}:
@@ -162,7 +162,7 @@ class Child:
         self.process.returncode = os.waitstatus_to_exitcode(status)
         self.rss_mb = usage.ru_maxrss // (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
-    def _read(self) -> list[Message]:
+    def _read(self) -> list[StageMessage]:
         with contextlib.suppress(BlockingIOError):
             while self._report >= 0 and (chunk := os.read(self._report, 1 << 16)):
                 self._buffer += chunk

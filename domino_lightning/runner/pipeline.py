@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import ChainMap
 from collections.abc import Iterator, Sequence
@@ -10,11 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.config.document import Config
+from domino_lightning.config.document import Config, write_document
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import UserError
 from domino_lightning.runner.child import run_apart
-from domino_lightning.runner.planned import Announce, PlannedStage, StageOutcome, construct, run_planned
+from domino_lightning.runner.planned import Announce, PlannedStage, StageOutcome, run_planned
 from domino_lightning.stages import STAGES, stage_class
 from domino_lightning.store.store import StageKey, Store, fingerprint
 from domino_lightning.utils.jsonl import sha256_file, write_json
@@ -92,7 +91,7 @@ def validate(config: Config, stages: Sequence[str] = STAGES) -> None:
         UserError: the first bad key or value, in one line.
     """
     for name in stages:
-        construct(name, config)
+        stage_class(name).from_config(config)
 
 
 def run_plan(
@@ -165,9 +164,5 @@ def _apart(planned: PlannedStage) -> bool:
 
 def write_trial(folder: Path, document: dict[str, Any], record: dict[str, Any]) -> None:
     """Write a trial's `config.yaml` and `trial.json`, each atomically."""
-    import yaml
-
-    temporary = folder / f".config.{os.getpid()}"
-    temporary.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
-    os.replace(temporary, folder / "config.yaml")
+    write_document(folder / "config.yaml", document)
     write_json(folder / "trial.json", record)

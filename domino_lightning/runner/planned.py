@@ -8,16 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.config.document import Config, lookup, one_line
-from domino_lightning.config.sections import parse_section
+from domino_lightning.config.document import Config
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import UserError
-from domino_lightning.stages import Stage, stage_class
+from domino_lightning.stages import stage_class
 from domino_lightning.store.store import StageKey, Store
 from domino_lightning.store.work import Work
 
 Announce = Callable[[str], None]
-MAX_SEED = 2**32  # what Lightning and NumPy take
 
 
 @dataclass(frozen=True)
@@ -46,25 +44,6 @@ class StageOutcome:
     directory: Path
     ran: bool
     wall_s: float
-
-
-def construct(name: str, config: Config) -> Stage:
-    """A stage as its section describes it.
-
-    Raises:
-        UserError: a bad key, or a value that one of the section's classes refuses, in one line.
-    """
-    seed = lookup(config.document, f"{name}.seed")
-    if type(seed) is int and not 0 <= seed < MAX_SEED:
-        key = f"{name}.seed"
-        raise UserError(f"{config.where(key)}: key '{key}': {seed} must be from 0 to {MAX_SEED - 1}.")
-    cls = stage_class(name)
-    parser = cls.parser()
-    parsed = parse_section(parser, name, config)
-    try:
-        return cls(**vars(parser.instantiate(parsed)))
-    except ValueError as error:
-        raise UserError(f"{config.where(name)}: section '{name}': {one_line(error)}.") from None
 
 
 def run_planned(
@@ -132,7 +111,8 @@ def execute(stage: str, config: Config, work: Work, begun: Callable[[], None] = 
 
     silence_advice()
     keep_freed_memory()
-    instance, cls = construct(stage, config), stage_class(stage)
+    cls = stage_class(stage)
+    instance = cls.from_config(config)
     lineage = [artifact_name(name, path.name) for name, path in work.inputs.items() if stage_class(name).artifact]
     work = replace(work, run=stage_run(work, stage, lineage))
     begun()

@@ -36,7 +36,7 @@ def die_with_parent() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Report:
+class ReportPipe:
     """JSON lines to the starting process; nobody listens where the stage was started by hand or is another rank."""
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ def main(job_file: str) -> int:
     from domino_lightning.store.work import Work
     from domino_lightning.utils.jsonl import read_json
 
-    report = Report()
+    report = ReportPipe()
     job = read_json(job_file)
     store, tracking = Store(job["root"]), Tracking(**job["tracking"])
     planned = PlannedStage(StageKey(job["stage"], job["fingerprint"], job["inputs"]), job["section"])

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from domino_lightning.config.document import Config
 from domino_lightning.curation.card import UNKNOWN, Card, write_card, write_parquet
 from domino_lightning.curation.filters.execution import without_addresses
 from domino_lightning.curation.solver import Solver
 from domino_lightning.domains.base import DEFAULT_AGREEMENT, Agreement, Domain
 from domino_lightning.errors import UserError
+from domino_lightning.generation.smoke import SmokeEngine
 from domino_lightning.stages.base import Stage, first_rows, shown, table
 from domino_lightning.store.store import lineage
 from domino_lightning.store.work import Section, Work
@@ -83,6 +85,18 @@ class Answer(Stage):
         solver = section.get("solver")
         found = Solver.contents(solver, "answer.solver.backbone") if isinstance(solver, dict) else {}
         return {f"solver.{key}": digest for key, digest in found.items()}
+
+    @classmethod
+    def small(cls, config: Config, backbone: str) -> dict[str, Any]:
+        """Two solutions of the tiny model, which agree."""
+        solver = config.document["answer"].get("solver")
+        if not isinstance(solver, dict):
+            return {}
+        engine: dict[str, Any] = {"class_path": f"{SmokeEngine.__module__}.{SmokeEngine.__name__}", "init_args": {}}
+        if inner := solver.get("engine"):
+            engine["init_args"] = {"engine": inner}
+        small = {"backbone": backbone, "samples": 2, "sampling": {"max_new_tokens": 4}, "block_size": 4}
+        return {"solver": {**small, "engine": engine}, "agreement": {"own_tests": False}}
 
     @classmethod
     def metrics(cls, directory: Path) -> dict[str, float]:

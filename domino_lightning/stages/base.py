@@ -6,13 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
+from domino_lightning.config.document import Config, lookup, one_line
+from domino_lightning.config.sections import parse_section
+from domino_lightning.errors import UserError
 from domino_lightning.store.work import Section, Work
 from domino_lightning.tracking.metrics_file import last_values
 from domino_lightning.utils.jsonl import Record, read_jsonl
 
 SAMPLE_ROWS = 24  # of a table of samples
+MAX_SEED = 2**32  # what Lightning and NumPy take
 SAMPLE_FIELDS = ("id", "text", "reason", "detail", "screen", "output")
 
 
@@ -92,6 +96,34 @@ class Stage(ABC):
     def samples(cls, directory: Path) -> list[dict[str, str]]:
         """Rows of one width for its table of samples."""
         return []
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        """The stage as its section describes it.
+
+        Raises:
+            UserError: a bad key, or a value that one of the section's classes refuses, in one line.
+        """
+        seed = lookup(config.document, f"{cls.name}.seed")
+        if type(seed) is int and not 0 <= seed < MAX_SEED:
+            key = f"{cls.name}.seed"
+            raise UserError(f"{config.where(key)}: key '{key}': {seed} must be from 0 to {MAX_SEED - 1}.")
+        parser = cls.parser()
+        parsed = parse_section(parser, cls.name, config)
+        try:
+            return cls(**vars(parser.instantiate(parsed)))
+        except ValueError as error:
+            raise UserError(f"{config.where(cls.name)}: section '{cls.name}': {one_line(error)}.") from None
+
+    @classmethod
+    def small(cls, config: Config, backbone: str) -> dict[str, Any]:
+        """Overrides of its section with which a smoke run does all of it in seconds.
+
+        Args:
+            config: the experiment as it stands; its classes, losses and filters stay as they are.
+            backbone: a tiny random model, to put in place of any other.
+        """
+        return {}
 
     @abstractmethod
     def run(self, work: Work) -> None:

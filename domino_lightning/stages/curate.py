@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.config.document import class_of
+from domino_lightning.config.document import Config
+from domino_lightning.config.nodes import ClassNode
 from domino_lightning.curation.filters.base import Context, Filter
 from domino_lightning.curation.funnel import curate
 from domino_lightning.domains.base import Domain
-from domino_lightning.errors import UserError
 from domino_lightning.stages.base import Stage, first_rows, shown, table
 from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.jsonl import read_json, read_jsonl, write_json, write_jsonl
@@ -59,9 +59,18 @@ class Curate(Stage):
         """What the filters' arguments name: benchmarks, a judge's backbone."""
         return {
             f"filters.{number}.init_args.{key}": digest
-            for number, kind, init_args in _filter_nodes(section)
-            for key, digest in kind.contents(init_args).items()
+            for number, kind, node in _filters(section)
+            for key, digest in kind.contents(node.init_args).items()
         }
+
+    @classmethod
+    def small(cls, config: Config, backbone: str) -> dict[str, Any]:
+        """Filters that ask a language model ask the tiny one."""
+        filters = list(config.document["curate"]["filters"])
+        for number, kind, node in _filters(config.document["curate"]):
+            init_args = {**node.init_args, **kind.small(node.init_args, backbone)}
+            filters[number] = {"class_path": node.path, "init_args": init_args}
+        return {"filters": filters}
 
     @classmethod
     def metrics(cls, directory: Path) -> dict[str, float]:
@@ -95,19 +104,13 @@ class Curate(Stage):
         write_json(work.directory / FUNNEL, curated.funnel)
 
 
-def _filter_nodes(section: Section) -> Iterator[tuple[int, type[Filter], dict[str, Any]]]:
-    """Number, class and arguments of every filter in the section.
+def _filters(section: Section) -> Iterator[tuple[int, type[Filter], ClassNode]]:
+    """Number, class and node of every filter in the section.
 
     Raises:
         UserError: a class path that names no filter.
     """
     nodes = section.get("filters")
-    for number, node in enumerate(nodes if isinstance(nodes, list) else []):
-        path = node.get("class_path") if isinstance(node, dict) else None
-        if not isinstance(path, str):
-            continue  # validation says what is wrong with it
-        kind = class_of(path, f"curate.filters.{number}")
-        if not (isinstance(kind, type) and issubclass(kind, Filter)):
-            raise UserError(f"curate.filters.{number}: '{path}' is not a domino_lightning.curation.Filter.")
-        init_args = node.get("init_args")
-        yield number, kind, init_args if isinstance(init_args, dict) else {}
+    for number, each in enumerate(nodes if isinstance(nodes, list) else []):
+        if node := ClassNode.read(each):
+            yield number, node.load(Filter, f"curate.filters.{number}"), node

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from domino_lightning.config.document import Config
 from domino_lightning.domains.base import Domain, Message
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.breakdown import Breakdown, score_evaluation
@@ -104,6 +105,11 @@ class Evaluate(Stage):
     def inputs(cls, section: Section) -> tuple[str, ...]:
         """The test split and the coder."""
         return ("prepare", "finetune")
+
+    @classmethod
+    def small(cls, config: Config, backbone: str) -> dict[str, Any]:
+        """Four problems, four tokens each."""
+        return {"limit": 4, "max_new_tokens": 4, "batch_size": 4, "heldout": 2, "engine": None}
 
     @classmethod
     def metrics(cls, directory: Path) -> dict[str, float]:

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from domino_lightning.config.document import Config
 from domino_lightning.domains.base import Domain
 from domino_lightning.errors import UserError
-from domino_lightning.stages.base import Stage, shown
-from domino_lightning.stages.training import (
-    TrainingRuntime,
-    accelerators,
-    check_shares,
-    fit,
-    ranks,
-    training_parser,
-    without_ranks,
-)
-from domino_lightning.stages.tune import spec_hashes
+from domino_lightning.stages.base import shown
+from domino_lightning.stages.training import TrainingRuntime, TrainingStage
 from domino_lightning.store.work import Section, Work
-from domino_lightning.tracking.metrics_file import METRICS, MetricsFile
 from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningDataModule, LightningModule
 
 CODER = "coder.json"
 SourceName = Literal["none", "reference", "synthetic", "both"]
@@ -33,7 +27,7 @@ INPUTS = {
 }
 
 
-class Finetune(Stage):
+class Finetune(TrainingStage):
     """Fine-tune the coder.
 
     Args:
@@ -50,6 +44,7 @@ class Finetune(Stage):
     version = 2
     summary = "fine-tune the coder on synthetic pairs, references, both, or not at all"
     artifact = "coder"
+    files = ("pairs", "heldout")
 
     def __init__(
         self,
@@ -61,43 +56,21 @@ class Finetune(Stage):
         source: SourceName = "synthetic",
         seed: int = 0,
     ) -> None:
-        self.model, self.data, self.trainer = dict(model), dict(data), dict(trainer)
-        self.domain, self.source, self.seed, self.runtime = domain, source, seed, runtime
-        self._check()
-
-    def _check(self) -> None:
-        """What the constructors of model and data refuse is told before anything runs; no backbone is loaded."""
-        from domino_lightning.data import SyntheticDataModule
-        from domino_lightning.modules import CoderModule
-
-        CoderModule(seed=self.seed, **self.model)
-        check_shares(SyntheticDataModule([], "", seed=self.seed, **self.data).batch_size, self.trainer)
+        super().__init__(model, data, trainer, runtime, seed)
+        self.domain, self.source = domain, source
 
     @classmethod
-    def parser(cls) -> Any:
-        """model, data and trainer are typed by their classes."""
+    def classes(cls) -> tuple[type[LightningModule], type[LightningDataModule]]:
+        """The coder on chat pairs."""
         from domino_lightning.data import SyntheticDataModule
         from domino_lightning.modules import CoderModule
 
-        parser = training_parser(CoderModule, SyntheticDataModule, {"pairs", "heldout"})
-        parser.add_subclass_arguments(Domain, "domain")
-        parser.add_argument("--source", type=SourceName, default="synthetic")
-        return parser
+        return CoderModule, SyntheticDataModule
 
     @classmethod
     def own_process(cls, section: Section) -> bool:
         """When there is something to train on."""
         return section.get("source") != "none"
-
-    @classmethod
-    def processes(cls, section: Section) -> int:
-        """The ranks."""
-        return ranks(section)
-
-    @classmethod
-    def devices(cls, section: Section) -> int:
-        """One a rank, unless it trains on the CPU."""
-        return accelerators(section)
 
     @classmethod
     def inputs(cls, section: Section) -> tuple[str, ...]:
@@ -108,14 +81,11 @@ class Finetune(Stage):
         return INPUTS[source]
 
     @classmethod
-    def identity(cls, section: Section) -> Section:
-        """Not which ranks share the work."""
-        return without_ranks(section)
-
-    @classmethod
-    def contents(cls, section: Section) -> dict[str, str]:
-        """Backbone and tokenizer."""
-        return spec_hashes("finetune", section, ("model.backbone", "data.tokenizer"))
+    def small(cls, config: Config, backbone: str) -> dict[str, Any]:
+        """Room for texts of a tokenizer that has one token a byte."""
+        small = super().small(config, backbone)
+        small["data"] |= {"max_length": 2048}
+        return small
 
     @classmethod
     def metrics(cls, directory: Path) -> dict[str, float]:
@@ -139,27 +109,16 @@ class Finetune(Stage):
         write_json(work.directory / CODER, coder)
 
     def _train(self, work: Work) -> Record:
-        from domino_lightning.data import SyntheticDataModule
-        from domino_lightning.modules import CoderModule
-
         files = []
         if self.source in {"reference", "both"}:
             files.append(self._reference_pairs(work, "reference"))
         if self.source in {"synthetic", "both"}:
             files.append(work.input("answer", "pairs.jsonl"))
-        data = SyntheticDataModule(
-            pairs=files,
-            heldout=self._reference_pairs(work, "heldout"),
-            seed=self.seed,
-            num_workers=self.runtime.num_workers,
-            **self.data,
-        )
+        data = self.datamodule(pairs=files, heldout=self._reference_pairs(work, "heldout"))
         data.setup()  # before the backbone is loaded: bad data is told at once
-        model = CoderModule(seed=self.seed, **self.model)
-        trainer, _, _ = fit("finetune", model, data, self.trainer, self.runtime, work, self.seed, monitor=None)
+        model = self.module()
+        trainer, _, _ = self.fit(model, data, work)
         model.save_pretrained(work.directory / "model")
-        if trainer.is_global_zero:
-            MetricsFile(work.directory / METRICS).tidy()
         return {
             "adapter": model.lora is not None,
             "steps": trainer.global_step,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from domino_lightning.config.document import Config
 from domino_lightning.data.mixing import ALL, NO_NOISE, Noise, Subset
 from domino_lightning.data.source import (
     KEY,
@@ -21,7 +23,7 @@ from domino_lightning.data.source import (
 from domino_lightning.domains.base import Domain
 from domino_lightning.errors import UserError
 from domino_lightning.stages.base import Stage, shown
-from domino_lightning.store.contents import data_hash
+from domino_lightning.store.contents import HUB_DATASET, PIP, data_hash
 from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.jsonl import Record, read_json, write_json, write_jsonl
 from domino_lightning.utils.progress import progress_bar
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 NOISE_KEY = "prepare.noise.source.path"
 SPLITS = "splits.json"
+SMALL_ROWS = 64  # raw rows that a smoke run looks at
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,35 @@ class Prepare(Stage):
             raise UserError(f"{bad[-1]} {REMEDY}")
 
     @classmethod
+    def small(cls, config: Config, backbone: str) -> dict[str, Any]:
+        """The first rows of the experiment's own data where it is at hand, or else of the domain's embedded corpus."""
+        stage = cls.from_config(config)
+        own = _is_at_hand(stage.source.path)
+        source = replace(
+            stage.source,
+            path=stage.source.path if own else stage.domain.corpus,
+            limit=SMALL_ROWS,
+            fields=stage.source.fields if own else None,  # it belongs to the experiment's own data
+        )
+        groups = set()
+        for where, row in source.rows(skip_bad_lines=True):
+            try:
+                groups.add(stage.domain.read(row, where)["group"])
+            except UserError:  # the stage itself says what is wrong with the row
+                continue
+        others = max(1, min(4, len(groups) // 4))
+        reference = max(1, min(6, len(groups) - 2 * others))
+        small: dict[str, Any] = {
+            "source": {"path": source.path, "limit": SMALL_ROWS, "fields": source.fields},
+            # 6, 4 and 4 groups, or fewer where the first rows hold fewer, which may all be of one date.
+            "split": {"reference": reference, "heldout": others, "test": others, "windows": None},
+        }
+        foreign = stage.noise.source
+        if foreign is not None and not _is_at_hand(foreign.path):
+            small["noise"] = {"share": 0.0, "source": None}
+        return small
+
+    @classmethod
     def metrics(cls, directory: Path) -> dict[str, float]:
         """Rows of the splits."""
         path = directory / SPLITS
@@ -166,3 +198,7 @@ class Prepare(Stage):
         foreign = sum(bool(row.get("foreign")) for row in splits["reference"])
         mixed = {"foreign": foreign} if self.noise.share else {}
         write_json(work.directory / SPLITS, overlap(splits) | self.left_out | mixed)
+
+
+def _is_at_hand(path: str) -> bool:
+    return path.startswith(PIP) or (not path.startswith(HUB_DATASET) and Path(path).is_file())

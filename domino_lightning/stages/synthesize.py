@@ -8,13 +8,16 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from domino_lightning.config.document import Config
 from domino_lightning.domains.base import Domain
 from domino_lightning.errors import UserError
 from domino_lightning.generation.language_model import Sampled
 from domino_lightning.stages.base import Stage, first_rows, shown, table
 from domino_lightning.store.work import Section, Work
 from domino_lightning.synthesis.generators.base import Generator, generator_node
+from domino_lightning.synthesis.generators.smoke import SmokeGenerator
 from domino_lightning.synthesis.panel import Panel
 from domino_lightning.synthesis.screen import Screen, shortfall
 from domino_lightning.utils.block_log import BlockLog
@@ -51,7 +54,7 @@ class Synthesize(Stage):
     samples_key = "synthesize/raw/samples"
     panel = "Funnel"
 
-    def __init__(self, domain: Domain, generator: Generator, stop: Stop, block_size: int = 48, seed: int = 0) -> None:
+    def __init__(self, domain: Domain, generator: Generator, stop: Stop, block_size: int = 192, seed: int = 0) -> None:
         if block_size < 1 or stop.candidates < 1:
             raise UserError(
                 f"synthesize: block_size {block_size} and stop.candidates {stop.candidates} must be 1 or more."
@@ -64,15 +67,24 @@ class Synthesize(Stage):
     @classmethod
     def inputs(cls, section: Section) -> tuple[str, ...]:
         """What the generator reads."""
-        generator, init_args = generator_node(section)
-        return generator.inputs(init_args)
+        generator, node = generator_node(section)
+        return generator.inputs(node.init_args)
 
     @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
         """What the generator's arguments name."""
-        generator, init_args = generator_node(section)
+        generator, node = generator_node(section)
         prefix = "generator.init_args."
-        return {prefix + key: digest for key, digest in generator.contents(init_args).items()}
+        return {prefix + key: digest for key, digest in generator.contents(node.init_args).items()}
+
+    @classmethod
+    def small(cls, config: Config, backbone: str) -> dict[str, Any]:
+        """Eight rows of the tiny model and of held-out texts in turn."""
+        generator, node = generator_node(config.document["synthesize"])
+        init_args = {**node.init_args, **generator.small(node.init_args, backbone)}
+        inner = {"generator": {"class_path": node.path, "init_args": init_args}}
+        smoke = {"class_path": f"{SmokeGenerator.__module__}.{SmokeGenerator.__name__}", "init_args": inner}
+        return {"generator": smoke, "block_size": 4, "stop": {"candidates": 8, "accepted": None}}
 
     @classmethod
     def metrics(cls, directory: Path) -> dict[str, float]:

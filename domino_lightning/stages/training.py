@@ -1,16 +1,20 @@
-"""What tune and finetune share: a parser of model, data and trainer sections, and a resumable fit."""
+"""What tune and finetune share: sections `model`, `data` and `trainer` typed by classes, and a resumable fit."""
 
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from domino_lightning.config.document import one_line
+from domino_lightning.config.document import Config, lookup, one_line
 from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.stages.base import Stage
+from domino_lightning.store.contents import backbone_hash
 from domino_lightning.store.work import Section, Work
+from domino_lightning.tracking.metrics_file import METRICS, MetricsFile
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -25,18 +29,9 @@ OWNED = {
     "enable_progress_bar",
     "use_distributed_sampler",
 }
-
-
 # Which ranks share the work: a step's batch is the same on any number of them.
 RANKS = ("devices", "num_nodes", "strategy")
-
-
-def without_ranks(section: Section) -> Section:
-    """The section without the trainer settings that say which ranks share the work."""
-    trainer = section.get("trainer")
-    if not isinstance(trainer, dict):  # validation says what is wrong with it
-        return section
-    return {**section, "trainer": {key: value for key, value in trainer.items() if key not in RANKS}}
+BACKBONES = ("model.backbone", "data.tokenizer")  # keys of the section that name one
 
 
 @dataclass(frozen=True)
@@ -57,20 +52,176 @@ class TrainingRuntime:
     divergence_nats: float | None = 10.0
 
 
-def training_parser(
-    model: type, data: type, filled_by_stage: set[str], runtime: type[TrainingRuntime] = TrainingRuntime
-) -> Any:
-    """A parser of `model`, `data`, `trainer`, `seed` and `runtime`; `data` lacks what the stage fills in."""
-    from jsonargparse import ArgumentParser
-    from lightning.pytorch import Trainer
+class TrainingStage(Stage):
+    """A stage that fits a LightningModule on a LightningDataModule; it runs in a process of its own.
 
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(model, "model", skip={"seed"}, instantiate=False)
-    parser.add_class_arguments(data, "data", skip={*filled_by_stage, "seed", "num_workers"}, instantiate=False)
-    parser.add_class_arguments(Trainer, "trainer", skip=OWNED | {"log_every_n_steps"}, instantiate=False)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_class_arguments(runtime, "runtime")
-    return parser
+    Args:
+        model: arguments of the module class.
+        data: arguments of the data class, but for the files.
+        trainer: arguments of `lightning.pytorch.Trainer`.
+        runtime: checkpoint cadence, logging, workers.
+        seed: of initialization and batch order.
+
+    Class attributes:
+        files: arguments of the data class that the stage itself gives.
+    """
+
+    files: ClassVar[tuple[str, ...]]
+
+    def __init__(self, model: Any, data: Any, trainer: Any, runtime: TrainingRuntime, seed: int = 0) -> None:
+        self.model, self.data, self.trainer = dict(model), dict(data), dict(trainer)
+        self.runtime, self.seed = runtime, seed
+        self._check()
+
+    @classmethod
+    @abstractmethod
+    def classes(cls) -> tuple[type[LightningModule], type[LightningDataModule]]:
+        """The module and the data class, imported when they are asked for."""
+
+    @classmethod
+    def parser(cls) -> Any:
+        """model, data and trainer are typed by their classes, the rest by the constructor."""
+        from jsonargparse import ArgumentParser
+        from lightning.pytorch import Trainer
+
+        model, data = cls.classes()
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(model, "model", skip={"seed"}, instantiate=False)
+        parser.add_class_arguments(data, "data", skip={*cls.files, "seed", "num_workers"}, instantiate=False)
+        parser.add_class_arguments(Trainer, "trainer", skip=OWNED | {"log_every_n_steps"}, instantiate=False)
+        parser.add_class_arguments(cls, None, skip={"model", "data", "trainer"})
+        return parser
+
+    @classmethod
+    def own_process(cls, section: Section) -> bool:
+        """Always: DDP children repeat the command line."""
+        return True
+
+    @classmethod
+    def processes(cls, section: Section) -> int:
+        """The ranks."""
+        return ranks(section)
+
+    @classmethod
+    def devices(cls, section: Section) -> int:
+        """One a rank, unless it trains on the CPU."""
+        return 0 if lookup(section, "trainer.accelerator") == "cpu" else ranks(section)
+
+    @classmethod
+    def small(cls, config: Config, backbone: str) -> dict[str, Any]:
+        """Two steps of two rows on the CPU."""
+        schedule = {"max_steps": 2, "max_epochs": None, "val_check_interval": 1, "check_val_every_n_epoch": None}
+        alone = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "32-true"}
+        return {
+            "model": {"backbone": backbone},
+            "data": {"tokenizer": backbone, "batch_size": 2},
+            "trainer": {**schedule, **alone},
+            "runtime": {"checkpoint_every_n_steps": 1, "num_workers": 0},
+        }
+
+    @classmethod
+    def identity(cls, section: Section) -> Section:
+        """Not which ranks share the work."""
+        trainer = section.get("trainer")
+        if not isinstance(trainer, dict):  # validation says what is wrong with it
+            return section
+        return {**section, "trainer": {key: value for key, value in trainer.items() if key not in RANKS}}
+
+    @classmethod
+    def contents(cls, section: Section) -> dict[str, str]:
+        """Backbone and tokenizer."""
+        specs = {key: lookup(section, key) for key in BACKBONES}
+        return {
+            key: backbone_hash(spec, f"{cls.name}.{key}") for key, spec in specs.items() if isinstance(spec, str)
+        }
+
+    def _check(self) -> None:
+        """What the constructors of model and data refuse is told before anything runs; no backbone is loaded."""
+        from domino_lightning.data.batches import rank_slots
+
+        self.module()
+        data: Any = self.datamodule(**dict.fromkeys(self.files, ""))
+        rank_slots(data.batch_size, 0, ranks({"trainer": self.trainer}) * int(self.trainer.get("num_nodes") or 1))
+
+    def module(self) -> Any:
+        """The module, without its backbone."""
+        return self.classes()[0](seed=self.seed, **self.model)
+
+    def datamodule(self, **files: Any) -> Any:
+        """The data, not yet read."""
+        return self.classes()[1](**files, seed=self.seed, num_workers=self.runtime.num_workers, **self.data)
+
+    def fit(
+        self,
+        model: LightningModule,
+        data: LightningDataModule,
+        work: Work,
+        monitor: str | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> tuple[Trainer, Path, Path]:
+        """Fit, continuing from the stage's last checkpoint if there is one; `callbacks` see a step before it is saved.
+
+        Returns:
+            The trainer, the last checkpoint and the best one (the last, if nothing was monitored).
+
+        Raises:
+            UserError: a seed or a combination of trainer settings that Lightning refuses.
+            StageFailed: the run was interrupted before its last step.
+        """
+        from domino_lightning.callbacks.checkpoint import BEST, LAST
+
+        trainer = self._trainer(work, monitor, callbacks)
+        last, best = work.scratch / LAST, work.scratch / BEST
+        # weights_only: a checkpoint of ours holds tensors and plain values; nothing is unpickled.
+        try:
+            trainer.fit(model, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            if trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
+        if not last.is_file():
+            raise StageFailed(f"stage {self.name} ended without a checkpoint in {work.scratch}.")
+        if trainer.is_global_zero:
+            MetricsFile(work.directory / METRICS).tidy()
+        return trainer, last, best if best.is_file() else last
+
+    def _trainer(self, work: Work, monitor: str | None, callbacks: Sequence[Callback]) -> Trainer:
+        from lightning.fabric.utilities.exceptions import MisconfigurationException
+        from lightning.pytorch import Trainer, seed_everything
+
+        from domino_lightning.callbacks.checkpoint import ResumableCheckpoint, SeededSteps
+        from domino_lightning.callbacks.divergence import StopOnDivergence
+        from domino_lightning.callbacks.progress import StepProgress
+        from domino_lightning.tracking.loggers import lightning_loggers
+
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        args, runtime = dict(self.trainer), self.runtime
+        own = args.pop("callbacks", None) or []
+        limit = runtime.divergence_nats
+        try:
+            seed_everything(self.seed, workers=True, verbose=False)
+            return Trainer(
+                **args,
+                callbacks=[
+                    *(own if isinstance(own, list) else [own]),
+                    SeededSteps(self.seed),
+                    *([StopOnDivergence(self.name, limit)] if limit is not None else []),
+                    *callbacks,
+                    ResumableCheckpoint(work.scratch, runtime.checkpoint_every_n_steps, monitor),
+                    StepProgress(self.name),
+                ],
+                logger=lightning_loggers(work),
+                log_every_n_steps=runtime.log_every_n_steps,
+                default_root_dir=str(work.scratch),
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                use_distributed_sampler=False,
+            )
+        except (MisconfigurationException, ValueError, TypeError) as error:
+            what = f"{self.name}.trainer or {self.name}.seed"
+            raise UserError(f"{what}: Lightning refuses it: {one_line(error)}.") from None
 
 
 def ranks(section: Section) -> int:
@@ -80,92 +231,3 @@ def ranks(section: Section) -> int:
     if isinstance(devices, list):
         return max(1, len(devices))
     return int(text) if (text := str(devices)).isdigit() and int(text) else 1
-
-
-def check_shares(batch_size: int, trainer: Mapping[str, Any]) -> None:
-    """Refuse a batch that the ranks cannot share out evenly, where the section says how many they are.
-
-    Raises:
-        UserError: it names both.
-    """
-    from domino_lightning.data.batches import rank_slots
-
-    rank_slots(batch_size, 0, ranks({"trainer": trainer}) * int(trainer.get("num_nodes") or 1))
-
-
-def accelerators(section: Section) -> int:
-    """Accelerators of one node that a training section asks for."""
-    trainer = section.get("trainer")
-    on_cpu = isinstance(trainer, Mapping) and trainer.get("accelerator") == "cpu"
-    return 0 if on_cpu else ranks(section)
-
-
-def fit(
-    stage: str,
-    model: LightningModule,
-    data: LightningDataModule,
-    trainer_args: Mapping[str, Any],
-    runtime: TrainingRuntime,
-    work: Work,
-    seed: int,
-    monitor: str | None,
-    callbacks: Sequence[Callback] = (),
-) -> tuple[Trainer, Path, Path]:
-    """Fit, continuing from the stage's last checkpoint if there is one; `callbacks` see a step before it is saved.
-
-    Returns:
-        The trainer, the last checkpoint and the best one (the last, if nothing was monitored).
-
-    Raises:
-        UserError: a seed or a combination of trainer settings that Lightning refuses.
-        StageFailed: the run was interrupted before its last step.
-    """
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-    from lightning.pytorch import Trainer, seed_everything
-
-    from domino_lightning.callbacks.checkpoint import BEST, LAST, ResumableCheckpoint, SeededSteps
-    from domino_lightning.callbacks.divergence import StopOnDivergence
-    from domino_lightning.callbacks.progress import StepProgress
-    from domino_lightning.tracking.loggers import lightning_loggers
-
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    args = dict(trainer_args)
-    user_callbacks = args.pop("callbacks", None) or []
-    checkpoint = ResumableCheckpoint(work.scratch, runtime.checkpoint_every_n_steps, monitor)
-    guards = [StopOnDivergence(stage, runtime.divergence_nats)] if runtime.divergence_nats is not None else []
-    try:
-        seed_everything(seed, workers=True, verbose=False)
-        trainer = Trainer(
-            **args,
-            callbacks=[
-                *(user_callbacks if isinstance(user_callbacks, list) else [user_callbacks]),
-                SeededSteps(seed),
-                *guards,
-                *callbacks,
-                checkpoint,
-                StepProgress(stage),
-            ],
-            logger=lightning_loggers(work),
-            log_every_n_steps=runtime.log_every_n_steps,
-            default_root_dir=str(work.scratch),
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-        )
-    except (MisconfigurationException, ValueError, TypeError) as error:
-        raise UserError(f"{stage}.trainer or {stage}.seed: Lightning refuses it: {one_line(error)}.") from None
-    last, best = work.scratch / LAST, work.scratch / BEST
-    # weights_only: a checkpoint of ours holds tensors and plain values; nothing is unpickled.
-    try:
-        trainer.fit(model, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
-    except SystemExit:  # what Lightning makes of Ctrl-C
-        if trainer.interrupted:
-            raise KeyboardInterrupt from None
-        raise
-    if not last.is_file():
-        raise StageFailed(f"stage {stage} ended without a checkpoint in {work.scratch}.")
-    return trainer, last, best if best.is_file() else last
-
-

@@ -6,23 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from domino_lightning.config.document import lookup
-from domino_lightning.stages.base import Stage, shown
-from domino_lightning.stages.training import (
-    TrainingRuntime,
-    accelerators,
-    check_shares,
-    fit,
-    ranks,
-    training_parser,
-    without_ranks,
-)
-from domino_lightning.store.contents import backbone_hash, file_hash, soft_prompt_file
+from domino_lightning.config.document import Config, lookup
+from domino_lightning.stages.base import shown
+from domino_lightning.stages.training import TrainingRuntime, TrainingStage
+from domino_lightning.store.contents import file_hash, soft_prompt_file
 from domino_lightning.store.work import Section, Work
-from domino_lightning.tracking.metrics_file import METRICS, MetricsFile
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Callback
+    from lightning.pytorch import Callback, LightningDataModule, LightningModule
 
     from domino_lightning.callbacks.health import StepTable
 
@@ -46,7 +37,7 @@ class TuneRuntime(TrainingRuntime):
     sample_tokens: int = 64
 
 
-class Tune(Stage):
+class Tune(TrainingStage):
     """Learn the domain tokens.
 
     Args:
@@ -64,6 +55,7 @@ class Tune(Stage):
     summary = "learn the domain tokens from the references"
     artifact = "soft_prompt"
     samples_key = "tune/health/samples"  # logged while it trains
+    files = ("reference", "heldout")
 
     def __init__(
         self,
@@ -75,44 +67,16 @@ class Tune(Stage):
         keep_sample_tokens: bool = True,
         seed: int = 0,
     ) -> None:
-        self.model, self.data, self.trainer = dict(model), dict(data), dict(trainer)
-        self.runtime, self.export, self.seed = runtime, export, seed
-        self.keep_sample_tokens = keep_sample_tokens
-        self._check()
+        super().__init__(model, data, trainer, runtime, seed)
+        self.health, self.export, self.keep_sample_tokens = runtime, export, keep_sample_tokens
 
-    def _check(self) -> None:
-        """What the constructors of model and data refuse is told before anything runs; no backbone is loaded."""
+    @classmethod
+    def classes(cls) -> tuple[type[LightningModule], type[LightningDataModule]]:
+        """Prompt tuning on references."""
         from domino_lightning.data import ReferenceDataModule
         from domino_lightning.modules import PromptTuningModule
 
-        PromptTuningModule(seed=self.seed, **self.model)
-        check_shares(ReferenceDataModule("", "", seed=self.seed, **self.data).batch_size, self.trainer)
-
-    @classmethod
-    def parser(cls) -> Any:
-        """model, data and trainer are typed by their classes."""
-        from domino_lightning.data import ReferenceDataModule
-        from domino_lightning.modules import PromptTuningModule
-
-        parser = training_parser(PromptTuningModule, ReferenceDataModule, {"reference", "heldout"}, TuneRuntime)
-        parser.add_argument("--export", type=Literal["best", "last"], default="best")
-        parser.add_argument("--keep_sample_tokens", type=bool, default=True)
-        return parser
-
-    @classmethod
-    def own_process(cls, section: Section) -> bool:
-        """Always."""
-        return True
-
-    @classmethod
-    def processes(cls, section: Section) -> int:
-        """The ranks."""
-        return ranks(section)
-
-    @classmethod
-    def devices(cls, section: Section) -> int:
-        """One a rank, unless it trains on the CPU."""
-        return accelerators(section)
+        return PromptTuningModule, ReferenceDataModule
 
     @classmethod
     def inputs(cls, section: Section) -> tuple[str, ...]:
@@ -124,17 +88,26 @@ class Tune(Stage):
         """Not which ranks share the work, unless negatives are a rank's own."""
         model = section.get("model")
         local = isinstance(model, dict) and model.get("negatives") == "local"
-        return section if local else without_ranks(section)
+        return section if local else super().identity(section)
 
     @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
         """Backbone, tokenizer, and the soft prompt that D starts from if it does."""
-        hashes = spec_hashes("tune", section, ("model.backbone", "data.tokenizer"))
+        hashes = super().contents(section)
         key = "model.domain_prompt.init_args"
         init = lookup(section, key)
         if isinstance(init, dict) and init.get("init") == "soft_prompt" and isinstance(init.get("init_from"), str):
             hashes[f"{key}.init_from"] = file_hash(soft_prompt_file(init["init_from"]))
         return hashes
+
+    @classmethod
+    def small(cls, config: Config, backbone: str) -> dict[str, Any]:
+        """Domain tokens of a larger model do not fit the tiny one, so they start from its vocabulary instead."""
+        small = super().small(config, backbone)
+        small["data"] |= {"max_length": 512, "too_long": "truncate"}
+        if lookup(config.document, "tune.model.domain_prompt.init_args.init") == "soft_prompt":
+            small["model"] |= {"domain_prompt": {"init_args": {"init": "vocabulary", "init_from": None}}}
+        return small
 
     @classmethod
     def headline(cls, metrics: Mapping[str, float]) -> str:
@@ -145,24 +118,14 @@ class Tune(Stage):
         """Fit and export."""
         import torch
 
-        from domino_lightning.data import ReferenceDataModule
         from domino_lightning.models.backbone import load_tokenizer
         from domino_lightning.models.soft_prompt import save_peft_adapter, save_sample_tokens, save_soft_prompt
-        from domino_lightning.modules import PromptTuningModule
 
-        data = ReferenceDataModule(
-            reference=work.input("prepare", "reference.jsonl"),
-            heldout=work.input("prepare", "heldout.jsonl"),
-            seed=self.seed,
-            num_workers=self.runtime.num_workers,
-            **self.data,
-        )
+        data = self.datamodule(**{name: work.input("prepare", f"{name}.jsonl") for name in self.files})
         data.setup()  # before the backbone is loaded: bad data is told at once
-        model = PromptTuningModule(seed=self.seed, **self.model)
+        model = self.module()
         callbacks, tables = self._health(work)
-        trainer, last, best = fit(
-            "tune", model, data, self.trainer, self.runtime, work, self.seed, "tune/heldout/nll", callbacks
-        )
+        trainer, last, best = self.fit(model, data, work, "tune/heldout/nll", callbacks)
         if not trainer.is_global_zero:
             return
         state = torch.load(best if self.export == "best" else last, weights_only=True)
@@ -181,7 +144,6 @@ class Tune(Stage):
             export=self.export,
             step=int(state["global_step"]),
         )
-        MetricsFile(work.directory / METRICS).tidy()
         for table in tables:
             table.tidy()
 
@@ -192,7 +154,7 @@ class Tune(Stage):
         from domino_lightning.callbacks.throughput import Speed
         from domino_lightning.models.backbone import load_tokenizer
 
-        runtime, every = self.runtime, self.runtime.health_every_n_steps
+        runtime, every = self.health, self.health.health_every_n_steps
         tokenizer = load_tokenizer(self.model["backbone"])
         names = ("pair_matrix", "nearest_tokens", "samples")
         matrices, nearest, samples = tables = [StepTable(work.directory / f"{name}.jsonl") for name in names]
@@ -206,15 +168,3 @@ class Tune(Stage):
             ),
         ]
         return callbacks, tables
-
-
-def spec_hashes(stage: str, section: Section, keys: tuple[str, ...]) -> dict[str, str]:
-    """Content hashes of the backbone specs under dotted keys of a section."""
-    hashes = {}
-    for key in keys:
-        group, _, name = key.partition(".")
-        node = section.get(group)
-        spec = node.get(name) if isinstance(node, dict) else None
-        if isinstance(spec, str):
-            hashes[key] = backbone_hash(spec, f"{stage}.{key}")
-    return hashes

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from domino_lightning.errors import Unreachable, UserError
+from domino_lightning.utils.atomic import atomic_write
 from domino_lightning.utils.jsonl import sha256_file, sha256_text
 
 PIP = "pip:"
@@ -59,9 +60,8 @@ def file_hash(path: Path) -> str:
         digest = sha256_file(path)
     try:
         memo.parent.mkdir(parents=True, exist_ok=True)
-        temporary = memo.with_suffix(f".{os.getpid()}")
-        temporary.write_text(digest)
-        os.replace(temporary, memo)
+        with atomic_write(memo) as temporary:
+            temporary.write_text(digest)
     except OSError:  # a cache that cannot be written only costs time
         return digest
     return digest

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from domino_lightning.errors import Busy, StageFailed, UserError
+from domino_lightning.utils.atomic import atomic_write
 from domino_lightning.utils.jsonl import canonical_json, read_json, sha256_file, sha256_text, write_json
 
 MANIFEST = "manifest.json"
@@ -194,10 +195,8 @@ class Store:
     def link(self, folder: Path, stage: str, digest: str) -> None:
         """Point `folder/<stage>` at the stage's directory."""
         target = os.path.relpath(self.path(stage, digest), folder)
-        temporary = folder / f".{stage}.{os.getpid()}"
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(target)
-        os.replace(temporary, folder / stage)
+        with atomic_write(folder / stage) as temporary:
+            temporary.symlink_to(target)
 
 
 def lineage(directory: Path) -> dict[str, dict[str, Any]]:

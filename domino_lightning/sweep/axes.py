@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from domino_lightning.config.document import Config, unknown_key
+from domino_lightning.config.nodes import ClassNode
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import canonical_json
 
@@ -116,8 +117,9 @@ def _labelled(values: list[Any] | dict[Any, Any], where: str) -> dict[str, Any]:
 
 def label_of(value: Any) -> str:
     """A value's own label: text as it is, numbers as Python writes them, a class node's class; else ''."""
-    if isinstance(value, dict) and isinstance(value.get("class_path"), str):
-        return str(value["class_path"]).rpartition(".")[2]
+    if isinstance(value, dict):
+        node = ClassNode.read(value)
+        return node.path.rpartition(".")[2] if node else ""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value) if isinstance(value, (str, int, float)) else ""

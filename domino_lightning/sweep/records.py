@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from domino_lightning.config.document import write_document
 from domino_lightning.runner.pipeline import write_trial
 from domino_lightning.store.store import Store, safe_name
 from domino_lightning.sweep.events import StageState
@@ -19,12 +19,8 @@ SWEEP, TRIALS = "sweep.yaml", "trials.json"
 
 def write_expansion(sweep: Sweep, graph: Graph) -> None:
     """Write `sweep.yaml` and `trials.json` into the sweep's folder."""
-    import yaml
-
     sweep.folder.mkdir(parents=True, exist_ok=True)
-    temporary = sweep.folder / f".{SWEEP}.{os.getpid()}"
-    temporary.write_text(yaml.safe_dump(sweep.source.document, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    os.replace(temporary, sweep.folder / SWEEP)
+    write_document(sweep.folder / SWEEP, sweep.source.document)
     trials = [
         {**trial.record(), "folder": safe_name(trial.name), "stages": dict(graph.plans[trial.name])}
         for trial in sweep.trials

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.runner.pipeline import needed_stages
-from domino_lightning.runner.planned import construct
+from domino_lightning.stages import stage_class
 from domino_lightning.sweep.spec import Sweep, load_sweep
 from domino_lightning.utils.jsonl import canonical_json
 
@@ -27,7 +27,7 @@ def validate(sweep: Sweep) -> None:
                 continue
             seen.add(section)
             try:
-                construct(stage, trial.config)
+                stage_class(stage).from_config(trial.config)
             except UserError as error:
                 raise UserError(f"trial {trial.name}: {error}") from None
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from domino_lightning.utils.progress import duration
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -104,8 +106,12 @@ class Panel:
         """Everything in one line."""
         parts = [f"synthesize {self._progress()}"]
         parts += [", ".join(f"{_name(reason)} {share:.0%}" for reason, share in self.shares())] if self.rows else []
-        parts += [f"{self.tokens_per_s():.0f} tokens/s", f"ETA {_clock(self.eta_s())}"]
+        parts += [f"{self.tokens_per_s():.0f} tokens/s", self._eta()]
         return " · ".join(parts)
+
+    def _eta(self) -> str:
+        left = self.eta_s()
+        return f"ETA {'?' if left is None else duration(round(left))}"
 
     def _progress(self) -> str:
         rows = f"{self.rows}/{self.candidates} rows"
@@ -120,7 +126,7 @@ class Panel:
         if self.accepted is not None and self.reasons["ok"] / self.accepted > done / total:
             done, total = self.reasons["ok"], self.accepted
         head = Table.grid(padding=(0, 2))
-        eta, speed = f"ETA {_clock(self.eta_s())}", f"{self.tokens_per_s():.0f} tokens/s"
+        eta, speed = self._eta(), f"{self.tokens_per_s():.0f} tokens/s"
         head.add_row("synthesize", ProgressBar(total, min(done, total), width=BAR), self._progress(), speed, eta)
         shares = Table.grid(padding=(0, 2))
         for reason, share in self.shares():
@@ -132,11 +138,3 @@ class Panel:
 
 def _name(reason: str) -> str:
     return "screened in" if reason == "ok" else reason
-
-
-def _clock(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

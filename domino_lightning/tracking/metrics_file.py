@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from domino_lightning.errors import UserError
+from domino_lightning.utils.atomic import atomic_write
 
 METRICS, SPEED = "metrics.csv", "speed.csv"  # what depends on the clock stands apart, in speed.csv
 FIELDS = ["step", "key", "value"]
@@ -40,12 +41,10 @@ class MetricsFile:
         with open(self.path, newline="", encoding="utf-8") as file:
             rows = [row for row in csv.reader(file) if len(row) == len(FIELDS)][1:]
         latest = {(int(step), key): value for step, key, value in rows}
-        temporary = self.path.with_name(f".{self.path.name}")
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
+        with atomic_write(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(FIELDS)
             writer.writerows((step, key, latest[step, key]) for step, key in sorted(latest))
-        temporary.replace(self.path)
 
 
 def read_metrics(stage_dir: Path, name: str = METRICS) -> list[Metric]:

@@ -6,13 +6,13 @@ import gzip
 import hashlib
 import json
 import logging
-import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from domino_lightning.errors import UserError
+from domino_lightning.utils.atomic import atomic_write
 
 Record = dict[str, Any]
 
@@ -88,7 +88,7 @@ def _parse_line(path: str | Path, number: int, line: bytes, required: Sequence[s
 
 def write_jsonl(path: str | Path, rows: Iterable[Record]) -> None:
     """Write rows as JSON Lines, atomically: the file is either the old one or complete."""
-    with _Atomic(path) as file:
+    with atomic_write(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
@@ -109,30 +109,8 @@ def read_json(path: str | Path) -> Any:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write an indented JSON file, atomically."""
-    with _Atomic(path) as file:
+    with atomic_write(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
-
-
-class _Atomic:
-    """A text file under a temporary name, moved over the target after fsync when the block succeeds."""
-
-    def __init__(self, path: str | Path) -> None:
-        self.target = Path(path)
-        self.temporary = self.target.with_name(f".{self.target.name}.{os.getpid()}.tmp")
-
-    def __enter__(self) -> Any:
-        self.file = open(self.temporary, "w", encoding="utf-8")
-        return self.file
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.file.flush()
-            os.fsync(self.file.fileno())
-        self.file.close()
-        if kind is None:
-            os.replace(self.temporary, self.target)
-        else:
-            self.temporary.unlink(missing_ok=True)
 
 
 def canonical_json(value: Any) -> str:

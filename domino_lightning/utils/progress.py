@@ -1,10 +1,12 @@
-"""What a person sees while stages run: progress bars with ETA, and no advice that does not apply."""
+"""What a person sees while stages run: progress bars with ETA, durations, and no advice that does not apply."""
 
 from __future__ import annotations
 
 import sys
 import warnings
 from typing import Any
+
+_UNITS = ((86_400, 3600, "d", "h"), (3600, 60, "h", "min"), (60, 1, "min", "s"))  # seconds of a unit and of its part
 
 
 def progress_bar(**kwargs: Any) -> Any:
@@ -13,6 +15,15 @@ def progress_bar(**kwargs: Any) -> Any:
 
     live = sys.stderr.isatty()
     return tqdm(file=sys.stderr, dynamic_ncols=live, mininterval=0.2 if live else 20.0, smoothing=0.1, **kwargs)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 4.2 s, 3 min 05 s, 2 h 07 min or 3 d 04 h; a second part that is 0 is left out."""
+    if seconds < 60:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    size, part, name, rest_name = next(unit for unit in _UNITS if seconds >= unit[0])
+    first, rest = divmod(round(seconds / part) * part, size)
+    return f"{first} {name}" + (f" {rest // part:02d} {rest_name}" if rest else "")
 
 
 def silence_advice() -> None:

@@ -135,7 +135,7 @@ def test_nearest_rows_are_by_cosine_and_not_by_length() -> None:
 def test_untrained_domain_tokens_are_nearest_to_the_vocabulary_rows_they_were_drawn_from(watched: Watched) -> None:
     module = watched.fit(NearestTokens(3, watched.tokenizer, watched.table))
     start = watched.table.read()[0]["tokens"]
-    fresh = PromptTuningModule(watched.backbone, DomainPrompt(3), InfoNCE())
+    fresh = PromptTuningModule(watched.backbone, DomainPrompt(3), InfoNCE(), sample_init="vocabulary")
     fresh.attach(module.backbone, 1)
     weight = module.backbone.get_input_embeddings().weight
     for row, token in zip(start, fresh.domain_prompt.exported(), strict=True):

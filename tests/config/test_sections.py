@@ -14,9 +14,9 @@ def test_a_count_stays_a_count_whatever_was_imported_before() -> None:
     code = (
         "import rich.console, rich.table\n"
         "from domino_lightning.config.document import load_config\n"
-        "from domino_lightning.runner.planned import construct\n"
+        "from domino_lightning.stages import stage_class\n"
         "config = load_config('experiments/quickstart.yaml', ['tune.trainer.limit_train_batches=0.5'])\n"
-        "trainer = construct('tune', config).trainer\n"
+        "trainer = stage_class('tune').from_config(config).trainer\n"
         "print([trainer[key] for key in ('limit_val_batches', 'val_check_interval', 'limit_train_batches')])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

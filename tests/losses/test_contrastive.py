@@ -97,7 +97,7 @@ def test_released_objective_on_two_texts_by_hand() -> None:
 def test_infonce_on_two_texts_by_hand() -> None:
     # Row 0: -log(e^-1 / (e^-1 + e^-3)) = log(1 + e^-2). Row 1: -log(e^-2 / (e^-4 + e^-2)) = the same.
     nll = square([5.0, 7.0], [[1.0, 3.0], [4.0, 2.0]], samples=[0, 1], valid=[True, True])
-    terms = InfoNCE(weight=0.5)(nll)
+    terms = InfoNCE(weight=0.5, own_weight=0.0)(nll)
     assert terms["contrast"].item() == pytest.approx(math.log1p(math.exp(-2)), abs=1e-12)
     assert terms["loss"].item() == pytest.approx(6.0 + 0.5 * math.log1p(math.exp(-2)), abs=1e-12)
     # A temperature of 2 halves the gap of 2 nats.
@@ -116,7 +116,7 @@ def test_both_objectives_equal_their_formulas_entry_by_entry(
     valid[0] = True
     nll = square([float(i) for i in range(size)], paired, samples, valid)
     released = ReleasedObjective(weight=weight)(nll)["loss"].item()
-    infonce = InfoNCE(weight=weight, temperature=temperature)(nll)["loss"].item()
+    infonce = InfoNCE(weight, temperature, own_weight=0.0)(nll)["loss"].item()
     assert released == pytest.approx(released_by_hand(nll, weight), rel=1e-9, abs=1e-9)
     assert infonce == pytest.approx(infonce_by_hand(nll, weight, temperature), rel=1e-9, abs=1e-9)
 
@@ -178,7 +178,7 @@ def test_paired_likelihood_is_two_likelihoods_and_needs_one_pair_a_text() -> Non
 
 def test_the_own_weight_of_infonce_stands_inside_lambda_as_in_the_released_objective() -> None:
     nll = square([5.0, 7.0], [[1.0, 3.0], [4.0, 2.0]], samples=[0, 1], valid=[True, True])
-    without, with_own = InfoNCE(weight=0.5)(nll), InfoNCE(weight=0.5, own_weight=3.0)(nll)
+    without, with_own = InfoNCE(weight=0.5, own_weight=0.0)(nll), InfoNCE(weight=0.5, own_weight=3.0)(nll)
     assert with_own["contrast"].item() == without["contrast"].item()
     assert (with_own["loss"] - without["loss"]).item() == pytest.approx(0.5 * 3.0 * 1.5, abs=1e-12)
 

@@ -31,8 +31,8 @@ CASES: dict[str, Any] = {
     "paired": lambda: losses.PairedLikelihood(),
     "margin": lambda: losses.Margin(),
     "symmetric": lambda: losses.SymmetricInfoNCE(),
-    "info_nce_all": lambda: losses.InfoNCE(weight=0.5, temperature=0.5),
-    "info_nce_2": lambda: losses.InfoNCE(weight=0.5, pairs=2),
+    "info_nce_all": lambda: losses.InfoNCE(0.5, 0.5, own_weight=0.0, pairs="all"),
+    "info_nce_2": lambda: losses.InfoNCE(0.5, own_weight=0.0, pairs=2),
 }
 
 
@@ -52,7 +52,7 @@ def train(case: str, rank: int, world_size: int, low_rank: int | None) -> dict[s
     tokenizer = byte_tokenizer()
     encoded = [[*tokenizer(text).input_ids, tokenizer.eos_token_id] for text in TEXTS]
     tuned = PromptTuningModule(
-        "none", domino.DomainPrompt(3), CASES[case](), num_sample_tokens=2, sample_rank=low_rank, seed=SEED
+        "none", domino.DomainPrompt(3), CASES[case](), 2, low_rank, sample_init="vocabulary", seed=SEED
     )
     slot_of, mine = assign_slots(OWNERS, GLOBAL_BATCH, SEED), rank_slots(GLOBAL_BATCH, rank, world_size)
     owned = [sample for sample, slot in enumerate(slot_of) if slot in mine]
@@ -114,7 +114,7 @@ class Bytes:
 
 def bytes_per_step(references: int, rank: int, world_size: int) -> list[int]:
     """What a rank hands to collectives in each of two steps, with so many references in all."""
-    tuned = PromptTuningModule("none", domino.DomainPrompt(3), losses.InfoNCE(pairs=1), num_sample_tokens=2)
+    tuned = PromptTuningModule("none", domino.DomainPrompt(3), losses.InfoNCE(pairs=1), 2, sample_init="vocabulary")
     owners = list(range(references))
     slot_of, mine = assign_slots(owners, GLOBAL_BATCH, SEED), rank_slots(GLOBAL_BATCH, rank, world_size)
     tuned.attach(tiny_model(), references, owned=[each for each in owners if slot_of[each] in mine])

@@ -32,7 +32,7 @@ def batch() -> ChatBatch:
 
 
 def coder(lora: Lora | None = None, family: str = "llama", **settings: Any) -> CoderModule:
-    module = CoderModule("none", lora=lora, **settings)
+    module = CoderModule("none", lora=lora, **{"learning_rate": 5e-4, "warmup_steps": 0, **settings})
     module.attach(tiny_model(family))
     return module
 
@@ -113,7 +113,7 @@ def data(tmp_path: Path, tiny_backbone: Path) -> SyntheticDataModule:
 
 
 def trained(backbone: Path, data: SyntheticDataModule, make: MakeTrainer, lora: Lora | None, **settings: Any) -> Any:
-    module = CoderModule(str(backbone), learning_rate=0.01, lora=lora)
+    module = CoderModule(str(backbone), learning_rate=0.01, warmup_steps=0, lora=lora)
     trainer = make(max_steps=3, **settings)
     trainer.fit(module, datamodule=data)
     return trainer, module

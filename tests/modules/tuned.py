@@ -15,8 +15,10 @@ from domino_lightning.testing import tiny_model
 
 def module(backbone: str = "none", loss: DisentanglementLoss | None = None, **settings: Any) -> PromptTuningModule:
     fixed: dict[str, Any] = {"num_sample_tokens": 2, "learning_rate": 0.05, "sample_learning_rate": 0.05}
+    fixed |= {"sample_init": "vocabulary", "warmup_steps": 0}
     prompt = settings.pop("domain_prompt", None) or DomainPrompt(3)
-    return PromptTuningModule(backbone, prompt, loss or InfoNCE(), **{**fixed, **settings})
+    loss = loss or InfoNCE(1.0, own_weight=0.0, pairs="all")
+    return PromptTuningModule(backbone, prompt, loss, **{**fixed, **settings})
 
 
 def attached(loss: DisentanglementLoss | None = None, family: str = "llama", **settings: Any) -> PromptTuningModule:

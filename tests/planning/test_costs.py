@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from domino_lightning.runner.step import construct
 
 from domino_lightning.config.document import load_config
 from domino_lightning.planning.costs import Costs, decoding, prompts, steps, validations
 from domino_lightning.planning.flops import ModelShape, Sequences, flops, shared_sequences
 from domino_lightning.planning.machine import PROGRAM_S, Machine
+from domino_lightning.stages import stage_class
 from domino_lightning.synthesis import TransformersEngine
 from domino_lightning.testing import tiny_model
 
@@ -25,7 +25,7 @@ def costs(write_experiment: Write) -> Callable[..., Costs]:
 
     def make(*overrides: str) -> Costs:
         config = load_config(write_experiment(), overrides)
-        prepare: Any = construct("prepare", config)
+        prepare: Any = stage_class("prepare").from_config(config)
         return Costs(config, prepare.splits(execute=False))
 
     return make

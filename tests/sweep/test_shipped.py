@@ -10,7 +10,7 @@ import pytest
 
 from domino_lightning.cli.sweep import small
 from domino_lightning.config.document import load_config
-from domino_lightning.runner.planned import construct
+from domino_lightning.stages import stage_class
 from domino_lightning.sweep import InProcessLauncher, load_sweep
 from domino_lightning.sweep.budget import check_budgets
 from domino_lightning.sweep.graph import make_graph
@@ -53,7 +53,8 @@ def test_every_arm_differs_and_budgets_match(path: Path) -> None:
 
 def test_arms_with_fewer_references_are_scored_on_the_same_functions() -> None:
     (path,) = [path for path in SWEEPS if path.stem == "references"]
-    stages: list[Any] = [construct("prepare", trial.config) for trial in load_sweep(path, ["seeds=[0]"]).trials]
+    trials = load_sweep(path, ["seeds=[0]"]).trials
+    stages: list[Any] = [stage_class("prepare").from_config(trial.config) for trial in trials]
     splits = [stage.splits(execute=False) for stage in stages]
     for name in ("heldout", "test"):
         assert len({tuple(row["id"] for row in split[name]) for split in splits}) == 1

@@ -79,6 +79,11 @@ class Filter(ABC):
         """Keys of `init_args` that name outside content, with what stands for it in the fingerprint."""
         return {}
 
+    @classmethod
+    def small(cls, init_args: Mapping[str, Any], backbone: str) -> dict[str, Any]:
+        """Arguments of a smoke run over `init_args`: the tiny model in place of a large one."""
+        return {"backbone": backbone} if "backbone" in init_args else {}
+
     def open(self, context: Context) -> None:
         """Prepare what is compared against; called once before the first row."""
         return

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from domino_lightning.curation.filters.base import Candidate, Context, Filter
+from domino_lightning.domains.base import Message
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.generation.engines import TransformersEngine
-from domino_lightning.generation.language_model import Engine, LanguageModel, Message, ModelSource
+from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.store.contents import backbone_hash
 from domino_lightning.utils.seeding import derived_seed
@@ -101,6 +102,12 @@ class LMJudge(Filter):
         """The backbone."""
         spec = init_args.get("backbone")
         return {"backbone": backbone_hash(spec, "LMJudge.backbone")} if isinstance(spec, str) else {}
+
+    @classmethod
+    def small(cls, init_args: Mapping[str, Any], backbone: str) -> dict[str, Any]:
+        """The tiny model's answers say nothing, so what cannot be read is kept."""
+        sampling = {"temperature": 0.0, "max_new_tokens": 4}
+        return {**super().small(init_args, backbone), "sampling": sampling, "engine": None, "unparsable": "keep"}
 
     def open(self, context: Context) -> None:
         """Take note of the domain; the model is loaded with the first row that is not judged yet."""

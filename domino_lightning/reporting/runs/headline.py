@@ -9,18 +9,18 @@ from itertools import combinations
 from markupsafe import Markup
 
 from domino_lightning.reporting.charts import Interval, intervals
-from domino_lightning.reporting.collect import Score, Trial, read_optional, read_score, whole
+from domino_lightning.reporting.collect import Score, TrialDir, read_optional, read_score, whole
 
 _INSIDE = "differences inside overlapping intervals are not evidence."
 _LISTED = 3  # longer lists of pairs are left to the chart
 
 
 @dataclass(frozen=True)
-class Arm:
+class HeadlineRow:
     """One row of the headline table."""
 
     label: str
-    trial: Trial
+    trial: TrialDir
     score: Score | None
     steps: int | None
 
@@ -29,17 +29,17 @@ class Arm:
 class Headline:
     """The headline table and its chart, drawn twice: for wide and for narrow screens."""
 
-    rows: list[Arm]
+    rows: list[HeadlineRow]
     wide: str
     narrow: str
 
 
-def headline(trials: Sequence[Trial], labels: Sequence[str]) -> Headline:
+def headline(trials: Sequence[TrialDir], labels: Sequence[str]) -> Headline:
     """The table of arms with pass@1 and optimizer steps, and its interval chart."""
     rows = []
     for label, trial in zip(labels, trials, strict=True):
         coder = read_optional(trial.stages["finetune"], "coder.json") or {}
-        rows.append(Arm(label, trial, read_score(trial.stages["evaluate"]), whole(coder.get("steps"))))
+        rows.append(HeadlineRow(label, trial, read_score(trial.stages["evaluate"]), whole(coder.get("steps"))))
     drawn = [
         Interval(arm.label, arm.score.value, arm.score.low, arm.score.high, hollow=arm.trial.source == "none")
         for arm in rows
@@ -50,7 +50,7 @@ def headline(trials: Sequence[Trial], labels: Sequence[str]) -> Headline:
     return Headline(rows, Markup(wide), Markup(narrow))
 
 
-def describe_overlap(arms: Sequence[Arm]) -> str:
+def describe_overlap(arms: Sequence[HeadlineRow]) -> str:
     """What the intervals say about differences between arms, and on how many seeds, in plain words."""
     scored = [
         (arm, arm.score.low, arm.score.high)
@@ -81,7 +81,7 @@ def describe_overlap(arms: Sequence[Arm]) -> str:
     return f"{which} {seeds} {_INSIDE}"
 
 
-def _seeds_per_arm(trials: Sequence[Trial]) -> str:
+def _seeds_per_arm(trials: Sequence[TrialDir]) -> str:
     arms: dict[tuple[object, ...], set[str]] = {}
     for trial in trials:
         choices = [text for text in trial.overrides if text.partition("=")[0].rpartition(".")[2] != "seed"]

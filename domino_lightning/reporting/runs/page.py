@@ -8,7 +8,7 @@ from typing import Any
 
 from domino_lightning.errors import UserError
 from domino_lightning.reporting.collect import (
-    Trial,
+    TrialDir,
     find_trials,
     read_trial,
 )
@@ -51,12 +51,12 @@ def write_report(trials: Sequence[Path], output: Path) -> tuple[Path, Path]:
     return page, table
 
 
-def render(trials: Sequence[Trial]) -> str:
+def render(trials: Sequence[TrialDir]) -> str:
     """The page about the trials as HTML."""
     return render_page("report.html.j2", _context(trials))
 
 
-def _context(trials: Sequence[Trial]) -> dict[str, Any]:
+def _context(trials: Sequence[TrialDir]) -> dict[str, Any]:
     labels = labels_of(trials)
     arms = headline(trials, labels)
     experiments = list(dict.fromkeys(trial.experiment for trial in trials))

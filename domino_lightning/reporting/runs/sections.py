@@ -14,7 +14,7 @@ from domino_lightning.errors import UserError
 from domino_lightning.reporting.charts import Line, curves
 from domino_lightning.reporting.collect import (
     StageDir,
-    Trial,
+    TrialDir,
     best_heldout,
     read_optional,
     read_score,
@@ -37,7 +37,7 @@ _NOT_TERMS = ("lr", "learning_rate", "grad_norm", "tokens", "epoch", "memory", "
 class Shared:
     """Stages that one or more trials have in common; `trial` is one of them, from which they are read."""
 
-    trial: Trial
+    trial: TrialDir
     labels: list[str]
     number: int
 
@@ -46,7 +46,7 @@ class Shared:
         return self.trial.stages[name]
 
 
-def labels_of(trials: Sequence[Trial]) -> list[str]:
+def labels_of(trials: Sequence[TrialDir]) -> list[str]:
     """A short name for every trial, unique on the page.
 
     A trial named by its overrides has only the last part of every dotted key, unless two keys end alike.
@@ -65,7 +65,7 @@ def labels_of(trials: Sequence[Trial]) -> list[str]:
 
 
 def distinct(
-    trials: Sequence[Trial], labels: Sequence[str], names: tuple[str, ...]
+    trials: Sequence[TrialDir], labels: Sequence[str], names: tuple[str, ...]
 ) -> tuple[list[Shared], list[str]]:
     """Groups of trials with the same fingerprints of the stages `names`, and labels of trials that ran none.
 

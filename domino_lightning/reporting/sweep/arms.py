@@ -10,7 +10,7 @@ from typing import Any
 
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.comparison import Outcomes, read_outcomes
-from domino_lightning.reporting.collect import Trial, number, read_trial
+from domino_lightning.reporting.collect import TrialDir, number, read_trial
 from domino_lightning.results.runs import axis_value
 from domino_lightning.stages import STAGES, stage_class
 from domino_lightning.sweep.results import SweepRuns
@@ -23,7 +23,7 @@ class SeedRun:
 
     name: str
     seed: int
-    trial: Trial | None
+    trial: TrialDir | None
 
     @property
     def status(self) -> str:
@@ -93,7 +93,7 @@ class Arm:
         return len(self.scored) > 1 and len(self.replicates) == 1
 
     @property
-    def begun(self) -> list[Trial]:
+    def begun(self) -> list[TrialDir]:
         """Trials that have a directory."""
         return [run.trial for run in self.seeds if run.trial]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from domino_lightning.curation.similarity import main_text
 from domino_lightning.errors import UserError
-from domino_lightning.reporting.collect import Trial
+from domino_lightning.reporting.collect import TrialDir
 from domino_lightning.reporting.samples import call_of, clip, novelty, spread
 from domino_lightning.reporting.sweep.arms import Arm, SeedRun
 from domino_lightning.utils.jsonl import Record, read_jsonl
@@ -50,7 +50,7 @@ class Disputed:
 
 def corpus_texts(arms: Sequence[Arm]) -> list[Texts]:
     """A few accepted texts of every distinct corpus, spread evenly over its file; of each arm's first seed."""
-    groups: dict[str, tuple[list[str], Trial]] = {}
+    groups: dict[str, tuple[list[str], TrialDir]] = {}
     for arm in arms:
         trial = next((trial for trial in arm.begun if trial.stages["curate"].state == "finished"), None)
         if trial:
@@ -116,7 +116,7 @@ def _completions(run: SeedRun) -> list[Record]:
     return [row for row in rows if row.get("completions")]
 
 
-def _rows(trial: Trial, stage: str, name: str) -> list[Record]:
+def _rows(trial: TrialDir, stage: str, name: str) -> list[Record]:
     path = trial.stages[stage].path / name
     try:
         return read_jsonl(path) if trial.stages[stage].exists and path.is_file() else []

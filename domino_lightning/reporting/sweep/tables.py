@@ -9,7 +9,7 @@ from typing import Any
 
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.statistics import Estimate
-from domino_lightning.reporting.collect import StageDir, Trial, number, read_optional, whole
+from domino_lightning.reporting.collect import StageDir, TrialDir, number, read_optional, whole
 from domino_lightning.reporting.corpus import MEASURES
 from domino_lightning.reporting.funnel import read_funnel
 from domino_lightning.reporting.html import fixed
@@ -123,14 +123,14 @@ def measures(rows: Sequence[Corpus]) -> list[Measure]:
     return table
 
 
-def _chain(trial: Trial) -> dict[str, int]:
+def _chain(trial: TrialDir) -> dict[str, int]:
     """Rows left after each step of a trial's funnel, the candidates first."""
     funnel = read_funnel(*(trial.stages[name] for name in ("synthesize", "curate", "answer")))
     left = {"candidates": funnel.candidates} if funnel.steps else {}
     return left | {step.name: step.out for step in funnel.steps}
 
 
-def _distinct(trials: Sequence[Trial], names: Sequence[str]) -> list[Trial]:
+def _distinct(trials: Sequence[TrialDir], names: Sequence[str]) -> list[TrialDir]:
     """One trial for each distinct set of fingerprints of the stages `names`, of those that have any of them."""
     found = {
         tuple(trial.stages[name].fingerprint for name in names): trial
@@ -150,7 +150,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 @dataclass(frozen=True)
-class Cost:
+class ArmCost:
     """Wall time of one arm: the mean over its trials of every stage, in seconds, and tokens generated."""
 
     arm: Arm
@@ -160,7 +160,7 @@ class Cost:
     steps: dict[str, float | None]
 
 
-def costs(arms: Sequence[Arm]) -> tuple[list[Cost], float, float]:
+def costs(arms: Sequence[Arm]) -> tuple[list[ArmCost], float, float]:
     """(costs of every arm, seconds of all distinct stages, seconds had every trial run alone)."""
     rows, alone = [], 0.0
     distinct: dict[tuple[str, str], float] = {}
@@ -168,14 +168,14 @@ def costs(arms: Sequence[Arm]) -> tuple[list[Cost], float, float]:
         done = [trial for trial in arm.begun if any(stage.state == "finished" for stage in trial.stages.values())]
         stages = {name: _mean([trial.stages[name].wall_s for trial in done]) for name in STAGES}
         steps = {name: _mean([_steps(trial, name) for trial in done]) for name in ("tune", "finetune")}
-        rows.append(Cost(arm, stages, sum(value or 0.0 for value in stages.values()), len(done), steps))
+        rows.append(ArmCost(arm, stages, sum(value or 0.0 for value in stages.values()), len(done), steps))
         for stage in (stage for trial in done for stage in trial.stages.values() if stage.wall_s is not None):
             alone += stage.wall_s or 0.0
             distinct[stage.name, stage.fingerprint] = stage.wall_s or 0.0
     return rows, sum(distinct.values()), alone
 
 
-def _steps(trial: Trial, name: str) -> float | None:
+def _steps(trial: TrialDir, name: str) -> float | None:
     trainer = (trial.config.get(name) or {}).get("trainer") or {}
     if name == "finetune":
         coder = read_optional(trial.stages[name], "coder.json") or {}
@@ -184,7 +184,7 @@ def _steps(trial: Trial, name: str) -> float | None:
 
 
 @dataclass(frozen=True)
-class Failure:
+class SweepFailure:
     """A stage or a trial that failed, its last error, and whom it concerns."""
 
     what: str
@@ -193,13 +193,13 @@ class Failure:
     log: str
 
 
-def failures(data: SweepData) -> list[Failure]:
+def failures(data: SweepData) -> list[SweepFailure]:
     """Failed stages by the event log, then failed trials that no such stage accounts for."""
     last: dict[tuple[str, str], dict[str, Any]] = {}
     for event in read_events(data.path):
         if event.get("event") in {"failed", "finished", "started"} and "stage" in event:
             last[str(event["stage"]), str(event.get("fingerprint"))] = event
-    found: list[Failure] = []
+    found: list[SweepFailure] = []
     told: set[str] = set()
     for (stage, fingerprint), event in last.items():
         concerned = [run for run in data.trials if _uses(run, stage, fingerprint)]
@@ -209,10 +209,11 @@ def failures(data: SweepData) -> list[Failure]:
         log = f"logs/{stage}-{fingerprint}.log"
         names = [run.name for run in concerned]
         told.update(run.name for run in concerned if run.status == "failed")
-        found.append(Failure(stage, str(event.get("error") or event.get("how") or ""), names, _existing(data, log)))
+        what = str(event.get("error") or event.get("how") or "")
+        found.append(SweepFailure(stage, what, names, _existing(data, log)))
     for run in data.trials:
         if run.trial and run.status in {"failed", "unreadable"} and run.name not in told:
-            found.append(Failure("trial", run.trial.error, [run.name], ""))
+            found.append(SweepFailure("trial", run.trial.error, [run.name], ""))
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from domino_lightning.config.document import class_of
+from domino_lightning.config.nodes import ClassNode
 from domino_lightning.errors import UserError
 from domino_lightning.generation.engines import TransformersEngine
 from domino_lightning.generation.language_model import Engine, ModelSource, Sampled
@@ -40,6 +40,12 @@ class Generator(ABC):
         """Keys of `init_args` that name outside content, with its hash."""
         return {}
 
+    @classmethod
+    def small(cls, init_args: Mapping[str, Any], backbone: str) -> dict[str, Any]:
+        """Arguments of a smoke run over `init_args`: a tiny model in this process, few tokens."""
+        small = {"backbone": backbone, "max_new_tokens": 8, "engine": None}
+        return {key: value for key, value in small.items() if key in init_args}
+
     def open(self, inputs: Mapping[str, Path]) -> None:
         """Load what generation needs. `inputs` maps stage names to finished directories."""
         return
@@ -71,7 +77,7 @@ class SoftPromptGenerator(Generator):
         top_p: float = 1.0,
         min_p: float = 0.0,
         repetition_penalty: float = 1.0,
-        max_new_tokens: int = 128,
+        max_new_tokens: int = 96,
         sample_tokens: Literal["none", "random", "dummy"] = "none",
         engine: Engine | None = None,
     ) -> None:
@@ -128,18 +134,14 @@ class HeldoutReplay(Generator):
         return [Sampled(text, True, len(text.split())) for text in texts]
 
 
-def generator_node(section: Section) -> tuple[type[Generator], dict[str, Any]]:
-    """Class and arguments of the `generator` in a section, or in another generator's arguments.
+def generator_node(section: Section) -> tuple[type[Generator], ClassNode]:
+    """Class and node of the `generator` in a section, or in another generator's arguments.
 
     Raises:
         UserError: it names no generator.
     """
-    node = section.get("generator")
-    path = node.get("class_path") if isinstance(node, dict) else node
-    if not isinstance(path, str):
-        raise UserError(f"synthesize.generator: {node!r} names no class. Give generator.class_path.")
-    cls = class_of(path, "synthesize.generator")
-    if not (isinstance(cls, type) and issubclass(cls, Generator)):
-        raise UserError(f"synthesize.generator: '{path}' is not a domino_lightning.synthesis.Generator.")
-    init_args = node.get("init_args") if isinstance(node, dict) else None
-    return cls, init_args if isinstance(init_args, dict) else {}
+    node = ClassNode.read(section.get("generator"))
+    if node is None:
+        named = f"synthesize.generator: {section.get('generator')!r} names no class"
+        raise UserError(f"{named}. Give generator.class_path.")
+    return node.load(Generator, "synthesize.generator"), node

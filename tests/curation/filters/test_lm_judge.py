@@ -163,13 +163,13 @@ def test_rubrics_that_make_no_sense_are_refused(settings: Any) -> None:
 def test_a_judge_is_composed_in_yaml_and_its_backbone_is_in_the_fingerprint(
     write_experiment: Any, tiny_backbone: Path
 ) -> None:
-    from domino_lightning.runner.pipeline import construct
+    from domino_lightning.stages import stage_class
     from domino_lightning.stages.curate import Curate
 
     arguments = {"backbone": str(tiny_backbone), "criteria": [{"name": "sense", "question": "?", "minimum": 2}]}
     node = {"class_path": "domino_lightning.curation.LMJudge", "init_args": arguments}
     config = load_config(write_experiment({"curate": {"filters": [node]}}))
-    stage: Any = construct("curate", config)
+    stage: Any = stage_class("curate").from_config(config)
     assert stage.filters[0].criteria == [Criterion("sense", "?", 2)]
     assert list(Curate.contents(config.document["curate"])) == ["filters.0.init_args.backbone"]
 
@@ -186,9 +186,9 @@ def test_the_default_filters_call_no_language_model(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "from domino_lightning.config.document import load_config\n"
         "from domino_lightning.curation import Context, curate\n"
-        "from domino_lightning.runner.pipeline import construct\n"
+        "from domino_lightning.stages import stage_class\n"
         "path = Path('x.yaml'); path.write_text('name: x')\n"
-        "stage = construct('curate', load_config(path))\n"
+        "stage = stage_class('curate').from_config(load_config(path))\n"
         "row = {'id': '0', 'text': 'def f(a):\\n    return [a, a + 1]\\n\\nf(1)', 'finished': True, 'num_tokens': 9}\n"
         "found = curate([row], stage.filters, Context(stage.domain, []))\n"
         "print(len(found.accepted), 'torch' in sys.modules, 'transformers' in sys.modules)\n"

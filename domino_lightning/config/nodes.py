@@ -1,0 +1,60 @@
+"""A node that names a class: `class_path` with `init_args`, or the class's name alone."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from typing import Any, NamedTuple, TypeVar
+
+from domino_lightning.config.document import one_line
+from domino_lightning.errors import UserError
+
+T = TypeVar("T")
+
+
+class ClassNode(NamedTuple):
+    """The dotted name of a class, and its arguments as they are written."""
+
+    path: str
+    init_args: dict[str, Any]
+
+    @classmethod
+    def read(cls, node: Any) -> ClassNode | None:
+        """What a node of a document names; None where it names nothing, and validation says what is wrong with it."""
+        path = node.get("class_path") if isinstance(node, dict) else node
+        if not isinstance(path, str):
+            return None
+        init_args = node.get("init_args") if isinstance(node, dict) else None
+        return cls(path, init_args if isinstance(init_args, dict) else {})
+
+    def load(self, base: type[T], where: str) -> type[T]:
+        """The class, a subclass of `base`.
+
+        Raises:
+            UserError: it cannot be imported, or is another thing; `where` begins the message.
+        """
+        found = class_of(self.path, where)
+        if not (isinstance(found, type) and issubclass(found, base)):
+            package, room = base.__module__.split(".")[:2]
+            raise UserError(f"{where}: '{self.path}' is not a {package}.{room}.{base.__name__}.")
+        return found
+
+
+def class_of(path: str, where: str = "class_path") -> Any:
+    """Import a dotted class path.
+
+    Raises:
+        UserError: the module or the class does not exist.
+    """
+    module_name, _, name = path.rpartition(".")
+    hint = "A module beside your experiment is found with `python -m domino_lightning`."
+    try:
+        module = importlib.import_module(module_name)
+        return getattr(module, name)
+    except AttributeError as error:
+        near = difflib.get_close_matches(name, dir(sys.modules.get(module_name)), n=1)
+        reason, hint = one_line(error), f"Did you mean '{module_name}.{near[0]}'?" if near else hint
+    except (ImportError, ValueError) as error:
+        reason = one_line(error)
+    raise UserError(f"{where}: class_path '{path}' cannot be imported ({reason}). {hint}")

@@ -1,0 +1,43 @@
+"""A file is the old one or complete, and two writers never share a temporary name."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from domino_lightning.utils.atomic import atomic_write, temporary_beside
+
+
+def test_a_block_that_succeeds_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("old")
+    with atomic_write(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new" and os.listdir(tmp_path) == ["x.txt"]
+
+
+def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), atomic_write(path) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["x.txt"]
+
+
+def test_a_symbolic_link_is_replaced_too(tmp_path: Path) -> None:
+    path = tmp_path / "link"
+    path.symlink_to("nowhere")
+    with atomic_write(path) as temporary:
+        temporary.symlink_to("elsewhere")
+    assert os.readlink(path) == "elsewhere"
+
+
+def test_a_temporary_name_is_hidden_and_says_whose_it_is(tmp_path: Path) -> None:
+    first, second = (temporary_beside(tmp_path / "x.json").name for _ in range(2))
+    assert first != second
+    assert first.startswith(f".x.json.{socket.gethostname()}.{os.getpid()}.") and first.endswith(".tmp")
