@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from domino_lightning.domains.rows import Message
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.utils.jsonl import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Message = Mapping[str, str]  # role and content
 Prompt = str | Sequence[Message]  # a text to continue, or a chat for the assistant to answer
 
 

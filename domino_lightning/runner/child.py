@@ -12,16 +12,15 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.runner.job import PARENT, REPORT_FD
 from domino_lightning.runner.step import Announce, Outcome, Step
 from domino_lightning.store.store import Store
-from domino_lightning.utils.jsonl import write_json
+from domino_lightning.utils.jsonl import Record, write_json
 
-Message = dict[str, Any]
 GRACE_S = 3.0  # between asking a process to end and killing it
 _TICK_S = 0.1  # how often an exit is looked for where the system cannot tell
 _RANK = ("LOCAL_RANK", "GLOBAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -53,7 +52,7 @@ class Child:
         output: IO[bytes] | None = None,
     ) -> None:
         self.step = step
-        self.received: list[Message] = []
+        self.received: list[Record] = []
         self.rss_mb = 0  # largest resident set, known at the end
         self._buffer = b""
         job = store.path(*step.id).with_name(f".{step.key.fingerprint}.job.json")
@@ -97,7 +96,7 @@ class Child:
         """What becomes readable when there is news."""
         return [fd for fd in (self._report, self._exit) if fd >= 0]
 
-    def poll(self) -> tuple[list[Message], bool]:
+    def poll(self) -> tuple[list[Record], bool]:
         """New messages, and whether the process is over; then its whole group is."""
         over = self._over()  # looked up first: then what it wrote before its end is there
         messages = self._read()
@@ -106,7 +105,7 @@ class Child:
             self._close()
         return messages, over
 
-    def messages(self) -> Iterator[Message]:
+    def messages(self) -> Iterator[Record]:
         """Messages as they come, until the process is over."""
         over = False
         while not over:
@@ -114,7 +113,7 @@ class Child:
             messages, over = self.poll()
             yield from messages
 
-    def ended(self) -> Message:
+    def ended(self) -> Record:
         """The last message of a process that is over: `finished`, `busy`, or `failed` with `how` and `error`."""
         for message in reversed(self.received):
             if message["event"] in {"finished", "busy", "failed"}:
@@ -162,7 +161,7 @@ class Child:
         self.process.returncode = os.waitstatus_to_exitcode(status)
         self.rss_mb = usage.ru_maxrss // (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
-    def _read(self) -> list[Message]:
+    def _read(self) -> list[Record]:
         with contextlib.suppress(BlockingIOError):
             while self._report >= 0 and (chunk := os.read(self._report, 1 << 16)):
                 self._buffer += chunk

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import builtins
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domino_lightning.config.document import Config, Layer, class_of, lookup
 from domino_lightning.data.source import Source
+from domino_lightning.domains.base import Domain
 from domino_lightning.errors import UserError
 from domino_lightning.generation.engines import TransformersEngine
 from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource, Prompt, Sampled
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ROWS = 64  # raw rows that a smoke run looks at
-_CALLED = re.compile(r"\b([^\W\d]\w*)\(")
 
 
 class SmokeGenerator(Generator):
@@ -64,26 +62,25 @@ class SmokeGenerator(Generator):
 
 
 class SmokeEngine(Engine):
-    """Runs another engine, then puts programs that agree with each other in place of what a random model wrote.
-
-    Such a program returns the text of its arguments from every function that a problem's tests name, so that it
-    passes for a solution where the tests' own outputs do not count.
+    """Runs another engine, then puts solutions that agree with each other in place of what a random model wrote.
 
     Args:
+        domain: class path of the domain, whose `any_solution` it puts there.
         engine: the one to exercise; null: `TransformersEngine` with its defaults.
     """
 
-    def __init__(self, engine: Engine | None = None) -> None:
+    def __init__(self, domain: str, engine: Engine | None = None) -> None:
+        self.domain: type[Domain] = class_of(domain, "domain")
         self.engine = engine or TransformersEngine()
 
     def load(self, source: ModelSource) -> LanguageModel:
         """Load the inner engine's model."""
-        return _SmokeModel(self.engine.load(source))
+        return _SmokeModel(self.engine.load(source), self.domain)
 
 
 class _SmokeModel(LanguageModel):
-    def __init__(self, model: LanguageModel) -> None:
-        self.model = model
+    def __init__(self, model: LanguageModel, domain: type[Domain]) -> None:
+        self.model, self.domain = model, domain
 
     def complete(
         self,
@@ -94,18 +91,10 @@ class _SmokeModel(LanguageModel):
         on_tokens: Callable[[int], None] | None = None,
         sample_tokens: Sequence[Tensor] | None = None,
     ) -> list[Sampled]:
-        """One program a prompt."""
+        """One solution a prompt."""
         sampled = self.model.complete(prompts, rows, seed, sampling, on_tokens, sample_tokens)
-        return [each._replace(text=_any_program(prompt)) for each, prompt in zip(sampled, prompts, strict=True)]
-
-
-def _any_program(prompt: Prompt) -> str:
-    text = prompt if isinstance(prompt, str) else prompt[-1]["content"]
-    names = sorted({name for name in _CALLED.findall(text) if not hasattr(builtins, name) and name != "Solution"})
-    functions = [f"def {name}(*values, **named):\n    return repr((values, named))" for name in names]
-    methods = "\n".join(f"    {name} = staticmethod({name})" for name in names)
-    solution = [f"class Solution:\n{methods}"] if names and "class Solution" in text else []
-    return "```python\n" + "\n\n".join([*functions, *solution, "print(1)"]) + "\n```"
+        asked = [prompt if isinstance(prompt, str) else prompt[-1]["content"] for prompt in prompts]
+        return [each._replace(text=self.domain.any_solution(text)) for each, text in zip(sampled, asked, strict=True)]
 
 
 def smoke_layer(config: Config, folder: Path) -> Layer:
@@ -163,9 +152,8 @@ def _small_filter(node: Any, backbone: str) -> Any:
 def _small_solver(document: dict[str, Any], backbone: str) -> dict[str, Any]:
     if not isinstance(document["answer"].get("solver"), dict):
         return {}
-    engine = {"class_path": "domino_lightning.runner.smoke.SmokeEngine", "init_args": {}}
-    if inner := document["answer"]["solver"].get("engine"):
-        engine["init_args"] = {"engine": inner}
+    init_args = {"domain": document["domain"]["class_path"], "engine": document["answer"]["solver"].get("engine")}
+    engine = {"class_path": "domino_lightning.runner.smoke.SmokeEngine", "init_args": init_args}
     small = {"backbone": backbone, "samples": 2, "sampling": {"max_new_tokens": 4}, "block_size": 4, "engine": engine}
     return {"answer": {"solver": small, "agreement": {"own_tests": False}}}
 
@@ -173,8 +161,14 @@ def _small_solver(document: dict[str, Any], backbone: str) -> dict[str, Any]:
 def _small_source(document: dict[str, Any]) -> str:
     """The experiment's own data where it is at hand, or else the domain's embedded corpus."""
     path = str(document["prepare"]["source"]["path"])
+    if _is_at_hand(path):
+        return path
     corpus: str = class_of(document["domain"]["class_path"], "domain").corpus
-    return path if _is_at_hand(path) else corpus
+    if not corpus:
+        raise UserError(
+            f"prepare.source.path: '{path}' is not at hand for --smoke, and the domain has no `corpus` in its place."
+        )
+    return corpus
 
 
 def _small_fields(document: dict[str, Any], path: str) -> Any:
@@ -201,7 +195,7 @@ def _small_split(config: Config, path: str) -> dict[str, int | None]:
     fields = _small_fields(config.document, path)
     for where, row in Source(path, prepare.source.split, ROWS, fields).rows(skip_bad_lines=True):
         try:
-            groups.add(prepare.domain.read(row, where)["group"])
+            groups.add(prepare.domain.record(row, where)["group"])
         except UserError:  # the stage itself says what is wrong with the row
             continue
     others = max(1, min(4, len(groups) // 4))

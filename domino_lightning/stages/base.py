@@ -13,7 +13,7 @@ from domino_lightning.tracking.metrics_file import last_values
 from domino_lightning.utils.jsonl import Record, read_jsonl
 
 SAMPLE_ROWS = 24  # of a table of samples
-SAMPLE_FIELDS = ("id", "text", "reason", "detail", "screen", "output")
+SAMPLE_FIELDS = ("id", "text", "reason", "detail", "screen")
 
 
 class Stage(ABC):

@@ -120,7 +120,7 @@ class Prepare(Stage):
         records: list[Record] = []
         for where, row in source.rows(self.runtime.skip_bad_lines, key):
             try:
-                records.append(self.domain.read(row, where))
+                records.append(self.domain.record(row, where))
             except UserError as error:
                 bad.append(str(error))
                 self._refuse(bad)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from domino_lightning.curation.filters.base import Candidate, Context, Filter
+from domino_lightning.domains.rows import Message
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.generation.engines import TransformersEngine
-from domino_lightning.generation.language_model import Engine, LanguageModel, Message, ModelSource
+from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.store.contents import backbone_hash
 from domino_lightning.utils.seeding import derived_seed
