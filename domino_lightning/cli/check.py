@@ -27,6 +27,7 @@ def check(arguments: argparse.Namespace) -> int:
     splits = reached(missing, lambda: prepare.splits(execute=False)) or {}
     if splits:
         reached(missing, lambda: _check_texts(config, splits))
+        _check_answers(config, splits)
     console = make_console()
     checked = "configuration and data are" if splits else "the configuration is"
     console.print(f"{arguments.experiment}: {checked} valid.", highlight=False, soft_wrap=True)
@@ -41,6 +42,13 @@ def check(arguments: argparse.Namespace) -> int:
         state = "finished" if store.finished(planned.stage, planned.key.fingerprint) else "to run"
         console.print(f"  {planned.stage:<11} {planned.key.fingerprint}  {state}", highlight=False)
     return 0
+
+
+def _check_answers(config: Config, splits: dict[str, Any]) -> None:
+    """Say which records `finetune` would leave out, where running them adds no answers."""
+    finetune: Any = stage_class("finetune").from_config(config)
+    if not finetune.domain.fills_answers:
+        finetune.answered(splits)
 
 
 def _check_texts(config: Config, splits: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from domino_lightning.domains.base import Domain
+from domino_lightning.domains.rows import Pair
 from domino_lightning.utils.jsonl import Record
 
 
@@ -28,7 +30,7 @@ class Card:
 UNKNOWN = Card()
 
 
-def write_parquet(path: Path, pairs: Sequence[Record]) -> None:
+def write_parquet(path: Path, pairs: Sequence[Pair]) -> None:
     """Write chat pairs with one schema, whether or not there are any."""
     import pyarrow
     import pyarrow.parquet
@@ -47,12 +49,12 @@ def write_parquet(path: Path, pairs: Sequence[Record]) -> None:
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(pairs), schema), path)
 
 
-def write_card(path: Path, kind: str, made_by: str, card: Card, funnel: Record, summary: Record) -> None:
+def write_card(path: Path, domain: Domain, made_by: str, card: Card, funnel: Record, summary: Record) -> None:
     """Write a card: at its head what the hub reads, then counts, licenses and funnel.
 
     Args:
         path: the file, README.md beside the Parquet file.
-        kind: of the records.
+        domain: of the records.
         made_by: names of the stages that made it.
         card: licenses.
         funnel: of `curate`.
@@ -66,13 +68,13 @@ def write_card(path: Path, kind: str, made_by: str, card: Card, funnel: Record, 
     head = {
         "license": card.license,
         "task_categories": ["text-generation"],
-        "tags": ["synthetic", "code", kind],
-        "pretty_name": f"Synthetic {kind} pairs",
+        "tags": ["synthetic", *domain.tags, domain.kind],
+        "pretty_name": f"Synthetic {domain.kind} pairs",
         "configs": [{"config_name": "default", "data_files": "pairs.parquet"}],
     }
     path.write_text(
         f"---\n{_yaml(head)}---\n"
-        f"# Synthetic {kind} pairs\n\n"
+        f"# Synthetic {domain.kind} pairs\n\n"
         f"{summary['answered']} chat pairs synthesized by domino_lightning from {funnel['candidates']} candidates "
         f"({made_by}). `messages` holds a conversation "
         "that ends with the answer, `source_id` the raw row, `provenance` the soft prompt (sha256), seed, filters and "

@@ -18,7 +18,7 @@ import numpy as np
 
 from domino_lightning.curation.filters.base import Context
 from domino_lightning.curation.filters.copies import Memorised
-from domino_lightning.curation.similarity import Nearest, main_text, ngrams, tokens
+from domino_lightning.curation.similarity import Nearest, ngrams, tokens
 from domino_lightning.domains.base import Domain
 from domino_lightning.evaluation.statistics import bootstrap_mean
 from domino_lightning.utils.jsonl import Record, sha256_text
@@ -57,28 +57,28 @@ def look_at(
         heldout: real records of other groups.
         seed: of the choice of functions and the resampling.
     """
-    ours, real = _one_of_each(synthetic, seed), _one_of_each(heldout, seed)
+    ours, real, known = (_one_of_each(rows, domain, seed) for rows in (synthetic, heldout, references))
     compared = min(len(ours), len(real), MAX_COMPARED)
     result: dict[str, Any] = {
         "rows": len(synthetic),
         "functions": len(ours),
-        "references": len(_one_of_each(references, seed)),
+        "references": len(known),
         "compared": compared,
         "measures": {},
     }
     if compared:
-        nearest, rule = Nearest(references), Memorised()
+        nearest = Nearest([(str(row["id"]), domain.subject(row)) for row in references])
+        rule = Memorised()
         rule.open(Context(domain, references))
-        both = ours[:compared], real[:compared]
-        budget = min(sum(len(tokens(main_text(row))) for row in rows) for rows in both)
-        taken = [measures(rows, nearest, rule, seed, budget) for rows in both]
+        both = [[domain.subject(row) for row in rows[:compared]] for rows in (ours, real)]
+        budget = min(sum(len(tokens(text)) for text in texts) for texts in both)
+        taken = [measures(texts, nearest, rule, seed, budget) for texts in both]
         result["measures"] = {name: {**_named(taken[0][name]), **_named(taken[1][name], "floor_")} for name in taken[0]}
     return result
 
 
-def measures(rows: Sequence[Record], nearest: Nearest, rule: Memorised, seed: int, budget: int) -> dict[str, Measured]:
-    """Every measure of some records, one a group; those of the corpus as a whole over its first `budget` tokens."""
-    texts = [main_text(row) for row in rows]
+def measures(texts: Sequence[str], nearest: Nearest, rule: Memorised, seed: int, budget: int) -> dict[str, Measured]:
+    """Every measure of the subjects of groups; those of the corpus as a whole over its first `budget` tokens."""
     words = [tokens(text) for text in texts]
     similar = [near[2] if (near := nearest.find(text)) else 0.0 for text in texts]
     first = _cut(words, budget)
@@ -131,11 +131,11 @@ def _cut(texts: Sequence[Words], budget: int) -> list[Words]:
     return kept
 
 
-def _one_of_each(rows: Sequence[Record], seed: int) -> list[Record]:
+def _one_of_each(rows: Sequence[Record], domain: Domain, seed: int) -> list[Record]:
     """The first record of each group, groups in the order of their hash."""
     first: dict[str, Record] = {}
     for row in rows:
-        first.setdefault(str(row.get("group") or main_text(row)), row)
+        first.setdefault(str(row.get("group") or domain.subject(row)), row)
     return [first[group] for group in sorted(first, key=lambda group: sha256_text(f"corpus/{seed}/{group}"))]
 
 

@@ -6,10 +6,11 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from domino_lightning.curation.filters.base import Candidate, Context, Filter, Parses
 from domino_lightning.domains.base import Unparsable
+from domino_lightning.domains.rows import Accepted
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.utils.block_log import BlockLog
 from domino_lightning.utils.jsonl import Record
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 class Curated(NamedTuple):
     """Accepted records, rejected rows with `reason` and `detail`, and the count of each step."""
 
-    accepted: list[Record]
+    accepted: list[Accepted]
     rejected: list[Record]
     funnel: dict[str, Any]
 
@@ -60,7 +61,7 @@ def curate(rows: Iterable[Record], filters: Sequence[Filter], context: Context, 
                 step["facts"] = facts
             steps.append(step)
         left = kept
-    accepted = [_with_notes(candidates[index].record, candidates[index]) for index in left]
+    accepted = [cast(Accepted, _with_notes(candidates[index].record, candidates[index])) for index in left]
     rejected = [
         _with_notes({**candidates[index].row, "reason": reason, "detail": detail}, candidates[index])
         for index, (reason, detail) in sorted(rejections.items())

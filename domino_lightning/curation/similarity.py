@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
-from domino_lightning.utils.jsonl import Record
-
 # Close to Python's own tokens, and defined for code that does not parse and for prose.
 _TOKEN = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'|#[^\n]*|[^\W\d]\w*|\d+(?:\.\d+)?|\S")
 _PREFILTER = 25
@@ -21,11 +19,6 @@ Gram = tuple[str, ...]
 def tokens(text: str) -> list[str]:
     """The tokens of a text without its comments and layout."""
     return [token for token in _TOKEN.findall(text) if not token.startswith("#")]
-
-
-def main_text(record: Record) -> str:
-    """What is particular to a record: its program, or its problem statement, or else its text."""
-    return str(record.get("code") or record.get("prompt") or record.get("text") or "")
 
 
 def ngrams(words: Tokens, length: int) -> list[Gram]:
@@ -98,10 +91,14 @@ def copied(index: SpanIndex, words: Tokens) -> Copied:
 
 
 class Nearest:
-    """Distinct texts, ready to be searched for the most similar one."""
+    """Distinct texts, ready to be searched for the most similar one.
 
-    def __init__(self, rows: Sequence[Record]) -> None:
-        distinct = {main_text(row): str(row.get("id", "")) for row in reversed(rows)}
+    Args:
+        texts: (id, text) of each; the first id of equal texts counts.
+    """
+
+    def __init__(self, texts: Sequence[tuple[str, str]]) -> None:
+        distinct = {text: row_id for row_id, text in reversed(texts)}
         self.entries = [(row_id, text, tokens(text)) for text, row_id in distinct.items() if text]
         self.bags = [Counter(entry[2]) for entry in self.entries]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from domino_lightning.domains.base import Message
+from domino_lightning.domains.rows import Message
 from domino_lightning.errors import UserError
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
 """Domains: how a kind of record reads as text and is read back, answered, asked and graded."""
 
-from domino_lightning.domains.base import Agreement, Answered, Domain, Message, Program, Unparsable, Verdict
+from domino_lightning.domains.base import Agreement, Answered, Domain, Program, Unparsable, Verdict
 from domino_lightning.domains.codeexec import CodeExec
 from domino_lightning.domains.codegen.domain import CodeGen
+from domino_lightning.domains.rows import Message
 
 __all__ = ["Agreement", "Answered", "CodeExec", "CodeGen", "Domain", "Message", "Program", "Unparsable", "Verdict"]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+from domino_lightning.domains.rows import Message, Reference
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import Record
+from domino_lightning.utils.jsonl import Record, sha256_text
 
-Message = Mapping[str, str]  # role and content
+log = logging.getLogger(__name__)
 
 
 class Unparsable(ValueError):
@@ -92,28 +95,42 @@ class Verdict(NamedTuple):
 class Domain(ABC):
     """A kind of data. Subclass it in a fork and name it by `class_path`.
 
+    Four methods must be written: `read`, `render`, `parse` and `prompt`. The rest has defaults that fit records
+    whose answer stands in a field and is graded by comparing texts; docs/write_a_domain.md shows a whole one.
+
     Class attributes:
-        kind: label of its records.
+        kind: label of its records; by default the class's name in lower case.
         corpus: data source of a few of its records, used by `--smoke` where the real data is not at hand.
-        needs_solutions: whether its synthetic records are answered from solutions that a language model samples.
+        answer_field: field of a record that holds its answer.
+        fills_answers: whether `complete` gives every record its answer.
+        answered_by: how synthetic records come to their answers, as their provenance tells it.
+        needs_solutions: whether synthetic records are answered from solutions that a language model samples;
+            `answer` must then be written too.
+        tags: of the card of its synthetic data.
     """
 
     kind: ClassVar[str]
-    corpus: ClassVar[str]
+    corpus: ClassVar[str] = ""
+    answer_field: ClassVar[str] = "answer"
+    fills_answers: ClassVar[bool] = False
+    answered_by: ClassVar[str] = "the text itself"
     needs_solutions: ClassVar[bool] = False
+    tags: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        """Give it a label, where neither it nor a parent has one."""
+        super().__init_subclass__()
+        cls.kind = getattr(cls, "kind", cls.__name__.lower())
+
+    # What must be written.
 
     @abstractmethod
     def read(self, row: Mapping[str, Any], where: str) -> Record:
-        """A raw row in one of the formats the domain knows, as a record with `id`, `kind`, `group` and `text`.
+        """A raw row in one of the formats the domain knows, as a record; see `record` for what may be left out.
 
         Raises:
             UserError: a row of no known format; the message starts with `where`.
         """
-
-    def complete(self, records: Sequence[Record], workers: int) -> Iterator[tuple[Record, str | None]]:
-        """Each record with what was missing filled in, and what is wrong with it, or None."""
-        for record in records:
-            yield record, None
 
     @abstractmethod
     def render(self, record: Mapping[str, Any]) -> str:
@@ -128,26 +145,110 @@ class Domain(ABC):
         """
 
     @abstractmethod
-    def canonical(self, record: Mapping[str, Any]) -> str:
-        """A key that is equal for records that differ only in layout."""
+    def prompt(self, record: Mapping[str, Any]) -> Sequence[Message]:
+        """The evaluation prompt, perhaps with a worked example."""
 
-    @abstractmethod
+    # Records.
+
+    def record(self, row: Mapping[str, Any], where: str) -> Record:
+        """What `read` makes of a row, whole: a missing `id` is the row's own or its place in the file.
+
+        Raises:
+            UserError: the row is refused, also where `read` stumbles over it.
+        """
+        try:
+            found = self.read(row, where)
+            return self._whole(found if "id" in found else {"id": row_id(row, where), **found})
+        except UserError:
+            raise
+        except Exception as error:  # a fork's `read` may take a field for granted
+            problem = f"{type(self).__name__}.read fails on the row ({type(error).__name__}: {error})"
+            raise UserError(f"{where}: {problem}.") from error
+
+    def parsed(self, text: str, name: str = "") -> Record:
+        """What `parse` makes of a text, whole, under an id.
+
+        Raises:
+            Unparsable: it is no record.
+        """
+        return self._whole({"id": name, **self.parse(text)})
+
+    def _whole(self, record: Record) -> Record:
+        """With the fields that every record has; records of one key are a group unless the domain says otherwise."""
+        made = {"kind": lambda: self.kind, "text": lambda: self.render(record)}
+        made["group"] = lambda: sha256_text(self.canonical(record))[:12]
+        missing = [name for name in made if name in Reference.__required_keys__ - record.keys()]
+        return {**record, "id": str(record["id"])} | {name: made[name]() for name in missing}
+
+    def complete(self, records: Sequence[Record], workers: int) -> Iterator[tuple[Record, str | None]]:
+        """Each record with what was missing filled in, and what is wrong with it, or None."""
+        for record in records:
+            yield record, None
+
+    def canonical(self, record: Mapping[str, Any]) -> str:
+        """A key that is equal for records that differ only in layout; by default the text with single spaces."""
+        return " ".join(self.render(record).split())
+
     def copied_part(self, record: Mapping[str, Any]) -> str:
-        """A key of what must be new in a synthetic record, equal up to layout and names."""
+        """A key of what must be new in a synthetic record, equal up to layout and names; by default `canonical`."""
+        return self.canonical(record)
+
+    def subject(self, record: Mapping[str, Any]) -> str:
+        """What is particular to a record, which is measured and compared: a program, a problem statement."""
+        return self.render(record)
+
+    def question(self, record: Mapping[str, Any]) -> str:
+        """What is asked about the subject, in a line for readers; empty where the subject says it."""
+        return ""
 
     def program(self, record: Mapping[str, Any]) -> Program | None:
         """What filters may execute of a record; None where it holds nothing to run."""
         return None
 
-    @abstractmethod
-    def prompt(self, record: Mapping[str, Any]) -> list[Message]:
-        """The evaluation prompt, with one worked example."""
+    # Answers.
 
-    @abstractmethod
-    def pair(self, record: Mapping[str, Any]) -> list[Message]:
-        """The chat pair that a coder is trained on: the question, and the record's answer."""
+    def answer_text(self, record: Mapping[str, Any]) -> str | None:
+        """The record's answer, or None; values that are no text are shown as JSON."""
+        value = record.get(self.answer_field)
+        return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
-    @abstractmethod
+    def pair(self, record: Mapping[str, Any]) -> Sequence[Message]:
+        """The chat pair that a coder is trained on: by default the prompt, and the record's answer.
+
+        Raises:
+            KeyError: it has none.
+        """
+        text = self.answer_text(record)
+        if text is None:
+            raise KeyError(self.answer_field)
+        return [*self.prompt(record), {"role": "assistant", "content": text}]
+
+    def has_answer(self, record: Mapping[str, Any]) -> bool:
+        """Whether `pair` can be made: by default, whether it raises no KeyError and ends with a text.
+
+        Records without an answer make no training pairs and are left out of the perplexity.
+        """
+        try:
+            content = self.pair(record)[-1]["content"]
+        except KeyError:
+            return False
+        return isinstance(content, str) and bool(content.strip())
+
+    def answered(self, records: Sequence[Record], what: str) -> list[Record]:
+        """The records that have an answer; how many have none is said.
+
+        Args:
+            records: prepared ones.
+            what: to call them, such as "finetune: reference".
+        """
+        found = [record for record in records if self.has_answer(record)]
+        if left := len(records) - len(found):
+            log.warning(
+                "%s: %d of %d rows have no answer, as %s.has_answer has it, and are left out.",
+                what, left, len(records), type(self).__name__,
+            )  # fmt: skip
+        return found
+
     def answer(
         self,
         records: Sequence[Record],
@@ -155,7 +256,7 @@ class Domain(ABC):
         solutions: Sequence[Sequence[str]] = (),
         agreement: Agreement = DEFAULT_AGREEMENT,
     ) -> Iterator[Answered]:
-        """Answer synthetic records, in order.
+        """Answer synthetic records, in order; by default with the answer that their own text holds, or `no_answer`.
 
         Args:
             records: what to answer.
@@ -163,9 +264,49 @@ class Domain(ABC):
             solutions: sampled completions of each record's `prompt`, where the domain `needs_solutions`.
             agreement: when solutions agree well enough.
         """
+        for record in records:
+            if self.has_answer(record):
+                yield Answered(record)
+            else:
+                yield Answered(record, "no_answer", f"the text gives no '{self.answer_field}'")
 
-    @abstractmethod
     def grade(
         self, records: Iterable[Record], completions: Iterable[Sequence[str]], workers: int
     ) -> Iterator[list[Verdict]]:
-        """Grade every completion of every record, in order; a wrong, empty or unreadable one counts as failed."""
+        """Grade every completion of every record, in order; a wrong, empty or unreadable one counts as failed.
+
+        By default it passes where it is the record's answer but for layout.
+        """
+        for record, texts in zip(records, completions, strict=True):
+            yield [self._compare(text, self.answer_text(record)) for text in texts]
+
+    def _compare(self, text: str, answer: str | None) -> Verdict:
+        if answer is None:
+            return Verdict(False, "error", f"the problem has no '{self.answer_field}' to compare with")
+        if text.split() == answer.split():
+            return Verdict(True, "passed")
+        return Verdict(False, "failed", f"gave {_shown(text)}, expected {_shown(answer)}")
+
+    @classmethod
+    def any_solution(cls, prompt: str) -> str:
+        """A solution that agrees with itself, for `--smoke`, where a random model writes none."""
+        return "no answer"
+
+
+def row_id(row: Mapping[str, Any], where: str, names: Sequence[str] = ("id",)) -> str:
+    """A row's id as text: of its first field among `names` that holds one, or else its number in the file.
+
+    Raises:
+        UserError: an id that is neither a text nor a number.
+    """
+    for name in names:
+        value = row.get(name)
+        if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+            raise UserError(f"{where}: field '{name}' must be a text or a number; it is {value!r}.")
+        if value is not None and value != "" and value == value:  # NaN is how tables say that there is none
+            return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
+    return where.rpartition(" ")[2]
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:60]}…")

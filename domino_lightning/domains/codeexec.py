@@ -11,7 +11,6 @@ from domino_lightning.domains.base import (
     Agreement,
     Answered,
     Domain,
-    Message,
     Program,
     Unparsable,
     Verdict,
@@ -24,6 +23,7 @@ from domino_lightning.domains.python.source import (
     source_lines,
     unparse,
 )
+from domino_lightning.domains.rows import Message
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import Record, sha256_text
 
@@ -47,6 +47,10 @@ class CodeExec(Domain):
     """
 
     kind = "codeexec"
+    answer_field = "output"
+    fills_answers = True
+    answered_by = "execution"
+    tags = ("code",)
     corpus = "pip:domino_lightning/corpus/functions.jsonl"
 
     def __init__(
@@ -152,13 +156,25 @@ class CodeExec(Domain):
         """The function without layout and own names: a new call of a reference's function is not new data."""
         return same_names(record["code"])
 
+    def subject(self, record: Mapping[str, Any]) -> str:
+        """The function."""
+        return str(record["code"])
+
+    def question(self, record: Mapping[str, Any]) -> str:
+        """The call."""
+        return _call(record)
+
+    def has_answer(self, record: Mapping[str, Any]) -> bool:
+        """Whether its output is known."""
+        return record.get("output") is not None
+
     def program(self, record: Mapping[str, Any]) -> Program:
         """The function and its call."""
         return Program(record["code"], record["entry_point"], record["input"])
 
     def prompt(self, record: Mapping[str, Any]) -> list[Message]:
         """The system message if there is one, a worked example as a first exchange, then the assertion to complete."""
-        system = [{"role": "system", "content": self.system}] if self.system else []
+        system: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
         if not self.example:
             return [*system, {"role": "user", "content": f"{self.instruction}\n\n{_unfinished(record)}"}]
         return [

@@ -6,15 +6,13 @@ import fcntl
 import json
 import logging
 import os
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from domino_lightning.domains import CodeExec, CodeGen, Verdict
-from domino_lightning.domains.codegen.grading import grade_completion, grade_completions
+from domino_lightning.domains.problems import grade_problems, read_problem
 from domino_lightning.errors import UserError
 from domino_lightning.execution.unit_test import SHARED, Rules
 from domino_lightning.utils.jsonl import Record, canonical_json, read_numbered_jsonl, sha256_text
@@ -77,7 +75,7 @@ def grade_files(
     kept, a truncated last one is cut off, and `key`, a hash of problem, completions and rules, must fit.
 
     Args:
-        problems: code-generation problems in any format that `CodeGen` reads, or code-execution ones.
+        problems: in any format that the shipped domains read.
         solutions: rows of `{"id", "completions"}`; verdicts keep their order.
         output: created, or continued.
         rules: limits, tier and comparison.
@@ -99,9 +97,7 @@ def grade_files(
             summary.add(verdicts)
         left = jobs[summary.rows :]
         progress(summary.programs, total)
-        graded = grade_completions(
-            (job.record for job in left), (job.completions for job in left), workers, rules, _grade
-        )
+        graded = grade_problems((job.record for job in left), (job.completions for job in left), workers, rules)
         for job, found in zip(left, graded, strict=True):
             row = {"id": job.id, "verdicts": [verdict.as_dict() for verdict in found], "key": job.key}
             if rules.compat:
@@ -112,13 +108,6 @@ def grade_files(
             summary.graded += len(found)
             progress(summary.programs, total)
     return summary
-
-
-def _grade(record: Record, text: str, stop: threading.Event | None, rules: Rules) -> Verdict:
-    if record["kind"] == CodeExec.kind:
-        ((verdict,),) = CodeExec().grade([record], [[text]], 1)
-        return verdict
-    return grade_completion(record, text, stop, rules)
 
 
 def _read_jobs(problems: Path, solutions: Path, rules: Rules, tier: str, skip: bool) -> list[_Job]:
@@ -143,16 +132,10 @@ def _read_jobs(problems: Path, solutions: Path, rules: Rules, tier: str, skip: b
 
 
 def _read_problems(path: Path, skip: bool) -> dict[str, Record]:
-    codegen, codeexec = CodeGen(), CodeExec()
     found: dict[str, Record] = {}
 
     def read(row: Record, where: str) -> None:
-        executed = "code" in row and "input" in row and "tests" not in row
-        if row.get("tests") is not None and not row.get("prompt"):
-            row = {**row, "prompt": "(no statement)"}  # none is needed to grade
-        record = codeexec.read(row, where) if executed else codegen.read(row, where)
-        if executed and not isinstance(record.get("output"), str):
-            raise UserError(f"{where}: field 'output' must be a string; it is {record.get('output')!r}.")
+        record = read_problem(row, where)
         if record["id"] in found:
             raise UserError(f"{where}: field 'id' is {record['id']!r}, as on an earlier line.")
         found[record["id"]] = record

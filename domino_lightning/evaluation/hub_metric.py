@@ -10,7 +10,7 @@ from typing import Any
 import datasets
 import evaluate
 
-from domino_lightning.domains import CodeExec, CodeGen
+from domino_lightning.domains.problems import DOMAINS
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.statistics import CONFIDENCE, RESAMPLES, score_problems
 
@@ -18,7 +18,7 @@ DESCRIPTION = """Unbiased pass@k with percentile intervals from a bootstrap over
 INPUTS = """
 Args:
     predictions: a list for each problem. In the configuration "verdicts" (the default) it says of every sample
-        whether it passed; in "codegen" and "codeexec" it holds the samples themselves, as the model wrote them.
+        whether it passed; in that of a domain's kind it holds the samples themselves, as the model wrote them.
     references: one string for each problem. In "verdicts" it names the problem's group (problems that have
         nothing to do with each other have different names); in the others it is the problem as JSON, in any
         format that the domain reads.
@@ -32,7 +32,6 @@ CITATION = """@article{chen2021codex,
   title={Evaluating Large Language Models Trained on Code}, author={Mark Chen and others},
   journal={arXiv preprint arXiv:2107.03374}, year={2021}
 }"""
-DOMAINS = {"codegen": CodeGen, "codeexec": CodeExec}
 
 
 class DominoPassAtK(evaluate.Metric):
@@ -42,7 +41,7 @@ class DominoPassAtK(evaluate.Metric):
         if self.config_name not in {"default", "verdicts", *DOMAINS}:
             raise UserError(
                 f"configuration '{self.config_name}' is none of verdicts, {', '.join(DOMAINS)}. "
-                "Name one as evaluate.load(path, 'codegen')."
+                f"Name one as evaluate.load(path, '{next(iter(DOMAINS))}')."
             )
         samples = datasets.Sequence(datasets.Value("string" if self.config_name in DOMAINS else "bool"))
         features = datasets.Features({"predictions": samples, "references": datasets.Value("string")})
@@ -64,7 +63,7 @@ class DominoPassAtK(evaluate.Metric):
         if self.config_name in DOMAINS:
             domain = DOMAINS[self.config_name]()
             rows = [json.loads(text) for text in references]
-            records = [domain.read(row, f"reference {number}") for number, row in enumerate(rows)]
+            records = [domain.record(row, f"reference {number}") for number, row in enumerate(rows)]
             groups = [record["group"] for record in records]
             graded = domain.grade(records, predictions, workers or os.cpu_count() or 1)
             passed = [[verdict.passed for verdict in row] for row in graded]

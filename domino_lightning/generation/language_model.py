@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from domino_lightning.domains.base import Message
+from domino_lightning.domains.rows import Message
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.utils.jsonl import read_json
 

@@ -241,7 +241,7 @@ class Costs:
         from domino_lightning.models.backbone import load_tokenizer
 
         tokenizer = load_tokenizer(backbone)
-        rows = [row for row in self.splits["reference"] if row.get("output") or row.get("solution")]
+        rows = [row for row in self.splits["reference"] if domain.has_answer(row)]
         pairs = [encode_pair(domain.pair(row), tokenizer) for row in rows]
         if not pairs:
             new = self._stage("evaluate").sampling.max_new_tokens

@@ -1,4 +1,4 @@
-"""Which rows a report shows, and how close a synthetic function is to the references; no choice is random."""
+"""Which rows a report shows, and how close a synthetic record is to the references; no choice is random."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from domino_lightning.curation.similarity import Nearest, main_text
-from domino_lightning.domains.base import Unparsable
-from domino_lightning.domains.python.source import same_names
+from domino_lightning.curation.similarity import Nearest
+from domino_lightning.reporting.reader import Reader
 from domino_lightning.utils.jsonl import Record
 
 Row = TypeVar("Row")
@@ -79,43 +78,33 @@ def clip(value: Any, limit: int = _CLIP) -> str:
     return text if len(text) <= limit else f"{text[:limit]}\n… {len(text) - limit} more characters"
 
 
-def call_of(row: Record) -> str:
-    """`f(1, 2)` for a codeexec record, empty for others."""
-    return f"{row['entry_point']}({row['input']})" if row.get("entry_point") and "input" in row else ""
-
-
-def normal_form(row: Record) -> str:
-    """The program without layout, comments, docstrings and its own names; what is no program as it is."""
-    code = main_text(row)
-    try:
-        return same_names(code)
-    except Unparsable:
-        return code.strip()
-
-
-def novelty(accepted: Sequence[Record], references: Sequence[Record]) -> Novelty:
-    """Distinct functions of `accepted`, and how many of them no reference has, by `normal_form`."""
-    known = {normal_form(row) for row in references}
-    functions = {normal_form(row) for row in accepted}
+def novelty(accepted: Sequence[Record], references: Sequence[Record], reader: Reader) -> Novelty:
+    """Distinct functions of `accepted`, and how many of them no reference has, by the domain's key."""
+    known = {reader.key(row) for row in references}
+    functions = {reader.key(row) for row in accepted}
     return Novelty(len(functions - known), len(functions), len(accepted))
 
 
 def accepted_samples(
-    accepted: Sequence[Record], answered: Sequence[Record], references: Sequence[Record], count: int = 12
+    accepted: Sequence[Record],
+    answered: Sequence[Record],
+    references: Sequence[Record],
+    reader: Reader,
+    count: int = 12,
 ) -> list[Sample]:
     """`count` accepted rows spread evenly over the file, each beside its nearest reference."""
-    outputs = {str(row.get("id")): row.get("output") for row in answered}
-    index = Nearest(references)
+    outputs = {str(row.get("id")): reader.answer(row) for row in answered}
+    index = Nearest([(str(row.get("id", "")), reader.subject(row)) for row in references])
     samples = []
     for row in spread(accepted, count):
-        code, row_id = main_text(row), str(row.get("id", ""))
+        code, row_id = reader.subject(row), str(row.get("id", ""))
         found = index.find(code)
         output = outputs.get(row_id)
         samples.append(
             Sample(
                 id=row_id,
                 code=clip(code),
-                call=clip(call_of(row), 400),
+                call=clip(reader.question(row), 400),
                 output=None if output is None else clip(output, 400),
                 nearest_id=found[0] if found else "",
                 nearest_code=clip(found[1]) if found else "",
@@ -125,7 +114,7 @@ def accepted_samples(
     return samples
 
 
-def rejected_samples(by_stage: Mapping[str, Sequence[Record]], count: int = 6) -> list[Rejected]:
+def rejected_samples(by_stage: Mapping[str, Sequence[Record]], reader: Reader, count: int = 6) -> list[Rejected]:
     """`count` rejected rows: one of each stage and reason in turn, so that rare reasons are shown too."""
     queues: dict[tuple[str, str], list[Rejected]] = {}
     for stage, rows in by_stage.items():
@@ -133,20 +122,24 @@ def rejected_samples(by_stage: Mapping[str, Sequence[Record]], count: int = 6) -
             reason = str(row.get("reason") or row.get("screen") or "no reason given")
             queue = queues.setdefault((stage, reason), [])
             if len(queue) < count:
-                queue.append(_rejected(stage, reason, row))
+                queue.append(_rejected(stage, reason, row, reader))
     chosen: list[Rejected] = []
     for turn in range(count):
         chosen += [queue[turn] for queue in queues.values() if turn < len(queue)]
     return chosen[:count]
 
 
-def _rejected(stage: str, reason: str, row: Record) -> Rejected:
+def _rejected(stage: str, reason: str, row: Record, reader: Reader) -> Rejected:
     row_id, detail = str(row.get("id", "")), clip(row.get("detail"), 400)
-    return Rejected(row_id, stage, clip(main_text(row)), clip(call_of(row), 400), reason, detail)
+    return Rejected(row_id, stage, clip(reader.subject(row)), clip(reader.question(row), 400), reason, detail)
 
 
 def evaluation_items(
-    test: Sequence[Record], generations: Sequence[Record], verdicts: Sequence[Record], count: int = 3
+    test: Sequence[Record],
+    generations: Sequence[Record],
+    verdicts: Sequence[Record],
+    reader: Reader,
+    count: int = 3,
 ) -> tuple[list[Item], list[Item]]:
     """(passed, failed): at most `count` problems of each, by the verdict on the first completion."""
     problems = {str(row.get("id")): row for row in test}
@@ -163,9 +156,9 @@ def evaluation_items(
         completion = texts.get(row_id) or [""]
         return Item(
             id=row_id,
-            code=clip(main_text(problem)),
-            call=clip(call_of(problem), 400),
-            expected=clip(problem.get("output"), 800),
+            code=clip(reader.subject(problem)),
+            call=clip(reader.question(problem), 400),
+            expected=clip(reader.answer(problem), 800),
             completion=clip(completion[0], 1500),
             passed=bool(verdict.get("passed")),
             status=str(verdict.get("status", "")),

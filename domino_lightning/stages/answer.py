@@ -13,9 +13,10 @@ from domino_lightning.curation.card import UNKNOWN, Card, write_card, write_parq
 from domino_lightning.curation.filters.execution import without_addresses
 from domino_lightning.curation.solver import Solver
 from domino_lightning.domains.base import DEFAULT_AGREEMENT, Agreement, Domain
+from domino_lightning.domains.rows import Pair
 from domino_lightning.errors import UserError
 from domino_lightning.generation.smoke import SmokeEngine
-from domino_lightning.stages.base import Stage, first_rows, shown, table
+from domino_lightning.stages.base import Stage, first_rows, shown
 from domino_lightning.store.store import lineage
 from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.block_log import BlockLog
@@ -70,6 +71,10 @@ class Answer(Stage):
                 f"answer.solver: {type(domain).__name__} records are answered from solutions that a language model "
                 "samples; give answer.solver.backbone."
             )
+        if domain.needs_solutions and type(domain).answer is Domain.answer:
+            raise UserError(
+                f"{type(domain).__name__}: needs_solutions is set, but its `answer` makes nothing of them. Write it."
+            )
         self.domain, self.agreement, self.card, self.runtime = domain, agreement, card, runtime
         self.solver = solver if domain.needs_solutions else None
         self.seed = seed
@@ -92,9 +97,8 @@ class Answer(Stage):
         solver = config.document["answer"].get("solver")
         if not isinstance(solver, dict):
             return {}
-        engine: dict[str, Any] = {"class_path": f"{SmokeEngine.__module__}.{SmokeEngine.__name__}", "init_args": {}}
-        if inner := solver.get("engine"):
-            engine["init_args"] = {"engine": inner}
+        init_args = {"domain": config.document["domain"]["class_path"], "engine": solver.get("engine")}
+        engine = {"class_path": f"{SmokeEngine.__module__}.{SmokeEngine.__name__}", "init_args": init_args}
         small = {"backbone": backbone, "samples": 2, "sampling": {"max_new_tokens": 4}, "block_size": 4}
         return {"solver": {**small, "engine": engine}, "agreement": {"own_tests": False}}
 
@@ -117,8 +121,12 @@ class Answer(Stage):
 
     @classmethod
     def samples(cls, directory: Path) -> list[dict[str, str]]:
-        """The first answered records."""
-        return table(first_rows(directory / "answered.jsonl"))
+        """The first answered records, each with what the assistant says in its pair."""
+        rows, pairs = (first_rows(directory / name) for name in ("answered.jsonl", "pairs.jsonl"))
+        return [
+            {"id": str(row["id"]), "text": str(row["text"]), "answer": str(pair["messages"][-1]["content"])}
+            for row, pair in zip(rows, pairs, strict=True)
+        ]
 
     def run(self, work: Work) -> None:
         """Write answered.jsonl, rejected.jsonl, pairs (.jsonl, .parquet), their card, answers.json and corpus.json."""
@@ -148,7 +156,7 @@ class Answer(Stage):
         write_json(work.directory / MEASURES, self._look(answered, work))
         made_by = f"stage answer {work.fingerprint}, curate {work.inputs['curate'].name}"
         funnel = read_json(work.input("curate", "funnel.json"))
-        write_card(work.directory / "README.md", self.domain.kind, made_by, self.card, funnel, summary)
+        write_card(work.directory / "README.md", self.domain, made_by, self.card, funnel, summary)
 
     def _answers(self, records: Sequence[Record], solutions: Sequence[Sequence[str]], work: Work) -> list[Record]:
         """Record, reason and detail of each, worked out in blocks that survive a kill."""
@@ -180,7 +188,7 @@ class Answer(Stage):
         references, heldout = (read_jsonl(work.input("prepare", f"{name}.jsonl")) for name in ("reference", "heldout"))
         return look_at(self.domain, answered, references, heldout, self.seed)
 
-    def _pairs(self, answered: Sequence[Record], work: Work) -> list[Record]:
+    def _pairs(self, answered: Sequence[Record], work: Work) -> list[Pair]:
         """Chat pairs, each with where it came from."""
         stages = lineage(work.inputs["curate"])
         curate, synthesize, tune = (stages.get(name, {}) for name in ("curate", "synthesize", "tune"))
@@ -190,7 +198,7 @@ class Answer(Stage):
             "soft_prompt": tune.get("outputs", {}).get("soft_prompt.safetensors", {}).get("sha256"),
             "seed": synthesize.get("config", {}).get("seed"),
             "filters": [node["class_path"] for node in curate.get("config", {}).get("filters", [])],
-            "answered_by": self.solver.backbone if self.solver else "execution",
+            "answered_by": self.solver.backbone if self.solver else self.domain.answered_by,
         }
         return [
             {

@@ -17,7 +17,7 @@ from domino_lightning.utils.jsonl import Record, read_jsonl
 
 SAMPLE_ROWS = 24  # of a table of samples
 MAX_SEED = 2**32  # what Lightning and NumPy take
-SAMPLE_FIELDS = ("id", "text", "reason", "detail", "screen", "output")
+SAMPLE_FIELDS = ("id", "text", "reason", "detail", "screen")
 
 
 class Stage(ABC):

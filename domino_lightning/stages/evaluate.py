@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from domino_lightning.config.document import Config
-from domino_lightning.domains.base import Domain, Message
+from domino_lightning.domains.base import Domain
+from domino_lightning.domains.rows import Message, VerdictRow
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.breakdown import Breakdown, score_evaluation
 from domino_lightning.generation.engines import TransformersEngine
@@ -21,8 +21,6 @@ from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.block_log import BlockLog
 from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
 from domino_lightning.utils.progress import progress_bar
-
-log = logging.getLogger(__name__)
 
 SCORES = "metrics.json"
 
@@ -185,20 +183,16 @@ class Evaluate(Stage):
         bar.close()
         return [done[start : start + self.completions] for start in range(0, total, self.completions)]
 
-    def _grade(
-        self, problems: Sequence[Record], samples: Sequence[Sequence[Record]], work: Work
-    ) -> list[dict[str, Any]]:
+    def _grade(self, problems: Sequence[Record], samples: Sequence[Sequence[Record]], work: Work) -> list[VerdictRow]:
         """Rows of verdicts.jsonl; those of a run that was killed are kept."""
         verdicts = BlockLog(work.scratch, "verdicts", 1, len(problems), blocks_per_shard=max(1, len(problems)))
-        done = verdicts.recover()
+        done: list[VerdictRow] = [cast(VerdictRow, row) for row in verdicts.recover()]
         left = problems[len(done) :]
         texts = [[each["text"] for each in row] for row in samples[len(done) :]]
         graded = self.domain.grade(left, texts, self.runtime.workers)
         bar = progress_bar(total=len(problems), initial=len(done), desc="grade", unit="problem")
         for problem, row in zip(left, graded, strict=True):
-            done.append(
-                {"id": problem["id"], "group": problem["group"], "verdicts": [each.as_dict() for each in row]}
-            )
+            done.append({"id": problem["id"], "group": problem["group"], "verdicts": [each.as_dict() for each in row]})
             verdicts.append(len(done) - 1, done[-1:])
             bar.update()
         bar.close()
@@ -210,12 +204,11 @@ class Evaluate(Stage):
         if path.is_file():
             found: dict[str, float] = read_json(path)
             return found
-        pairs: list[list[Message]] = []
+        pairs: list[Sequence[Message]] = []
         if self.heldout:
             records = in_turn(read_jsonl(work.input("prepare", "heldout.jsonl")))
-            pairs = [self.domain.pair(record) for record in records if _has_answer(record)][: self.heldout]
-            if not pairs:
-                log.info("no held-out reference has an answer, so no perplexity is taken.")
+            answered = self.domain.answered(records, "evaluate: perplexity of split heldout")
+            pairs = [self.domain.pair(record) for record in answered[: self.heldout]]
         if not pairs:
             return {}
         from domino_lightning.evaluation.perplexity import answer_perplexity
@@ -223,10 +216,6 @@ class Evaluate(Stage):
         found = answer_perplexity(*coder.local(), pairs)
         write_json(path, found)
         return found
-
-
-def _has_answer(record: Record) -> bool:
-    return record.get("output") is not None or record.get("solution") is not None
 
 
 class _Coder:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from domino_lightning.config.document import Config
 from domino_lightning.domains.base import Domain
+from domino_lightning.domains.rows import Pair
 from domino_lightning.errors import UserError
 from domino_lightning.stages.base import shown
 from domino_lightning.stages.training import TrainingRuntime, TrainingStage
@@ -109,12 +110,12 @@ class Finetune(TrainingStage):
         write_json(work.directory / CODER, coder)
 
     def _train(self, work: Work) -> Record:
-        files = []
-        if self.source in {"reference", "both"}:
-            files.append(self._reference_pairs(work, "reference"))
+        splits = {name: read_jsonl(work.input("prepare", f"{name}.jsonl")) for name in ("reference", "heldout")}
+        made = {name: self._reference_pairs(work, name, records) for name, records in self.answered(splits).items()}
+        files = [made["reference"]] if "reference" in made else []
         if self.source in {"synthetic", "both"}:
             files.append(work.input("answer", "pairs.jsonl"))
-        data = self.datamodule(pairs=files, heldout=self._reference_pairs(work, "heldout"))
+        data = self.datamodule(pairs=files, heldout=made["heldout"])
         data.setup()  # before the backbone is loaded: bad data is told at once
         model = self.module()
         trainer, _, _ = self.fit(model, data, work)
@@ -125,13 +126,30 @@ class Finetune(TrainingStage):
             "pairs": len(data.encoded["train"]),
         }
 
-    def _reference_pairs(self, work: Work, split: str) -> Path:
-        """Chat pairs of a prepared split; records without an answer are left out."""
-        records = read_jsonl(work.input("prepare", f"{split}.jsonl"))
-        pairs = [
+    def answered(self, splits: Mapping[str, Sequence[Record]]) -> dict[str, list[Record]]:
+        """The prepared records that pairs are made of: those with an answer; how many have none is said.
+
+        Raises:
+            UserError: references are to be trained on alone, and none has an answer.
+        """
+        if self.source == "none":
+            return {}
+        wanted = ("heldout",) if self.source == "synthetic" else ("reference", "heldout")
+        found = {name: self.domain.answered(splits[name], f"finetune: split {name}") for name in wanted}
+        if self.source == "reference" and not found["reference"]:
+            domain = type(self.domain)
+            raise UserError(
+                f"finetune.source: 'reference', but none of {len(splits['reference'])} references has an answer, as "
+                f"{domain.__name__}.has_answer has it. Give the rows a field '{domain.answer_field}', or have "
+                f"`answer_field`, `pair` or `has_answer` of {domain.__name__} fit them."
+            )
+        return found
+
+    def _reference_pairs(self, work: Work, split: str, records: Sequence[Record]) -> Path:
+        """A file of chat pairs of prepared records."""
+        pairs: list[Pair] = [
             {"messages": self.domain.pair(record), "source_id": record["id"], "provenance": {"prepare": split}}
             for record in records
-            if record.get("output") is not None or record.get("solution") is not None
         ]
         path = work.scratch / f"{split}-pairs.jsonl"
         write_jsonl(path, pairs)

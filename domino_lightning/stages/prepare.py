@@ -123,7 +123,7 @@ class Prepare(Stage):
         records: list[Record] = []
         for where, row in source.rows(self.runtime.skip_bad_lines, key):
             try:
-                records.append(self.domain.read(row, where))
+                records.append(self.domain.record(row, where))
             except UserError as error:
                 bad.append(str(error))
                 self._refuse(bad)
@@ -153,6 +153,8 @@ class Prepare(Stage):
         """The first rows of the experiment's own data where it is at hand, or else of the domain's embedded corpus."""
         stage = cls.from_config(config)
         own = _is_at_hand(stage.source.path)
+        if not own and not stage.domain.corpus:
+            raise UserError(f"{KEY}: '{stage.source.path}' is not at hand for --smoke, and the domain has no `corpus`.")
         source = replace(
             stage.source,
             path=stage.source.path if own else stage.domain.corpus,
@@ -162,7 +164,7 @@ class Prepare(Stage):
         groups = set()
         for where, row in source.rows(skip_bad_lines=True):
             try:
-                groups.add(stage.domain.read(row, where)["group"])
+                groups.add(stage.domain.record(row, where)["group"])
             except UserError:  # the stage itself says what is wrong with the row
                 continue
         others = max(1, min(4, len(groups) // 4))

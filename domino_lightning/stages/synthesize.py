@@ -12,6 +12,7 @@ from typing import Any
 
 from domino_lightning.config.document import Config
 from domino_lightning.domains.base import Domain
+from domino_lightning.domains.rows import CandidateRow
 from domino_lightning.errors import UserError
 from domino_lightning.generation.language_model import Sampled
 from domino_lightning.stages.base import Stage, first_rows, shown, table
@@ -21,7 +22,7 @@ from domino_lightning.synthesis.generators.smoke import SmokeGenerator
 from domino_lightning.synthesis.panel import Panel
 from domino_lightning.synthesis.screen import Screen, shortfall
 from domino_lightning.utils.block_log import BlockLog
-from domino_lightning.utils.jsonl import Record, read_json, write_json
+from domino_lightning.utils.jsonl import read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +155,7 @@ class Synthesize(Stage):
         return self.stop.accepted is not None and reasons["ok"] >= self.stop.accepted
 
 
-def _row(number: int, sampled: Sampled, screen: str) -> Record:
+def _row(number: int, sampled: Sampled, screen: str) -> CandidateRow:
     return {
         "id": f"synthetic-{number:06d}",
         "k": number,
@@ -163,5 +164,3 @@ def _row(number: int, sampled: Sampled, screen: str) -> Record:
         "num_tokens": sampled.num_tokens,
         "screen": screen,
     }
-
-

@@ -1,6 +1,6 @@
 """Synthesis of candidate texts, and the language models behind it, behind answers, judges and evaluation."""
 
-from domino_lightning.domains.base import Message
+from domino_lightning.domains.rows import Message
 from domino_lightning.generation.engines import TransformersEngine, VLLMEngine, VLLMServer
 from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource, Prompt, Sampled
 from domino_lightning.generation.sampling import Sampling

@@ -26,7 +26,7 @@ class Screen:
         if not finished:
             return "unfinished"
         try:
-            key = self.domain.canonical(self.domain.parse(text))
+            key = self.domain.canonical(self.domain.parsed(text))
         except Unparsable as error:
             return f"parse:{error.reason}"
         if key in self.seen:

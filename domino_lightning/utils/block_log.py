@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from domino_lightning.errors import StageFailed
 from domino_lightning.utils.jsonl import Record
@@ -52,7 +53,7 @@ class BlockLog:
                 break
         return rows
 
-    def append(self, first_row: int, rows: Sequence[Record]) -> None:
+    def append(self, first_row: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Commit one block whose first row has the given number."""
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         with open(self._shard(first_row), "a", encoding="utf-8") as file:

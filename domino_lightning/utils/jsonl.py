@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def _parse_line(path: str | Path, number: int, line: bytes, required: Sequence[s
     return row
 
 
-def write_jsonl(path: str | Path, rows: Iterable[Record]) -> None:
+def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows as JSON Lines, atomically: the file is either the old one or complete."""
     with atomic_write(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for row in rows:

@@ -21,7 +21,7 @@ def test_similarity_is_twice_the_matches_over_all_tokens() -> None:
 
 
 def test_the_nearest_reference_is_the_most_similar_one() -> None:
-    rows = [{"id": "far", "code": "while True: pass"}, {"id": "near", "code": "def f(x): return x + 1"}]
+    rows = [("far", "while True: pass"), ("near", "def f(x): return x + 1")]
     found = Nearest(rows).find("def f(x): return x + 2")
     assert found is not None
     assert found[0] == "near"

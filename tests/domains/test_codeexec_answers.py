@@ -24,9 +24,7 @@ SCALARS = (
 KEYS = SCALARS | st.frozensets(SCALARS, max_size=3)
 VALUES = st.recursive(
     KEYS | st.sets(SCALARS, max_size=3),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3) | st.tuples(inner, inner)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3) | st.tuples(inner, inner),
     max_leaves=8,
 )
 

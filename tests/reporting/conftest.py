@@ -83,6 +83,7 @@ class FakeStore:
         (path / "trial.json").write_text(json.dumps(base), encoding="utf-8")
         config = (
             f"seed: {seed}\nbackbone: tiny\nfinetune:\n  source: {source}\n  trainer:\n    max_steps: 40\n"
+            "domain:\n  class_path: domino_lightning.domains.CodeExec\n"
         )
         (path / "config.yaml").write_text(config, encoding="utf-8")
         for stage, fingerprint in stages.items():
@@ -100,9 +101,7 @@ class FakeStore:
             "groups": {"reference": 24, "heldout": 6, "test": 10},
             "overlap": {"reference/heldout": 0, "reference/test": 0, "heldout/test": 0},
         }
-        self.stage(
-            "prepare", fingerprint, {"reference.jsonl": references, "test.jsonl": test, "splits.json": splits}
-        )
+        self.stage("prepare", fingerprint, {"reference.jsonl": references, "test.jsonl": test, "splits.json": splits})
         return fingerprint
 
     def tune(self, fingerprint: str = "t" * 16, done: bool = True) -> str:
@@ -113,9 +112,7 @@ class FakeStore:
             rows.append(f"{step},tune/train/loss,{4.0 - 0.08 * step}")
             rows.append(f"{step},tune/train/contrast,{1.5 - 0.03 * step}")
             rows.append(f"{step},tune/train/lr,0.001")
-        rows += [
-            f"{step},tune/heldout/nll,{value}" for step, value in ((0, 2.6), (10, 1.6), (20, 1.25), (30, 1.4))
-        ]
+        rows += [f"{step},tune/heldout/nll,{value}" for step, value in ((0, 2.6), (10, 1.6), (20, 1.25), (30, 1.4))]
         prompt = {"backbone": "tiny", "D": 16, "H": 64, "init": "vocabulary"}
         self.stage(
             "tune",
@@ -142,9 +139,7 @@ class FakeStore:
             {"filter": "near_duplicate", "in": 40, "rejected": 20, "out": 20},
         ]
         rejected = [record(f"rej-{i}", function(i), reason="parse", detail="line 2") for i in range(10)]
-        rejected += [
-            record(f"rej-{i}", function(i), reason="near_duplicate", detail="ref-1") for i in range(10, 30)
-        ]
+        rejected += [record(f"rej-{i}", function(i), reason="near_duplicate", detail="ref-1") for i in range(10, 30)]
         funnel = {"candidates": 50, "steps": listed, "accepted": 20}
         curate = {"accepted.jsonl": accepted, "rejected.jsonl": rejected, "funnel.json": funnel}
         self.stage("curate", "c" * 16, curate)
@@ -160,18 +155,14 @@ class FakeStore:
         files: dict[str, Any] = {
             "coder.json": {"base": "tiny", "adapter": True, "source": source, "steps": steps, "pairs": 17}
         }
-        rows = ["step,key,value"] + [
-            f"{step},finetune/train/loss,{1.0 - 0.01 * step}" for step in range(steps)
-        ]
+        rows = ["step,key,value"] + [f"{step},finetune/train/loss,{1.0 - 0.01 * step}" for step in range(steps)]
         rows += [f"{step},finetune/heldout/nll,{1.1 - 0.01 * step}" for step in range(0, steps, 10)]
         if steps:
             files["metrics.csv"] = "\n".join(rows) + "\n"
         self.stage("finetune", fingerprint, files)
         return fingerprint
 
-    def evaluate(
-        self, fingerprint: str, value: float, low: float, high: float, completion: str = "[1]"
-    ) -> str:
+    def evaluate(self, fingerprint: str, value: float, low: float, high: float, completion: str = "[1]") -> str:
         """10 problems, the first `10·value` of them passed."""
         passed = [i < round(10 * value) for i in range(10)]
         verdicts = [

@@ -38,7 +38,8 @@ def run(folder: Path, domain: Domain, records: list[Record], curate: Path | None
     for path in (prepare, curate, out):
         path.mkdir(exist_ok=True)
     for name in ("reference", "heldout"):
-        write_jsonl(prepare / f"{name}.jsonl", [record(n, f"return {name[0]!r} * a") for n in range(2)])
+        prepared = [record(n, f"return {name[0]!r} * a") for n in range(2)]
+        write_jsonl(prepare / f"{name}.jsonl", records if isinstance(domain, CodeGen) else prepared)
     write_jsonl(curate / "accepted.jsonl", records)
     write_json(curate / "funnel.json", FUNNEL)
     Answer(domain, **settings).run(Work(out, {"prepare": prepare, "curate": curate}, "fingerprint", {}))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
-from domino_lightning.curation.similarity import main_text, tokens
+from domino_lightning.curation.similarity import tokens
 from domino_lightning.domains.base import Domain, Unparsable
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import Record
@@ -51,12 +51,12 @@ class Candidate:
         Raises:
             Unparsable: the text holds none; a filter that lets this through rejects the row.
         """
-        return {"id": self.row["id"], **self.domain.parse(self.row["text"])}
+        return self.domain.parsed(self.row["text"], self.row["id"])
 
     @cached_property
     def tokens(self) -> list[str]:
-        """Tokens of the program, or of the problem statement."""
-        return tokens(main_text(self.record))
+        """Tokens of the record's subject."""
+        return tokens(self.domain.subject(self.record))
 
 
 class Filter(ABC):

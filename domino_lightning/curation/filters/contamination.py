@@ -11,12 +11,11 @@ from domino_lightning.curation.filters.base import Candidate, Context, Filter
 from domino_lightning.curation.similarity import Gram, ngrams, tokens
 from domino_lightning.data.source import Source
 from domino_lightning.domains.base import Unparsable
-from domino_lightning.domains.python.source import parse_python, same_names, unparse
+from domino_lightning.domains.python.source import parse_python, same_names, stated_names, unparse
 from domino_lightning.errors import UserError
 from domino_lightning.store.contents import data_hash
 from domino_lightning.utils.jsonl import Record
 
-_NAME_FIELDS = ("entry_point", "function_name", "func_name")
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 
@@ -89,7 +88,7 @@ class Contaminated(Filter):
                         self.functions.setdefault(key, where)
                     if names and _telling(name):
                         self.telling.setdefault(name, where)
-            for name in (str(row.get(field)) for field in _NAME_FIELDS):
+            for name in stated_names(row):
                 if names and _telling(name):
                     self.telling.setdefault(name, where)
 
@@ -101,7 +100,7 @@ class Contaminated(Filter):
         for name, key in found:
             if key in self.functions:
                 return f"function: '{name}' is that of {self.functions[key]}"
-        for name in [*(name for name, _ in found), *(str(record.get(field)) for field in _NAME_FIELDS)]:
+        for name in [*(name for name, _ in found), *stated_names(record)]:
             if name in self.telling:
                 return f"name: '{name}' is also in {self.telling[name]}"
         for text in texts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from domino_lightning.curation.filters.base import Candidate, Context, Filter
-from domino_lightning.curation.similarity import SpanIndex, copied, main_text, tokens
+from domino_lightning.curation.similarity import SpanIndex, copied, tokens
 from domino_lightning.errors import UserError
 
 
@@ -51,7 +51,7 @@ class Memorised(Filter):
 
     def open(self, context: Context) -> None:
         """Index the references' tokens."""
-        texts = {main_text(record): str(record["id"]) for record in reversed(context.references)}
+        texts = {context.domain.subject(record): str(record["id"]) for record in reversed(context.references)}
         self.index = SpanIndex(((name, tokens(text)) for text, name in texts.items()), self.ngram)
 
     def reject(self, candidate: Candidate) -> str | None:

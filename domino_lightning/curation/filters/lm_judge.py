@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from domino_lightning.curation.filters.base import Candidate, Context, Filter
-from domino_lightning.domains.base import Message
+from domino_lightning.domains.rows import Message
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.generation.engines import TransformersEngine
 from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from domino_lightning.domains.base import DEFAULT_AGREEMENT, Agreement, Answered, Domain, Message, Unparsable, Verdict
+from domino_lightning.domains.base import DEFAULT_AGREEMENT, Agreement, Answered, Domain, Unparsable, Verdict
 from domino_lightning.domains.codegen.rows import called_name, read_problem, starter_entry_point
 from domino_lightning.domains.python.source import parse_python, source_lines
+from domino_lightning.domains.rows import Message
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.utils.jsonl import Record, sha256_text
 
@@ -32,6 +34,7 @@ EXAMPLE = {
 _HEADING = "Tests:"
 _STARTER = re.compile(r"\A(.*)\n\n```python\n(.*?)\n```\Z", re.DOTALL)
 _EXAMPLE = re.compile(r"Input:\n(.*?)\n?Output:\n(.*?)(?=\n\nInput:\n|\Z)", re.DOTALL)
+_CALLED = re.compile(r"\b([^\W\d]\w*)\(")
 _SETUP = ast.Import | ast.ImportFrom | ast.Assign
 
 
@@ -54,6 +57,8 @@ class CodeGen(Domain):
 
     kind = "codegen"
     corpus = "pip:domino_lightning/corpus/problems.jsonl"
+    answer_field = "solution"
+    tags = ("code",)
     needs_solutions = True
 
     def __init__(
@@ -132,6 +137,14 @@ class CodeGen(Domain):
         """The statement without layout, case and the function's name: new tests alone make no new problem."""
         return _statement(record)
 
+    def subject(self, record: Mapping[str, Any]) -> str:
+        """The statement."""
+        return str(record["prompt"])
+
+    def has_answer(self, record: Mapping[str, Any]) -> bool:
+        """Whether it comes with a solution."""
+        return record.get("solution") is not None
+
     def prompt(self, record: Mapping[str, Any]) -> list[Message]:
         """The system message if there is one, a worked example as a first exchange, then the question."""
         example = self._exchange(EXAMPLE) if self.example else []
@@ -182,6 +195,15 @@ class CodeGen(Domain):
 
         limits = replace(GRADING, timeout_s=self.timeout_s, memory_mb=self.memory_mb)
         return grade_completions(records, completions, workers, Rules(limits, compat=self.compat))
+
+    @classmethod
+    def any_solution(cls, prompt: str) -> str:
+        """A program in which every function that the problem's tests name returns the text of its arguments."""
+        names = sorted({name for name in _CALLED.findall(prompt) if not hasattr(builtins, name) and name != "Solution"})
+        functions = [f"def {name}(*values, **named):\n    return repr((values, named))" for name in names]
+        methods = "\n".join(f"    {name} = staticmethod({name})" for name in names)
+        solution = [f"class Solution:\n{methods}"] if names and "class Solution" in prompt else []
+        return "```python\n" + "\n\n".join([*functions, *solution, "print(1)"]) + "\n```"
 
 
 def _statement(record: Mapping[str, Any]) -> str:

@@ -6,7 +6,9 @@ import ast
 import builtins
 import importlib
 import warnings
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 from domino_lightning.domains.base import Unparsable
 from domino_lightning.execution.literals import WARNINGS_LOCK
@@ -106,6 +108,12 @@ def missing_imports(code: str) -> str:
 def _offered() -> dict[str, frozenset[str]]:
     modules = [importlib.import_module(name) for name in LEETCODE_MODULES]
     return {module.__name__: frozenset(getattr(module, "__all__", None) or dir(module)) for module in modules}
+
+
+def stated_names(row: Mapping[str, Any]) -> list[str]:
+    """The names of functions that a row, of whatever format, states in a field of its own."""
+    values = (row.get(field) for field in ("entry_point", "function_name", "func_name"))
+    return [value for value in values if isinstance(value, str)]
 
 
 def _own_names(tree: ast.AST) -> set[str]:

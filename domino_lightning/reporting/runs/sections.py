@@ -23,6 +23,7 @@ from domino_lightning.reporting.collect import (
 )
 from domino_lightning.reporting.corpus import corpus_rows
 from domino_lightning.reporting.funnel import read_funnel
+from domino_lightning.reporting.reader import reader_of
 from domino_lightning.reporting.runs.scores import heldout_numbers, how_graded, other_numbers, score_rows
 from domino_lightning.reporting.samples import accepted_samples, evaluation_items, novelty, rejected_samples
 from domino_lightning.tracking.metrics_file import Metric, read_metrics
@@ -59,8 +60,7 @@ def labels_of(trials: Sequence[TrialDir]) -> list[str]:
     names = short if len(set(short)) == len(set(full)) else full
     seen = Counter(names)
     return [
-        f"{name} ({trial.root.name})" if seen[name] > 1 else name
-        for name, trial in zip(names, trials, strict=True)
+        f"{name} ({trial.root.name})" if seen[name] > 1 else name for name, trial in zip(names, trials, strict=True)
     ]
 
 
@@ -160,9 +160,7 @@ def finetune_section(shared: Shared) -> dict[str, Any]:
         "state": stage.state,
         "source": shared.trial.source,
         "facts": [(key, value) for key, value in coder.items() if isinstance(value, (str, int, float))],
-        "charts": _charts(
-            f"finetune {shared.number}", [("Fine-tuning the coder", "nats/token", lines, best)]
-        ),
+        "charts": _charts(f"finetune {shared.number}", [("Fine-tuning the coder", "nats/token", lines, best)]),
     }
 
 
@@ -170,12 +168,8 @@ def _terms(metrics: Sequence[Metric], stage: str) -> list[Line]:
     """Every logged loss term but the NLL, at most six; train solid, held-out dashed."""
     splits = (f"{stage}/train/", f"{stage}/heldout/")
     keys = {row.key for row in metrics if row.key.count("/") == 2 and row.key.startswith(splits)}
-    names = sorted(
-        {key.rpartition("/")[2] for key in keys} - {"nll"}, key=lambda name: (name != "loss", name)
-    )
-    names = [name for name in names if not any(name == mark or name.endswith(mark) for mark in _NOT_TERMS)][
-        :6
-    ]
+    names = sorted({key.rpartition("/")[2] for key in keys} - {"nll"}, key=lambda name: (name != "loss", name))
+    names = [name for name in names if not any(name == mark or name.endswith(mark) for mark in _NOT_TERMS)][:6]
     lines = []
     for index, name in enumerate(names):
         for split, dashed in (("train", False), ("heldout", True)):
@@ -203,12 +197,13 @@ def samples_section(shared: Shared) -> dict[str, Any]:
     curate, answer = shared.stage("curate"), shared.stage("answer")
     accepted = _rows(curate, "accepted.jsonl")
     references = _rows(shared.stage("prepare"), "reference.jsonl")
+    reader = reader_of(shared.trial.config)
     rejected = {"curate": _rows(curate, "rejected.jsonl"), "answer": _rows(answer, "rejected.jsonl")}
     return {
-        "accepted": accepted_samples(accepted, _rows(answer, "answered.jsonl"), references),
+        "accepted": accepted_samples(accepted, _rows(answer, "answered.jsonl"), references, reader),
         "answered": answer.exists,
-        "rejected": rejected_samples(rejected),
-        "novelty": novelty(accepted, references) if accepted and references else None,
+        "rejected": rejected_samples(rejected, reader),
+        "novelty": novelty(accepted, references, reader) if accepted and references else None,
         "curated": curate.exists,
     }
 
@@ -224,7 +219,7 @@ def evaluation_section(shared: Shared) -> dict[str, Any]:
     stage = shared.stage("evaluate")
     verdicts = _rows(stage, "verdicts.jsonl")
     test = _rows(shared.stage("prepare"), "test.jsonl")
-    passed, failed = evaluation_items(test, _rows(stage, "generations.jsonl"), verdicts)
+    passed, failed = evaluation_items(test, _rows(stage, "generations.jsonl"), verdicts, reader_of(shared.trial.config))
     score = read_score(stage)
     statuses = Counter(str(one.get("status")) for row in verdicts for one in row.get("verdicts") or [])
     return {
@@ -253,5 +248,3 @@ def splits_section(shared: Shared) -> dict[str, Any]:
 def _rows(stage: StageDir, name: str) -> list[Record]:
     path = stage.path / name
     return read_jsonl(path) if stage.exists and path.is_file() else []
-
-

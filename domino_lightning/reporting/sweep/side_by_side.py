@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from domino_lightning.curation.similarity import main_text
 from domino_lightning.errors import UserError
 from domino_lightning.reporting.collect import TrialDir
-from domino_lightning.reporting.samples import call_of, clip, novelty, spread
+from domino_lightning.reporting.reader import Reader, reader_of
+from domino_lightning.reporting.samples import clip, novelty, spread
 from domino_lightning.reporting.sweep.arms import Arm, SeedRun
 from domino_lightning.utils.jsonl import Record, read_jsonl
 
@@ -58,18 +58,19 @@ def corpus_texts(arms: Sequence[Arm]) -> list[Texts]:
     found = []
     for labels, trial in groups.values():
         accepted = _rows(trial, "curate", "accepted.jsonl")
-        outputs = {row.get("id"): row.get("output") for row in _rows(trial, "answer", "answered.jsonl")}
+        reader = reader_of(trial.config)
+        outputs = {row.get("id"): reader.answer(row) for row in _rows(trial, "answer", "answered.jsonl")}
         references = _rows(trial, "prepare", "reference.jsonl")
-        counted = novelty(accepted, references) if accepted and references else None
-        rows = [(clip(main_text(row), 1200), _answered(row, outputs)) for row in spread(accepted, SAMPLES)]
+        counted = novelty(accepted, references, reader) if accepted and references else None
+        rows = [(clip(reader.subject(row), 1200), _answered(row, outputs, reader)) for row in spread(accepted, SAMPLES)]
         new, functions = (counted.new, counted.functions) if counted else (None, None)
         found.append(Texts(labels, trial.name, rows, len(accepted), new, functions))
     return found
 
 
-def _answered(row: Record, outputs: dict[object, object]) -> str:
+def _answered(row: Record, outputs: dict[object, str | None], reader: Reader) -> str:
     output = outputs.get(row.get("id"))
-    return clip(call_of(row), 300) + ("" if output is None else f"\n→ {clip(output, 300)}")
+    return clip(reader.question(row), 300) + ("" if output is None else f"\n→ {clip(output, 300)}")
 
 
 def disputed(arms: Sequence[Arm], count: int = PROBLEMS) -> tuple[list[Disputed], int]:
@@ -89,6 +90,7 @@ def disputed(arms: Sequence[Arm], count: int = PROBLEMS) -> tuple[list[Disputed]
     texts = {arm.name: {str(row["id"]): row["completions"] for row in _completions(run)} for arm, run in runs}
     first = runs[0][1].trial
     problems = {str(row.get("id")): row for row in (_rows(first, "prepare", "test.jsonl") if first else [])}
+    reader = reader_of(first.config) if first else Reader(None)
     shown = []
     for name in chosen:
         problem = problems.get(name, {})
@@ -101,8 +103,8 @@ def disputed(arms: Sequence[Arm], count: int = PROBLEMS) -> tuple[list[Disputed]
             )
             for arm, _ in runs
         ]
-        call, expected = clip(call_of(problem), 400), clip(problem.get("output"), 400)
-        shown.append(Disputed(name, clip(main_text(problem)), call, expected, attempts))
+        call, expected = clip(reader.question(problem), 400), clip(reader.answer(problem), 400)
+        shown.append(Disputed(name, clip(reader.subject(problem)), call, expected, attempts))
     return shown, len(open_)
 
 

@@ -1,0 +1,54 @@
+"""Rows that stages hand to each other, and the messages of a chat.
+
+Beside what is named here, a reference and an accepted record hold what their domain puts there, so most functions
+take them as `Record`. Candidates, pairs and verdicts have exactly these fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
+
+Message = Mapping[str, str]  # role and content
+
+
+class Reference(TypedDict):
+    """A record: a row of `prepare`'s splits."""
+
+    id: str
+    kind: str  # of its domain
+    group: str  # records of a group never stand in different splits
+    text: str  # what the backbone learns from
+
+
+class Accepted(Reference):
+    """A record that came through `curate`."""
+
+    notes: NotRequired[dict[str, Any]]  # what filters found out, by filter
+
+
+class CandidateRow(TypedDict):
+    """A text that `synthesize` has sampled."""
+
+    id: str
+    k: int  # place in the order of sampling
+    text: str
+    finished: bool  # it ended by itself
+    num_tokens: int
+    screen: str  # "ok", or why the screen would not count it
+
+
+class Pair(TypedDict):
+    """A conversation that ends with the assistant's answer."""
+
+    messages: Sequence[Message]
+    source_id: str
+    provenance: dict[str, Any]
+
+
+class VerdictRow(TypedDict):
+    """A problem with a verdict on each of its completions."""
+
+    id: str
+    group: str
+    verdicts: list[dict[str, Any]]

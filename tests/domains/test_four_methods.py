@@ -1,0 +1,120 @@
+"""The domain of docs/write_a_domain.md, four methods and nothing else, in a file beside the experiment."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domino_lightning.cli.main import main
+from domino_lightning.domains import Domain
+from domino_lightning.errors import UserError
+from domino_lightning.stages.finetune import Finetune
+from domino_lightning.utils.jsonl import read_json, read_jsonl
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "write_a_domain.md"
+CODE, EXPERIMENT = (
+    re.search(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[1]  # type: ignore[index]
+    for language in ("python", "yaml")
+)
+ROWS = [{"question": f"What is {n} plus {n + 1}?", "answer": str(2 * n + 1)} for n in range(40)]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "my_domain.py").write_text(CODE, encoding="utf-8")
+    (tmp_path / "trivia.yaml").write_text(EXPERIMENT, encoding="utf-8")
+    (tmp_path / "trivia.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_domain", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def domain(project: Path) -> Any:
+    return importlib.import_module("my_domain").Trivia()
+
+
+def test_four_methods_are_all_that_must_be_written() -> None:
+    assert Domain.__abstractmethods__ == {"read", "render", "parse", "prompt"}
+
+
+def test_it_goes_through_every_stage(project: Path) -> None:
+    assert main(["run", "trivia.yaml", "--smoke", "--trial", "t", "finetune.source=both"]) == 0
+    trial = project / "outputs" / "smoke" / "runs" / "trivia" / "t"
+    rows = read_jsonl(trial / "prepare" / "reference.jsonl")
+    assert {row["kind"] for row in rows} == {"trivia"}
+    assert all(row["text"] == f"Q: {row['question']}\nA: {row['answer']}" for row in rows)
+    pairs = read_jsonl(trial / "answer" / "pairs.jsonl")
+    assert pairs
+    for pair in pairs:
+        question, answer = (message["content"] for message in pair["messages"])
+        assert {"question": question.removesuffix(" Answer in a few words."), "answer": answer} in ROWS
+        assert pair["provenance"]["answered_by"] == "the text itself"
+    assert read_json(trial / "finetune" / "coder.json")["pairs"] == len(pairs) + len(rows)
+    assert read_json(trial / "evaluate" / "metrics.json")["evaluate/heldout/perplexity"] > 1
+
+
+def test_what_it_leaves_out_is_filled_in(domain: Any) -> None:
+    record = domain.record({"question": "Why?", "answer": "So."}, "rows.jsonl, line 7")
+    assert (record["id"], record["kind"], record["text"]) == ("7", "trivia", "Q: Why?\nA: So.")
+    assert domain.parsed("Q: Why? \nA:  So.", "s")["group"] == record["group"]
+
+
+def test_a_row_that_it_stumbles_over_is_named(domain: Any) -> None:
+    with pytest.raises(UserError, match=r"rows\.jsonl, line 7: Trivia\.read fails on the row \(KeyError: 'answer'\)"):
+        domain.record({"question": "Why?"}, "rows.jsonl, line 7")
+
+
+def test_answers_are_compared_but_for_layout(domain: Any) -> None:
+    record = domain.record({"question": "Who?", "answer": "Ada Lovelace"}, "line 1")
+    ((right, wrong),) = domain.grade([record], [["Ada\nLovelace ", "ada"]], 1)
+    assert right.passed
+    assert (wrong.status, wrong.detail) == ("failed", "gave 'ada', expected 'Ada Lovelace'")
+
+
+class Labelled(Domain):
+    """A domain whose answers stand in a field of its own, which it says by its pairs alone."""
+
+    def read(self, row: Any, where: str) -> Any:
+        return dict(row)
+
+    def render(self, record: Any) -> str:
+        return str(record["body"])
+
+    def parse(self, text: str) -> Any:
+        return {"body": text}
+
+    def prompt(self, record: Any) -> Any:
+        return [{"role": "user", "content": record["body"]}]
+
+    def pair(self, record: Any) -> Any:
+        return [*self.prompt(record), {"role": "assistant", "content": record["label"]}]
+
+
+class Given(Labelled):
+    """The same, by the field's name."""
+
+    answer_field = "label"
+    pair = Domain.pair
+
+
+@pytest.mark.parametrize("domain", [Labelled(), Given()], ids=["pair", "answer_field"])
+def test_answers_in_a_field_of_another_name_count(domain: Domain, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"body": "a", "label": "x"}, {"body": "b"}, {"body": "c", "label": None}, {"body": "d", "label": "y"}]
+    records = [domain.record(row, f"line {n}") for n, row in enumerate(rows)]
+    assert [record["body"] for record in domain.answered(records, "split reference")] == ["a", "d"]
+    assert "split reference: 2 of 4 rows have no answer" in caplog.text
+
+
+def test_references_without_any_answer_are_refused_before_training() -> None:
+    finetune = object.__new__(Finetune)
+    finetune.source, finetune.domain = "reference", Given()
+    with pytest.raises(UserError, match=r"none of 1 references has an answer.*Give the rows a field 'label'"):
+        finetune.answered({"reference": [{"id": "1", "body": "a"}], "heldout": []})
