@@ -56,11 +56,11 @@ def _size(one: Difference) -> str:
 def _interval(one: Difference, comparisons: int) -> str:
     p = f"p {'' if one.adjusted < 0.001 else '= '}{p_value(one.adjusted)}"
     counted = f" after Holm's correction for {comparisons} comparisons" if comparisons > 1 else ""
-    test = "t test over problems and seeds" if one.test == "t" else "McNemar's exact test over problems"
     if isnan(one.estimate.low):
-        return f"All problems are of one group, so there is no interval; {p}{counted} ({test})."
+        return "All problems are of one group, which says nothing of others: there is neither an interval nor a test."
     low, high = points(one.estimate.low), points(one.estimate.high)
-    return f"The 95% interval of the difference is {low} to {high} points; {p}{counted} ({test})."
+    said = f"The 95% interval of the difference is {low} to {high} points"
+    return f"{said}; {p}{counted} (t test over {one.test})."
 
 
 def _lower(sentence: str) -> str:
@@ -82,11 +82,16 @@ def _seeds(scored: Sequence[tuple[Arm, ArmScore]]) -> list[str]:
     low, high = min(counts), max(counts)
     if high == 1:
         return [
-            "One seed per arm: the intervals cover the choice of problems, not that of the seed. "
+            "One seed per arm: intervals and tests speak of new problems, not of new seeds. "
             "Another seed may turn the order around."
         ]
     which = f"{low} seeds" if low == high else f"{low} to {high} seeds"
-    return [f"{which} per arm; intervals cover the choice of problems and of the seed."]
+    said = [f"{which} per arm; intervals and tests speak of new problems and new seeds."]
+    if low == 1:
+        said.append("Arms with one seed borrow the variance between seeds from the others.")
+    if high == 2:
+        said.append("Two seeds say little of the variance between them: where it is large, intervals are too narrow.")
+    return said
 
 
 def _unfinished(arms: Sequence[Arm]) -> list[str]:
