@@ -36,6 +36,7 @@ AT_ONCE = 2_000_000  # cells drawn at once: some 100 MiB
 SHARED_PROBLEM, SHARED_ARM = 0.7, 0.8
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ WORLDS = (
 )
 
 
-def draw(world: World, shape: Shape, seeds: int, count: int, dice: np.random.Generator) -> Floats:
-    """`count` tables (A, S, G) of the four arms."""
+def draw(world: World, shape: Shape, seeds: int, count: int, dice: np.random.Generator) -> Flags:
+    """Who solves what, `count` times: (count, A, S, P) booleans, problems of a group side by side."""
     sizes = np.array(shape.groups)
     P, G, A = int(sizes.sum()), len(sizes), 4
     group = np.repeat(np.arange(G), sizes)
@@ -92,9 +93,14 @@ def draw(world: World, shape: Shape, seeds: int, count: int, dice: np.random.Gen
     coders = means[:, None] + spreads[:, None] * dice.standard_normal((count, A, seeds))
     coders = np.clip(coders, 0.001, 0.999)[..., None]
     chances = difficulty[:, :, None, :] ** ((1 - coders) / coders)
-    solved = dice.random(chances.shape) < chances
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    return balanced(np.add.reduceat(solved, starts, axis=-1, dtype=np.float64), sizes)
+    solved: Flags = dice.random(chances.shape) < chances
+    return solved
+
+
+def tables_of(solved: Flags, shape: Shape) -> Floats:
+    """Tables (…, S, G) of groups, as the report makes them of verdicts."""
+    starts = np.concatenate([[0], np.cumsum(shape.groups)[:-1]])
+    return balanced(np.add.reduceat(solved, starts, axis=-1, dtype=np.float64), shape.groups)
 
 
 def judge(tables: Floats, world: World) -> dict[str, Floats]:
@@ -117,7 +123,7 @@ def simulate(world: World, shape: Shape, seeds: int, replications: int) -> dict[
     dice = np.random.default_rng([round(1e4 * value) for value in (world.score, world.spread, world.odd)] + [seeds])
     each = max(1, min(replications, AT_ONCE // (4 * seeds * shape.problems)))
     parts = [
-        judge(draw(world, shape, seeds, min(each, replications - done), dice), world)
+        judge(tables_of(draw(world, shape, seeds, min(each, replications - done), dice), shape), world)
         for done in range(0, replications, each)
     ]
     rates = {name: 100 * float(np.concatenate([part[name] for part in parts]).mean()) for name in parts[0]}
