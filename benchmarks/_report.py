@@ -1,4 +1,4 @@
-"""What benchmarks share: their flags, their JSON, and their own section of docs/performance.md."""
+"""What benchmarks share: their flags, their JSON, and their own section of the docs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-PERFORMANCE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PERFORMANCE = DOCS / "performance.md"
 HEADER = "# Performance\n\nEvery section is written by the command it names; a `--quick` run writes none.\n"
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
     """`--quick` for a small run that leaves the docs alone, `--json FILE` for the numbers."""
     flags = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("--quick", action="store_true", help="a small run; docs/performance.md is left alone")
+    flags.add_argument("--quick", action="store_true", help="a small run; the docs are left alone")
     flags.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
     return flags
 

@@ -20,7 +20,7 @@ from domino_lightning.curation.filters.base import Context
 from domino_lightning.curation.filters.copies import Memorised
 from domino_lightning.curation.similarity import Nearest, ngrams, tokens
 from domino_lightning.domains.base import Domain
-from domino_lightning.evaluation.statistics import bootstrap_mean
+from domino_lightning.evaluation.statistics import cluster_mean
 from domino_lightning.utils.jsonl import Record, sha256_text
 from domino_lightning.utils.seeding import derived_seed
 
@@ -83,15 +83,15 @@ def measures(texts: Sequence[str], nearest: Nearest, rule: Memorised, seed: int,
     similar = [near[2] if (near := nearest.find(text)) else 0.0 for text in texts]
     first = _cut(words, budget)
     copied = [float(rule.problem(each) is not None) for each in words]
-    found = {"length": _mean([float(len(each)) for each in words], seed, math.inf)}
+    found = {"length": _mean([float(len(each)) for each in words], math.inf)}
     for order in ORDERS:
         found[f"distinct_{order}"] = _whole(partial(distinct, order=order), first, seed)
     found["compression_ratio"] = _whole(
         lambda sample: compression_ratio([" ".join(each) for each in sample]), first, seed
     )
-    found["self_bleu"] = _mean(self_bleu(words), seed, 100.0)
-    found["reference_similarity"] = _mean(similar, seed, 1.0)
-    found["memorised"] = _mean(copied, seed, 1.0)
+    found["self_bleu"] = _mean(self_bleu(words), 100.0)
+    found["reference_similarity"] = _mean(similar, 1.0)
+    found["memorised"] = _mean(copied, 1.0)
     return found
 
 
@@ -139,12 +139,12 @@ def _one_of_each(rows: Sequence[Record], domain: Domain, seed: int) -> list[Reco
     return [first[group] for group in sorted(first, key=lambda group: sha256_text(f"corpus/{seed}/{group}"))]
 
 
-def _mean(values: Sequence[float], seed: int, most: float) -> Measured:
-    """The mean of one value a text, with a percentile bootstrap interval."""
+def _mean(values: Sequence[float], most: float) -> Measured:
+    """The mean of one value a text, with its interval."""
     if not values:
         return Measured(math.nan, math.nan, math.nan)
     top = most if math.isfinite(most) else max(values)
-    return Measured(*bootstrap_mean(values, seed=seed, bounds=(0.0, top)))
+    return Measured(*cluster_mean(values, bounds=(0.0, top)))
 
 
 def _whole(measure: Callable[[Sequence[Words]], float], texts: Sequence[Words], seed: int) -> Measured:

@@ -1,4 +1,4 @@
-"""Two coders on the same problems: a paired difference with its interval, and an exact test."""
+"""Two coders on the same problems: a paired difference with its interval, and tests of it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from domino_lightning.errors import UserError
-from domino_lightning.evaluation.statistics import (
-    CONFIDENCE,
-    RESAMPLES,
-    Estimate,
-    exact_mcnemar,
-    paired_bootstrap,
-    pass_at_k,
-)
+from domino_lightning.evaluation.crossed import CONFIDENCE
+from domino_lightning.evaluation.statistics import Estimate, exact_mcnemar, paired_difference, pass_at_k
 from domino_lightning.utils.jsonl import read_jsonl
 
 
@@ -34,15 +28,17 @@ class Comparison(NamedTuple):
 
     Attributes:
         difference: mean pass@k of the second minus that of the first, with its interval.
-        p_value: of the exact McNemar test.
+        p_value: of a t test over groups of problems, which agrees with the interval.
+        mcnemar: p of the exact McNemar test, which takes problems as independent.
         only_first: problems on which the first has the higher share of correct samples.
         only_second: and the second.
         problems: compared.
-        groups: of the problems, which the interval's bootstrap draws.
+        groups: of the problems, over which interval and test generalize.
     """
 
     difference: Estimate
     p_value: float
+    mcnemar: float
     only_first: int
     only_second: int
     problems: int
@@ -83,19 +79,13 @@ def pooled(runs: Sequence[Outcomes]) -> dict[str, Outcome]:
     }
 
 
-def compare(
-    first: Outcomes,
-    second: Outcomes,
-    k: int = 1,
-    confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Comparison:
+def compare(first: Outcomes, second: Outcomes, k: int = 1, confidence: float = CONFIDENCE) -> Comparison:
     """Compare two coders problem by problem.
 
-    McNemar's test asks of every problem which coder did better on it, and leaves out ties. With one sample of
-    each, that is the test as usually stated; with more, shares of correct samples are compared, and it is the
-    sign test over problems. It takes problems as independent: where groups hold several, trust the interval.
+    Difference, interval and test are over groups of problems: what they claim holds for new groups and these two
+    coders. McNemar's test asks of every problem which coder did better on it, and leaves out ties. With one sample
+    of each, that is the test as usually stated; with more, shares of correct samples are compared, and it is the
+    sign test over problems.
 
     Raises:
         UserError: different problems, none, or one with fewer than k samples.
@@ -108,17 +98,24 @@ def compare(
         [pass_at_k(run[name].total, run[name].correct, k) for name in names] for run in (first, second)
     )
     groups = [first[name].group for name in names]
-    # Cross-multiplied: shares of samples compared as whole numbers.
-    leads = [second[n].correct * first[n].total - first[n].correct * second[n].total for n in names]
-    only_first, only_second = sum(lead < 0 for lead in leads), sum(lead > 0 for lead in leads)
+    difference, p_value = paired_difference(before, after, groups, confidence)
+    only_first, only_second = leads(first, second)
     return Comparison(
-        difference=paired_bootstrap(before, after, groups, confidence, resamples, seed),
-        p_value=exact_mcnemar(only_first, only_second),
+        difference=difference,
+        p_value=p_value,
+        mcnemar=exact_mcnemar(only_first, only_second),
         only_first=only_first,
         only_second=only_second,
         problems=len(names),
         groups=len(set(groups)),
     )
+
+
+def leads(first: Outcomes, second: Outcomes) -> tuple[int, int]:
+    """On how many problems the first has the higher share of correct samples, and on how many the second."""
+    # Cross-multiplied: shares of samples compared as whole numbers.
+    found = [second[n].correct * first[n].total - first[n].correct * second[n].total for n in first]
+    return sum(lead < 0 for lead in found), sum(lead > 0 for lead in found)
 
 
 def _same_problems(first: Iterable[str], second: Iterable[str]) -> None:

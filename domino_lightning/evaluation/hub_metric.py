@@ -12,9 +12,10 @@ import evaluate
 
 from domino_lightning.domains.problems import DOMAINS
 from domino_lightning.errors import UserError
-from domino_lightning.evaluation.statistics import CONFIDENCE, RESAMPLES, score_problems
+from domino_lightning.evaluation.crossed import CONFIDENCE
+from domino_lightning.evaluation.statistics import score_problems
 
-DESCRIPTION = """Unbiased pass@k with percentile intervals from a bootstrap over groups of related problems."""
+DESCRIPTION = """Unbiased pass@k with intervals over groups of related problems."""
 INPUTS = """
 Args:
     predictions: a list for each problem. In the configuration "verdicts" (the default) it says of every sample
@@ -23,7 +24,7 @@ Args:
         nothing to do with each other have different names); in the others it is the problem as JSON, in any
         format that the domain reads.
     k: every k to report; by default all up to the smallest number of samples.
-    confidence, resamples, seed: of the intervals.
+    confidence: of the intervals.
     workers: programs graded at a time, where there are any. They are run as `domino grade` runs them.
 Returns:
     "pass@k", "pass@k_low" and "pass@k_high" for every k; "problems", "groups", "samples".
@@ -55,8 +56,6 @@ class DominoPassAtK(evaluate.Metric):
         references: Sequence[str],
         k: Sequence[int] | None = None,
         confidence: float = CONFIDENCE,
-        resamples: int = RESAMPLES,
-        seed: int = 0,
         workers: int | None = None,
     ) -> dict[str, float]:
         groups, passed = references, predictions
@@ -70,4 +69,4 @@ class DominoPassAtK(evaluate.Metric):
         correct, total = [sum(map(bool, row)) for row in passed], [len(row) for row in passed]
         if min(total) == 0:
             raise UserError(f"prediction {total.index(0)}: a problem without samples. An empty one counts as a sample.")
-        return score_problems(correct, total, groups, k, confidence, resamples, seed)
+        return score_problems(correct, total, groups, k, confidence)

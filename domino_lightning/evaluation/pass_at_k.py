@@ -1,4 +1,4 @@
-"""pass@k as a torchmetrics metric, with a bootstrap interval over groups of related problems."""
+"""pass@k as a torchmetrics metric, with an interval over groups of related problems."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat, rank_zero_warn
 
 from domino_lightning.errors import UserError
-from domino_lightning.evaluation.statistics import CONFIDENCE, RESAMPLES, score_problems
+from domino_lightning.evaluation.crossed import CONFIDENCE
+from domino_lightning.evaluation.statistics import score_problems
 
 _OWN_GROUP = -1
 
@@ -24,22 +25,19 @@ def group_id(name: str) -> int:
 
 
 class PassAtK(Metric):
-    """Mean over problems of the unbiased pass@k, with a percentile interval from a cluster bootstrap.
+    """Mean over problems of the unbiased pass@k, with an interval over groups of problems.
 
-    Rows made from the same function are correlated, so the bootstrap draws whole groups, not problems
-    (see `statistics.bootstrap_means`). The result depends on neither the order of the problems nor the number of
-    ranks. With one group there is nothing to resample, and both ends are NaN rather than a certainty nobody
-    has; with fewer than about ten the interval is too narrow.
+    Rows made from the same function are correlated, so the variance is that between groups, not between problems
+    (see `statistics.cluster_mean`). The result depends on neither the order of the problems nor the number of
+    ranks. One group says nothing of others, and both ends are NaN rather than a certainty nobody has.
 
     Args:
         k: every k to report; None for all from 1 to the smallest number of samples of a problem. One above
             that number is left out, with a warning: pass@k of fewer than k samples is no estimate.
         confidence: coverage that the interval aims at.
-        resamples: bootstrap draws.
-        seed: of the bootstrap; the caller's random state is neither read nor changed.
 
     Raises:
-        UserError: a k or resamples below 1, a repeated k, or a confidence outside (0, 1).
+        UserError: a k below 1, a repeated k, or a confidence outside (0, 1).
     """
 
     is_differentiable = False
@@ -54,8 +52,6 @@ class PassAtK(Metric):
         self,
         k: Sequence[int] | None = (1,),
         confidence: float = CONFIDENCE,
-        resamples: int = RESAMPLES,
-        seed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -63,12 +59,8 @@ class PassAtK(Metric):
             raise UserError(f"k={list(k)}: give one or more different whole numbers from 1.")
         if not 0 < confidence < 1:
             raise UserError(f"confidence={confidence}: give a number between 0 and 1, such as 0.95.")
-        if resamples < 1:
-            raise UserError(f"resamples={resamples}: give at least 1.")
         self.k = None if k is None else tuple(k)
         self.confidence = confidence
-        self.resamples = resamples
-        self.seed = seed
         for name in ("correct", "total", "group"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
         self.reset()
@@ -116,8 +108,6 @@ class PassAtK(Metric):
         if not total:
             raise ValueError("pass@k of no problems: update() was never given one")
         labels = [f"own {i}" if label == _OWN_GROUP else label for i, label in enumerate(group)]
-        found = score_problems(
-            correct, total, labels, self.k, self.confidence, self.resamples, self.seed, rank_zero_warn
-        )
+        found = score_problems(correct, total, labels, self.k, self.confidence, rank_zero_warn)
         dtypes = {name: torch.float32 if "@" in name else torch.int64 for name in found}
         return {name: torch.tensor(value, dtype=dtypes[name], device=self.device) for name, value in found.items()}

@@ -1,26 +1,30 @@
-"""The statistics of scores: pass@k, bootstrap intervals over clusters, paired comparisons. NumPy only, no torch."""
+"""The statistics of scores: pass@k, intervals over groups of problems, paired comparisons. No torch."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from math import nan
+from math import nan, sqrt
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+from scipy.special import stdtrit
 
 from domino_lightning.errors import UserError
-
-CONFIDENCE = 0.95
-RESAMPLES = 10_000
-_CHUNK = 1 << 21  # counts held at once: 16 MiB
-
-Floats = NDArray[np.float64]
+from domino_lightning.evaluation.crossed import (
+    CONFIDENCE,
+    Mean,
+    components,
+    difference_interval,
+    group_table,
+    score_interval,
+    two_sided_p,
+)
 
 
 class Estimate(NamedTuple):
-    """A mean with the ends of its interval; both ends are NaN where one cluster alone leaves nothing to resample."""
+    """A mean with the ends of its interval; both ends are NaN where one group alone says nothing of others."""
 
     value: float
     low: float
@@ -46,94 +50,41 @@ def pass_at_k(total: int, correct: int, k: int) -> float:
     return 1.0 - missed
 
 
-def bootstrap_mean(
+def score_estimate(
+    mean: Mean, bounds: tuple[float, float] = (0.0, 1.0), confidence: float = CONFIDENCE
+) -> Estimate:
+    """A single mean score with its interval; see `crossed.score_interval`."""
+    low, high = score_interval(mean, bounds, confidence)
+    return Estimate(float(mean.value), float(low), float(high))
+
+
+def difference_estimate(mean: Mean, confidence: float = CONFIDENCE) -> Estimate:
+    """A single mean difference with its interval; see `crossed.difference_interval`."""
+    low, high = difference_interval(mean, confidence)
+    return Estimate(float(mean.value), float(low), float(high))
+
+
+def cluster_mean(
     values: ArrayLike,
     groups: Sequence[object] | None = None,
     confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Estimate:
-    """The mean of P values and its interval; see `bootstrap_means`."""
-    columns = np.asarray(values, dtype=np.float64)[:, None]
-    return bootstrap_means(columns, groups, confidence, resamples, seed, bounds)[0]
+    """The mean of P values and its interval over new groups; the order of the values changes nothing.
 
-
-def bootstrap_means(
-    values: ArrayLike,
-    groups: Sequence[object] | None = None,
-    confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    bounds: tuple[float, float] = (0.0, 1.0),
-) -> list[Estimate]:
-    """Means over problems of M scores, with percentile intervals from one cluster bootstrap.
-
-    Values of one group are correlated, so whole groups are drawn, not values: of G groups, G are drawn with
-    replacement and their values pooled, `resamples` times (Field and Welsh 2007, "Bootstrapping clustered
-    data"). The result does not depend on the order of the rows.
-
-    Where a column is the same in every group the bootstrap has no width, which would claim a certainty that
-    nobody has. Such an interval has the ends that an exact binomial (Clopper-Pearson) bound gives: were more
-    than the share b = 1 - ((1 - confidence) / 2)^(1/G) of all groups different, G equal ones would be a rare
-    sight; so the mean may lie as far out as a share b of groups at `bounds` would pull it. With no problem
-    of 20 solved the interval is 0 to 16.8%.
+    Values of one group are correlated, so the variance is that between groups, with G - 1 degrees of freedom.
 
     Args:
-        values: (P, M) scores.
-        groups: (P,) hashable labels of clusters; None makes every row a cluster of its own.
-        confidence: coverage that the interval aims at. With fewer than about ten groups it is too narrow.
-        resamples: bootstrap draws.
-        seed: of the draws; no global random state is touched.
-        bounds: least and greatest possible value, such as (0, 1) for scores and (-1, 1) for differences.
-
-    Returns:
-        M estimates.
+        values: (P,) scores.
+        groups: (P,) hashable labels; None makes every value a group of its own.
+        confidence: coverage that the interval aims at.
+        bounds: least and greatest possible value.
 
     Raises:
-        ValueError: no values, or not one group per row.
+        ValueError: no values, or not one group per value.
     """
-    scores = np.asarray(values, dtype=np.float64)
-    if scores.ndim != 2 or scores.shape[0] == 0:
-        raise ValueError(f"values must be (P, M) with P of 1 or more, not {scores.shape}")
-    if groups is not None and len(groups) != len(scores):
-        raise ValueError(f"{len(scores)} values, but {len(groups)} groups")
-    sums, sizes = _clusters(scores, groups)
-    means = sums.sum(axis=0) / sizes.sum()
-    if len(sizes) < 2:
-        return [Estimate(float(mean), nan, nan) for mean in means]
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(_resampled_means(sums, sizes, resamples, seed), [tail, 1 - tail], axis=0)
-    ratios = sums / sizes[:, None]
-    alike = np.isclose(ratios, ratios[0], rtol=0, atol=1e-12).all(axis=0)
-    other = 1 - tail ** (1 / len(sizes))
-    low = np.where(alike, means - other * (means - bounds[0]), low)
-    high = np.where(alike, means + other * (bounds[1] - means), high)
-    return [Estimate(*map(float, row)) for row in zip(means, low, high, strict=True)]
-
-
-def _clusters(scores: Floats, groups: Sequence[object] | None) -> tuple[Floats, Floats]:
-    """(G, M) sums and (G,) sizes of the clusters, in an order that depends on their content alone."""
-    members: dict[object, list[int]] = {}
-    for row, label in enumerate(range(len(scores)) if groups is None else groups):
-        members.setdefault(label, []).append(row)
-    # Sorted before they are added, since floating-point sums depend on the order.
-    blocks = sorted(sorted(scores[rows].tolist()) for rows in members.values())
-    sums = np.array([np.sum(block, axis=0) for block in blocks], dtype=np.float64)
-    return sums, np.array([len(block) for block in blocks], dtype=np.float64)
-
-
-def _resampled_means(sums: Floats, sizes: Floats, resamples: int, seed: int) -> Floats:
-    """(resamples, M) means, from how often each cluster is drawn."""
-    generator = np.random.default_rng(seed)
-    count = len(sizes)
-    at_once = max(1, _CHUNK // count)
-    means = []
-    for start in range(0, resamples, at_once):
-        size = min(at_once, resamples - start)
-        drawn = generator.multinomial(count, np.full(count, 1 / count), size=size).astype(np.float64)
-        means.append(drawn @ sums / (drawn @ sizes)[:, None])
-    return np.concatenate(means)
+    table = group_table(np.atleast_2d(np.asarray(values, dtype=np.float64)), groups)
+    return score_estimate(components(table).mean(), bounds, confidence)
 
 
 def score_problems(
@@ -142,8 +93,6 @@ def score_problems(
     groups: Sequence[object] | None = None,
     k: Sequence[int] | None = None,
     confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
     warn: Callable[[str], object] = warnings.warn,
 ) -> dict[str, float]:
     """pass@k of P problems with its interval, for every k, and what it was counted on.
@@ -155,8 +104,6 @@ def score_problems(
         k: every k to report; None for all from 1 to the smallest n. A k above the smallest n is left out:
             pass@k of fewer than k samples cannot be estimated without bias.
         confidence: coverage that the intervals aim at.
-        resamples: bootstrap draws.
-        seed: of the draws.
         warn: told of every k that is left out.
 
     Returns:
@@ -178,35 +125,47 @@ def score_problems(
             )
     chosen = [each for each in wanted if each <= fewest]
     result: dict[str, float] = {}
-    if chosen:
-        scores = [[pass_at_k(n, c, each) for each in chosen] for n, c in zip(total, correct, strict=True)]
-        for each, found in zip(chosen, bootstrap_means(scores, groups, confidence, resamples, seed), strict=True):
-            names = (f"pass@{each}", f"pass@{each}_low", f"pass@{each}_high")
-            result |= dict(zip(names, found, strict=True))
+    for each in chosen:
+        scores = [pass_at_k(n, c, each) for n, c in zip(total, correct, strict=True)]
+        names = (f"pass@{each}", f"pass@{each}_low", f"pass@{each}_high")
+        result |= dict(zip(names, cluster_mean(scores, groups, confidence), strict=True))
     distinct = len(total) if groups is None else len(set(groups))
     return result | {"problems": len(total), "groups": distinct, "samples": sum(total)}
 
 
-def paired_bootstrap(
+def independent_mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
+    """The mean of independent values of any size with a t interval; its ends are NaN where there is one value.
+
+    Raises:
+        ValueError: no values.
+    """
+    if not values:
+        raise ValueError("the mean of no values")
+    mean, count = float(np.mean(values)), len(values)
+    if count == 1:
+        return Estimate(mean, nan, nan)
+    half = float(stdtrit(count - 1, (1 + confidence) / 2) * np.std(values, ddof=1)) / sqrt(count)
+    return Estimate(mean, mean - half, mean + half)
+
+
+def paired_difference(
     first: ArrayLike,
     second: ArrayLike,
     groups: Sequence[object] | None = None,
     confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Estimate:
-    """mean(second) - mean(first) over the same P problems, scores in [0, 1], with its interval.
+) -> tuple[Estimate, float]:
+    """mean(second) - mean(first) over the same P problems, scores in [0, 1], with its interval and a p value.
 
-    A draw takes a group's scores of both coders together, so what is hard for both does not widen the
-    interval (Efron and Tibshirani 1993; Koehn 2004 for paired tests of systems).
+    Both are of Student's t over the differences between groups, so what is hard for both widens nothing.
 
     Raises:
-        ValueError: lengths that differ, or no values.
+        ValueError: lengths that differ, no values, or not one group per value.
     """
     before, after = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if before.shape != after.shape:
         raise ValueError(f"{before.shape} scores of the first, {after.shape} of the second")
-    return bootstrap_mean(after - before, groups, confidence, resamples, seed, bounds=(-1.0, 1.0))
+    mean = components(group_table(np.atleast_2d(after - before), groups)).mean()
+    return difference_estimate(mean, confidence), float(two_sided_p(mean))
 
 
 def exact_mcnemar(only_first: int, only_second: int) -> float:
@@ -219,14 +178,12 @@ def exact_mcnemar(only_first: int, only_second: int) -> float:
     Raises:
         ValueError: a negative count.
     """
+    from scipy.stats import binomtest
+
     if min(only_first, only_second) < 0:
         raise ValueError(f"counts of problems cannot be negative: {only_first}, {only_second}")
     discordant = only_first + only_second
-    ways = rarer = 1  # of `count` heads in `discordant` throws, and of at most so many
-    for count in range(min(only_first, only_second)):
-        ways = ways * (discordant - count) // (count + 1)
-        rarer += ways
-    return min(1.0, 2 * rarer / 2**discordant)
+    return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -92,5 +93,5 @@ def points(difference: float | None) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """A p value to three digits, never as zero."""
-    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    """A p value to three digits, never as zero; a dash for none."""
+    return "–" if p is None or isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -51,7 +51,7 @@ class Answer(Stage):
     """
 
     name = "answer"
-    version = 3
+    version = 4
     summary = "answer the accepted records and write chat pairs"
     artifact = "corpus"
     samples_key = "answer/answered/samples"

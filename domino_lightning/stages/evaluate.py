@@ -58,7 +58,7 @@ class Evaluate(Stage):
     """
 
     name = "evaluate"
-    version = 3
+    version = 4
     summary = "generate, grade and score the coder's answers on the test split"
     samples_key = "evaluate/test/samples"
 

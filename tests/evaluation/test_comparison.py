@@ -6,7 +6,7 @@ import pytest
 
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.comparison import Outcome, compare, pooled, read_outcomes
-from domino_lightning.evaluation.statistics import exact_mcnemar, paired_bootstrap
+from domino_lightning.evaluation.statistics import exact_mcnemar, paired_difference
 from domino_lightning.utils.jsonl import write_jsonl
 
 
@@ -18,7 +18,7 @@ def test_one_sample_each_gives_mcnemars_table() -> None:
     first, second = outcomes([1, 1, 0, 0, 0, 0, 1, 0]), outcomes([1, 0, 1, 1, 1, 0, 1, 1])
     found = compare(first, second)
     assert (found.only_first, found.only_second, found.problems, found.groups) == (1, 4, 8, 4)
-    assert found.p_value == exact_mcnemar(1, 4) == 0.375
+    assert found.mcnemar == exact_mcnemar(1, 4) == 0.375
     assert found.difference.value == pytest.approx(3 / 8)
     assert found.difference.low <= 3 / 8 <= found.difference.high
 
@@ -35,7 +35,17 @@ def test_shares_are_compared_where_there_are_several_samples() -> None:
     found = compare(first, second, k=2)
     assert (found.only_first, found.only_second) == (0, 2)  # a half each on problem a
     by_hand = [(1.0, 5 / 6, 0.0), (5 / 6, 1.0, 2 / 3)]
-    assert found.difference == pytest.approx(paired_bootstrap(*by_hand))
+    difference, p = paired_difference(*by_hand)
+    assert found.difference == pytest.approx(difference)
+    assert found.p_value == pytest.approx(p)
+
+
+def test_the_test_is_over_groups_of_problems() -> None:
+    """Differences of the four groups of two: 0, -1 + 1, 2, 1 of two problems each, so 0, 0, 1, 0.5 (hand-made)."""
+    first, second = outcomes([1, 0, 1, 0, 0, 0, 0, 1]), outcomes([1, 0, 0, 1, 1, 1, 1, 1])
+    found = compare(first, second)
+    assert found.p_value == paired_difference([0, 0, 0, 0], [0, 0, 1, 0.5])[1]
+    assert found.mcnemar == exact_mcnemar(1, 4)
 
 
 def test_coders_scored_on_different_problems_are_not_compared() -> None:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from domino_lightning.errors import UserError
-from domino_lightning.evaluation.statistics import Estimate
+from domino_lightning.evaluation.statistics import Estimate, independent_mean
 from domino_lightning.reporting.collect import StageDir, TrialDir, number, read_optional, whole
 from domino_lightning.reporting.corpus import MEASURES
 from domino_lightning.reporting.funnel import read_funnel
 from domino_lightning.reporting.html import fixed
 from domino_lightning.reporting.sweep.arms import Arm, SeedRun, SweepData
-from domino_lightning.reporting.sweep.estimates import mean_over_seeds, spread
 from domino_lightning.stages import STAGES
 from domino_lightning.utils.jsonl import read_jsonl
 
@@ -37,13 +36,12 @@ class Column:
 
 
 def columns(arms: Sequence[Arm], keys: Sequence[tuple[str, str, int]]) -> list[Column]:
-    """Metrics that at least one arm has, each with an interval over seeds."""
+    """Metrics that at least one arm has, each with a t interval over the arm's own seeds."""
     found = []
     for key, title, digits in keys:
         values = [arm.values(key) for arm in arms]
         if any(values):
-            between = spread(values)
-            found.append(Column(key, title, digits, [mean_over_seeds(row, between) for row in values]))
+            found.append(Column(key, title, digits, [independent_mean(row) if row else None for row in values]))
     return found
 
 

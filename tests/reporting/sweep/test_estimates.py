@@ -5,21 +5,15 @@ from __future__ import annotations
 from itertools import pairwise
 from math import isnan, sqrt
 from pathlib import Path
+from typing import Any
 
 import pytest
+from scipy.special import stdtr, stdtrit
 
 from domino_lightning.evaluation.comparison import compare
-from domino_lightning.evaluation.statistics import Estimate, bootstrap_mean, holm
+from domino_lightning.evaluation.statistics import cluster_mean, holm
 from domino_lightning.reporting.sweep.arms import SweepData, read_sweep
-from domino_lightning.reporting.sweep.estimates import (
-    arm_scores,
-    differences,
-    mean_over_seeds,
-    quantile_t,
-    spread,
-    two_sided_t,
-    widened,
-)
+from domino_lightning.reporting.sweep.estimates import arm_scores, differences
 from domino_lightning.sweep.results import open_sweep
 from tests.reporting.conftest import FakeStore
 from tests.reporting.fake_sweep import PROBLEMS, FakeSweep
@@ -36,69 +30,70 @@ def read(sweep: FakeSweep) -> SweepData:
     return read_sweep(open_sweep(sweep.write()))
 
 
-def test_spread_pools_the_variance_within_arms() -> None:
-    found = spread([[1.0, 3.0], [10.0, 10.0, 13.0], [7.0], []])
-    # Squares about each arm's own mean: 1 + 1, and 1 + 1 + 4; the single value and the empty arm add none.
-    assert found.freedom == 1 + 2
-    assert found.variance == pytest.approx(8 / 3)
+GROUPS = [f"g{i // 2}" for i in range(PROBLEMS)]
 
 
-def test_students_t_has_its_textbook_values() -> None:
-    assert quantile_t(1) == pytest.approx(12.706, abs=1e-3)
-    assert quantile_t(4) == pytest.approx(2.776, abs=1e-3)
-    assert two_sided_t(2.228, 10) == pytest.approx(0.05, abs=1e-4)
-    assert two_sided_t(-2.228, 10) == two_sided_t(2.228, 10)
-
-
-def test_a_mean_over_seeds_has_the_t_interval() -> None:
-    estimate = mean_over_seeds([1.0, 2.0, 3.0], spread([[1.0, 2.0, 3.0]]))
-    assert estimate is not None
-    assert estimate.value == 2
-    assert estimate.high - estimate.value == pytest.approx(4.303 / sqrt(3), abs=1e-3)
-
-
-def test_one_seed_has_a_mean_and_no_interval() -> None:
-    estimate = mean_over_seeds([1.5], spread([[1.5], [2.5]]))
-    assert estimate is not None and estimate.value == 1.5 and isnan(estimate.low) and isnan(estimate.high)
-    assert mean_over_seeds([], spread([])) is None
-
-
-def test_widening_adds_half_widths_in_squares_and_stays_in_bounds() -> None:
-    assert widened(Estimate(0.5, 0.2, 0.9), 0.4, 0, 1) == pytest.approx((0.5, 0.0, 1.0))
-    assert widened(Estimate(0.5, 0.47, 0.54), 0.0, 0, 1) == pytest.approx((0.5, 0.47, 0.54))
-    assert widened(Estimate(0.5, 0.47, 0.54), 0.04, 0, 1)[1:] == pytest.approx((0.45, 0.5 + 0.04 * sqrt(2)))
-
-
-def test_one_seed_has_the_bootstrap_over_problems_alone(sweep: FakeSweep) -> None:
+def test_one_seed_has_the_interval_over_groups_of_problems_alone(sweep: FakeSweep) -> None:
     sweep.trial({"arm": "a"}, 0, range(10))
     (score,) = [score for score in arm_scores(read(sweep).arms) if score]
-    solved = [float(i < 10) for i in range(PROBLEMS)]
-    groups = [f"g{i // 2}" for i in range(PROBLEMS)]
-    assert score.estimate == bootstrap_mean(solved, groups)
+    assert score.estimate == cluster_mean([float(i < 10) for i in range(PROBLEMS)], GROUPS)
     assert (score.seeds, score.problems, score.groups) == (1, PROBLEMS, PROBLEMS // 2)
 
 
-def test_seeds_that_differ_widen_the_interval(sweep: FakeSweep) -> None:
+def test_an_arm_has_its_own_variance_between_seeds(sweep: FakeSweep) -> None:
     for arm, counts in {"a": (10, 10), "b": (4, 16)}.items():
         for seed, count in enumerate(counts):
             sweep.trial({"arm": arm}, seed, range(count))
     first, second = (score for score in arm_scores(read(sweep).arms) if score)
     assert first.by_seed == [0.25, 0.25] and second.by_seed == [0.1, 0.4]
-    # Squares within b: 2 · 0.15², over two degrees of freedom.
-    half = 4.3027 * sqrt(0.15**2 / 2)
-    problems = bootstrap_mean([float(i < 10) for i in range(PROBLEMS)], [f"g{i // 2}" for i in range(PROBLEMS)])
-    assert first.estimate.high - 0.25 == pytest.approx(sqrt((problems.high - 0.25) ** 2 + half**2), abs=1e-4)
+    # Two equal seeds tell no more than one, whatever the other arm's do.
+    assert first.estimate == pytest.approx(cluster_mean([float(i < 10) for i in range(PROBLEMS)], GROUPS))
+    # b, over 20 groups: 2 solved twice, 6 once. Groups: 2 · (2 · 0.75² + 6 · 0.25² + 12 · 0.25²)/19; seeds:
+    # 20 · 2 · 0.15²; the rest: ±0.35 in 6 groups, ∓0.15 in 14, in both seeds, over 19.
+    groups, seeds = 2 * (2 * 0.75**2 + 18 * 0.25**2) / 19, 20 * 2 * 0.15**2
+    rest = 2 * (6 * 0.35**2 + 14 * 0.15**2) / 19
+    variance = (groups + seeds - rest) / 40
+    freedom = (40 * variance) ** 2 / (groups**2 / 19 + seeds**2 / 1 + rest**2 / 19)
+    t = stdtrit(max(freedom, 1), 0.975)
+    for end in second.estimate[1:]:
+        assert abs(0.25 - end) == pytest.approx(t * sqrt(variance * end * (1 - end) / (0.25 * 0.75)))
 
 
-def test_one_seed_is_compared_by_the_exact_test_over_problems(sweep: FakeSweep) -> None:
+def test_an_arm_with_one_seed_borrows_the_variance_between_seeds(sweep: FakeSweep) -> None:
+    for seed, count in enumerate((4, 16)):
+        sweep.trial({"arm": "a"}, seed, range(count))
+    sweep.trial({"arm": "b"}, 0, range(10))
+    data = read(sweep)
+    _, alone = (score for score in arm_scores(data.arms) if score)
+    problems = cluster_mean([float(i < 10) for i in range(PROBLEMS)], GROUPS)
+    assert alone.estimate.low < problems.low and problems.high < alone.estimate.high
+    found = differences(data.arms, data.baseline)[1]
+    assert found is not None and (found.test, found.seeds) == ("problems", 1)  # no difference has two seeds
+
+
+def test_a_difference_with_one_seed_borrows_from_the_others(sweep: FakeSweep) -> None:
+    for seed in range(2):
+        sweep.trial({"arm": "a"}, seed, range(10))
+        sweep.trial({"arm": "b"}, seed, range(4 + 12 * seed))
+    sweep.trial({"arm": "c"}, 0, range(20))
+    data = read(sweep)
+    _, _, third = differences(data.arms, data.baseline)
+    assert third is not None and (third.test, third.seeds) == ("problems and seeds", 1)
+    alone = compare(data.arms[0].scored[0].outcomes, data.arms[2].scored[0].outcomes)
+    assert third.estimate.low < alone.difference.low
+    assert third.p > alone.p_value
+
+
+def test_one_seed_is_compared_by_groups_of_problems(sweep: FakeSweep) -> None:
     for arm, count in (("a", 10), ("b", 20), ("c", 11)):
         sweep.trial({"arm": arm}, 0, range(count))
     data = read(sweep)
     none, second, third = differences(data.arms, data.baseline)
     assert none is None and second is not None and third is not None
     expected = compare(data.arms[0].scored[0].outcomes, data.arms[1].scored[0].outcomes)
-    assert (second.test, second.p, second.estimate) == ("McNemar", expected.p_value, expected.difference)
-    assert second.p == pytest.approx(2 * 0.5**10)
+    assert (second.test, second.p, second.estimate) == ("problems", expected.p_value, expected.difference)
+    # Five of twenty groups gain 1: mean 1/4, variance 3/16 · 20/19 / 20, so t = √(19/3) of 19 degrees of freedom.
+    assert second.p == pytest.approx(2 * stdtr(19, -sqrt(19 / 3)))
     assert [second.adjusted, third.adjusted] == pytest.approx(holm([second.p, third.p]))
     assert second.significant and not third.significant
     assert (second.only_arm, second.only_baseline) == (10, 0)
@@ -111,12 +106,12 @@ def test_a_lead_that_seeds_do_not_repeat_is_not_significant(sweep: FakeSweep) ->
         sweep.trial({"arm": "b"}, seed, range(count))
     data = read(sweep)
     found = differences(data.arms, data.baseline)[1]
-    assert found is not None and found.test == "t" and found.seeds == 2
+    assert found is not None and found.test == "problems and seeds" and found.seeds == 2
     assert found.estimate.value == pytest.approx(0.3)
     assert not found.significant
     assert found.estimate.low < 0 < found.estimate.high
     problems_alone = compare(*(arm.scored[0].outcomes for arm in data.arms))
-    assert problems_alone.p_value < 1e-6
+    assert problems_alone.mcnemar < 1e-6 and problems_alone.p_value < 1e-5
 
 
 def test_a_lead_that_every_seed_repeats_is_significant(sweep: FakeSweep) -> None:
@@ -135,10 +130,11 @@ def test_seeds_are_paired_so_what_moves_both_arms_is_no_spread(sweep: FakeSweep)
     data = read(sweep)
     found = differences(data.arms, data.baseline)[1]
     assert found is not None
-    single = [float(i in range(6 + s, 14 + s)) for s in (0, 6, 12) for i in range(PROBLEMS)]
-    means = [sum(single[i::PROBLEMS]) / 3 for i in range(PROBLEMS)]
-    paired = bootstrap_mean(means, [f"g{i // 2}" for i in range(PROBLEMS)], bounds=(-1.0, 1.0))
-    assert found.estimate == pytest.approx(paired)  # the seeds' differences are all 0.2
+    # The seeds' gains are 0.2 each, in groups 3 to 6, 6 to 9 and 9 to 12: eight gain once, two twice, ten never.
+    groups = 3 * (8 * (1 / 3 - 0.2) ** 2 + 2 * (2 / 3 - 0.2) ** 2 + 10 * 0.2**2) / 19
+    rest = 10 * ((2 / 3) ** 2 + 2 * (1 / 3) ** 2) / 38
+    assert found.estimate.value == pytest.approx(0.2)
+    assert found.estimate.high - 0.2 == pytest.approx(stdtrit(19, 0.975) * sqrt(max(groups, rest) / 60))
 
 
 def test_seeds_that_reach_no_stage_are_one_run(sweep: FakeSweep) -> None:
@@ -149,7 +145,8 @@ def test_seeds_that_reach_no_stage_are_one_run(sweep: FakeSweep) -> None:
     assert data.arms[0].seedless and not data.arms[1].seedless
     first, second = (score for score in arm_scores(data.arms) if score)
     assert (first.seeds, second.seeds) == (1, 3)
-    assert first.estimate.low > second.estimate.low  # no spread of seeds is put on an arm that has none
+    # No variance between seeds is put on an arm that has none, lent or own.
+    assert first.estimate == cluster_mean([float(i < 10) for i in range(PROBLEMS)], GROUPS)
     found = differences(data.arms, data.baseline)[1]
     assert found is not None and found.seeds == 3
 
@@ -173,6 +170,59 @@ def test_arms_scored_on_other_problems_are_not_compared(sweep: FakeSweep, store:
     data = read(sweep)
     found = differences(data.arms, data.baseline)[1]
     assert found is not None and found.problem == "scored on other problems than the baseline"
+
+
+def drop(store: FakeStore, entry: dict[str, Any], places: range) -> None:
+    """Take problems out of a trial's verdicts."""
+    verdicts = store.root / "stages" / "evaluate" / entry["stages"]["evaluate"] / "verdicts.jsonl"
+    lines = verdicts.read_text().splitlines(keepends=True)
+    verdicts.write_text("".join(line for place, line in enumerate(lines) if place not in places))
+
+
+def test_seeds_scored_on_different_problems_are_scored_on_those_that_all_have(
+    sweep: FakeSweep, store: FakeStore
+) -> None:
+    entries = {(arm, seed): sweep.trial({"arm": arm}, seed, range(10)) for arm in "ab" for seed in (0, 1)}
+    for arm in "ab":
+        drop(store, entries[arm, 1], range(4))
+    data = read(sweep)
+    score = arm_scores(data.arms)[0]
+    assert score is not None and (score.problems, score.left_out) == (PROBLEMS - 4, 4)
+    assert score.by_seed == pytest.approx([6 / 36, 6 / 36])
+    found = differences(data.arms, data.baseline)[1]
+    assert found is not None and found.problem == "its seeds were scored on different problems"
+
+
+def test_seeds_that_share_no_problem_have_no_score(sweep: FakeSweep, store: FakeStore) -> None:
+    entries = [sweep.trial({"arm": "a"}, seed, range(10)) for seed in (0, 1)]
+    drop(store, entries[0], range(20))
+    drop(store, entries[1], range(20, PROBLEMS))
+    assert arm_scores(read(sweep).arms) == [None]
+
+
+def test_problems_of_one_group_have_neither_interval_nor_test(sweep: FakeSweep, store: FakeStore) -> None:
+    for arm in "ab":
+        for seed in (0, 1):
+            drop(store, sweep.trial({"arm": arm}, seed, range(1 + seed)), range(2, PROBLEMS))
+    sweep.trial({"arm": "c"}, 0, range(10))
+    data = read(sweep)
+    score = arm_scores(data.arms)[1]
+    assert score is not None and score.estimate.value == 0.75 and isnan(score.estimate.low)
+    _, second, third = differences(data.arms, data.baseline)
+    assert second is not None and not second.problem and not second.significant
+    assert second.estimate.value == 0
+    assert all(isnan(each) for each in (second.p, second.adjusted, second.estimate.low, second.estimate.high))
+    assert third is not None and third.problem == "scored on other problems than the baseline"
+
+
+def test_none_solved_by_any_seed_is_no_certainty(sweep: FakeSweep) -> None:
+    for arm in "ab":
+        for seed in range(3):
+            sweep.trial({"arm": arm}, seed, [])
+    data = read(sweep)
+    score, found = arm_scores(data.arms)[0], differences(data.arms, data.baseline)[1]
+    assert score is not None and score.estimate == pytest.approx((0, 0, 1 - 0.025 ** (1 / 20)))
+    assert found is not None and found.p == 1 and found.estimate.low == -found.estimate.high < -0.15
 
 
 def test_pass_at_k_needs_k_samples(sweep: FakeSweep) -> None:

@@ -60,8 +60,37 @@ def test_the_answer_names_the_arm_by_how_much_and_how_sure(store: FakeStore) -> 
 def test_one_seed_is_said_to_cover_no_choice_of_seed(store: FakeStore) -> None:
     head, rest = said(read(losses_sweep(store, seeds=(0,))))
     assert "beats" in head
-    assert "McNemar's exact test over problems" in rest
-    assert "not that of the seed" in rest
+    assert "(t test over problems)" in rest
+    assert "new problems, not of new seeds" in rest
+
+
+def test_two_seeds_are_said_to_be_few(store: FakeStore) -> None:
+    _, rest = said(read(losses_sweep(store, seeds=(0, 1))))
+    assert "Two seeds say little of the variance between them" in rest
+    assert "Arms with one seed borrow" in rest  # infonce at weight 1.0 has one
+    _, rest = said(read(losses_sweep(FakeStore(store.root / "more"))))
+    assert "new problems and new seeds" in rest
+    assert "Two seeds" not in rest
+
+
+def test_scores_that_rest_on_one_or_two_groups_are_named(ab: FakeSweep) -> None:
+    ab.trial({"arm": "a", "size": "1"}, 0, range(5))  # 12.5% of 20 groups: two and a half
+    ab.trial({"arm": "b", "size": "1"}, 0, range(6))
+    _, rest = said(read(ab))
+    assert "fewer than 3 groups of problems, solved or left (a), depend on one or two of them" in rest
+    ab.trial({"arm": "b", "size": "2"}, 0, range(36))
+    assert "solved or left (arm=a, size=1, arm=b, size=2)" in said(read(ab))[1]
+
+
+def test_one_group_of_problems_is_said_to_say_nothing(ab: FakeSweep, store: FakeStore, tmp_path: Path) -> None:
+    for arm, solved in (("a", 1), ("b", 2)):
+        entry = ab.trial({"arm": arm, "size": "1"}, 0, range(solved))
+        verdicts = store.root / "stages" / "evaluate" / entry["stages"]["evaluate"] / "verdicts.jsonl"
+        verdicts.write_text("".join(verdicts.read_text().splitlines(keepends=True)[:2]))
+    text, _, arms = page_of(ab, tmp_path)
+    assert "neither an interval nor a test" in text
+    assert "nan" not in re.sub(r"<[^>]+>", " ", text).lower().split()
+    assert (arms[1]["pass@1_difference"], arms[1]["pass@1_p"], arms[1]["pass@1_low"]) == ("0.5", "", "")
 
 
 def test_a_lead_that_is_no_evidence_is_not_called_one(ab: FakeSweep) -> None:
@@ -70,7 +99,7 @@ def test_a_lead_that_is_no_evidence_is_not_called_one(ab: FakeSweep) -> None:
     head, rest = said(read(ab))
     assert head == "No arm is shown to beat a."  # size is the same in both arms
     assert "The largest lead is b's, 2.5 points" in rest
-    assert "p = 1.000" in rest
+    assert "p = 0.330" in rest  # one of 20 groups gains, so t is 1
 
 
 def test_a_baseline_that_nothing_exceeds_and_arms_that_are_worse(ab: FakeSweep) -> None:

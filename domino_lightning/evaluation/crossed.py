@@ -1,0 +1,228 @@
+"""The mean of scores in which problems and seeds are crossed: its variance, an interval, a test. No torch.
+
+Every seed of an arm answers the same problems, so scores are a table of seeds × groups of problems with two random
+effects and a rest (Searle, Casella and McCulloch 1992, "Variance Components", chapter 4): what is claimed of its
+mean holds for new problems and for new seeds. Leading axes of a table are independent tables, computed together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtr, stdtrit
+
+CONFIDENCE = 0.95
+_TINY = 1e-12  # below it two numbers are equal but for rounding
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+class Mean(NamedTuple):
+    """A mean with what is known of its error; arrays of equal shape, or scalars.
+
+    Attributes:
+        value: the mean.
+        variance: its variance over new groups and new seeds; NaN where there is one group.
+        freedom: degrees of freedom of the variance.
+        groups: how many it rests on.
+        alike: whether every cell of the table is the same, which leaves no variance to go by.
+    """
+
+    value: Floats
+    variance: Floats
+    freedom: Floats
+    groups: int
+    alike: Flags
+
+
+class SeedVariance(NamedTuple):
+    """The variance between seeds that other arms lend to one with a single seed."""
+
+    value: float
+    freedom: float
+
+
+class Components(NamedTuple):
+    """The mean of a table and its mean squares, with expectations e + S·g, e + G·s and e.
+
+    Here g, s and e are the variances of groups, of seeds and of the rest (what a seed does on a group beyond both,
+    the luck of the draw included).
+
+    Attributes:
+        value: the mean.
+        by_group: mean square between groups, with G - 1 degrees of freedom; NaN where there is one group.
+        by_seed: between seeds, with S - 1; 0 with one seed.
+        rest: of the rest, with the product of both; 0 with one seed, whose rest is part of `by_group`.
+        seeds: S.
+        groups: G.
+        alike: whether every cell is the same.
+    """
+
+    value: Floats
+    by_group: Floats
+    by_seed: Floats
+    rest: Floats
+    seeds: int
+    groups: int
+    alike: Flags
+
+    @property
+    def seed_variance(self) -> Floats:
+        """The unbiased estimate of s, which may be below 0; NaN with one seed."""
+        return (self.by_seed - self.rest) / self.groups if self.seeds > 1 else np.full_like(self.value, np.nan)
+
+    def mean(self, lent: SeedVariance | None = None) -> Mean:
+        """The mean with its variance, g/G + s/S + e/(G·S), no component below 0.
+
+        The degrees of freedom are Satterthwaite's (1946), of the mean squares that the variance is a sum of, and
+        never below those of the mean square that has fewest.
+
+        Args:
+            lent: the variance between seeds to add where the table has one seed.
+        """
+        S, G = self.seeds, self.groups
+        of_groups = np.maximum(self.by_group, self.rest)
+        of_seeds = self.by_seed - self.rest
+        of_seeds = np.where(of_seeds > _TINY, of_seeds, 0)  # no rounding decides whether it counts
+        uncertain = of_groups**2 / max(G - 1, 1)
+        fewest = float(max(G - 1, 1))
+        if S > 1:
+            squares = self.by_seed**2 / (S - 1) + self.rest**2 / ((S - 1) * max(G - 1, 1))
+            uncertain = uncertain + np.where(of_seeds > 0, squares, 0)
+            fewest = min(fewest, S - 1)
+        elif lent is not None:
+            of_seeds = np.full_like(self.value, G * max(lent.value, 0))
+            uncertain = uncertain + of_seeds**2 / lent.freedom
+            fewest = min(fewest, lent.freedom)
+        total = of_groups + of_seeds
+        freedom = np.divide(total**2, uncertain, out=np.full_like(total, fewest), where=uncertain > 0)
+        return Mean(self.value, total / (S * G), np.maximum(freedom, fewest), G, self.alike)
+
+
+def components(table: ArrayLike) -> Components:
+    """Mean and mean squares of tables (..., S, G), seeds × groups.
+
+    Raises:
+        ValueError: a table without a seed or a group.
+    """
+    cells = np.asarray(table, dtype=np.float64)
+    if cells.ndim < 2 or 0 in cells.shape[-2:]:
+        raise ValueError(f"a table must be (..., S, G) with S and G of 1 or more, not {cells.shape}")
+    S, G = cells.shape[-2:]
+    value, rows, columns = cells.mean((-2, -1)), cells.mean(-1), cells.mean(-2)
+    lowest, highest = cells.min((-2, -1)), cells.max((-2, -1))
+    by_group = S * ((columns - value[..., None]) ** 2).sum(-1) / (G - 1) if G > 1 else np.full_like(value, np.nan)
+    by_seed = rest = np.zeros_like(value)
+    if S > 1:
+        by_seed = G * ((rows - value[..., None]) ** 2).sum(-1) / (S - 1)
+    if S > 1 and G > 1:
+        left = cells - rows[..., :, None] - columns[..., None, :] + value[..., None, None]
+        rest = (left**2).sum((-2, -1)) / ((S - 1) * (G - 1))
+    alike = (highest - lowest <= _TINY) & (G > 1)
+    return Components(value, by_group, by_seed, rest, S, G, alike)
+
+
+def group_table(scores: ArrayLike, groups: Sequence[object] | None = None) -> Floats:
+    """Scores (S, P) of problems as a table (S, G) of their groups, with the same means over seeds.
+
+    Columns come in an order that depends on their content alone, since floating-point sums depend on the order.
+
+    Args:
+        scores: a row a seed, a column a problem.
+        groups: (P,) hashable labels; None makes every problem a group of its own.
+
+    Raises:
+        ValueError: no scores, or not one group per problem.
+    """
+    rows = np.asarray(scores, dtype=np.float64)
+    if rows.ndim != 2 or 0 in rows.shape:
+        raise ValueError(f"scores must be (S, P) with S and P of 1 or more, not {rows.shape}")
+    if groups is not None and len(groups) != rows.shape[1]:
+        raise ValueError(f"{rows.shape[1]} scores, but {len(groups)} groups")
+    members: dict[object, list[int]] = {}
+    for place, label in enumerate(range(rows.shape[1]) if groups is None else groups):
+        members.setdefault(label, []).append(place)
+    blocks = sorted(sorted(rows.T[places].tolist()) for places in members.values())
+    sums = np.array([np.sum(block, axis=0) for block in blocks]).T
+    return balanced(sums, [len(block) for block in blocks])
+
+
+def balanced(sums: Floats, sizes: ArrayLike) -> Floats:
+    """Sums (..., S, G) of scores over groups of unequal sizes as a table whose cells count alike.
+
+    A group counts by its number of problems, so a cell is not the group's mean but the overall mean plus what the
+    group's problems lie off it in all, on the scale of a group of average size: the linearised ratio estimate
+    (Cochran 1977, "Sampling Techniques", chapter 9). With groups of one size it is the group's mean.
+    """
+    counts = np.asarray(sizes, dtype=np.float64)
+    mean = sums.sum((-2, -1), keepdims=True) / counts.sum() / sums.shape[-2]
+    cells: Floats = mean + len(counts) / counts.sum() * (sums - counts * mean)
+    return cells
+
+
+def _unlike(groups: int, confidence: float) -> float:
+    """The share of groups that may differ though G are alike: the exact binomial bound 1 - tail^(1/G)."""
+    return 1.0 - ((1 - confidence) / 2) ** (1 / groups)
+
+
+def score_interval(
+    mean: Mean, bounds: tuple[float, float] = (0.0, 1.0), confidence: float = CONFIDENCE
+) -> tuple[Floats, Floats]:
+    """The interval of a mean score: Wilson's, with the effective sample size.
+
+    The variance says how many independent trials n the mean is worth, m(1 - m)/n; all means θ are in the interval
+    for which m lies within t standard errors of θ, √(θ(1 - θ)/n) (Wilson 1927; Franco et al. 2019 for clusters).
+    It never leaves the bounds, and it is right near them, where a mean ± t standard errors is not.
+
+    Where every cell is alike there is no variance. Then the ends are those of an exact binomial (Clopper-Pearson)
+    bound on groups: were more than a share b = 1 - tail^(1/G) of all groups different, G equal ones would be a
+    rare sight; so the mean may lie as far out as a share b at the bounds would pull it. 0 of 20 is 0 to 16.8%.
+
+    Args:
+        mean: from `Components.mean`.
+        bounds: least and greatest possible score.
+        confidence: coverage that is aimed at.
+
+    Returns:
+        Low and high ends; NaN where there is one group.
+    """
+    bottom, top = bounds
+    span = top - bottom or 1.0  # without a span all cells are alike
+    share = (mean.value - bottom) / span
+    square = stdtrit(mean.freedom, (1 + confidence) / 2) ** 2
+    spread = share * (1 - share)  # of one trial; over the variance it is n
+    scarce = square * np.divide(mean.variance / span**2, spread, out=np.full_like(spread, np.nan), where=spread > 0)
+    center = (share + scarce / 2) / (1 + scarce)
+    half = np.sqrt(scarce * spread + scarce**2 / 4) / (1 + scarce)
+    b = _unlike(mean.groups, confidence)
+    low = np.where(mean.alike, share * (1 - b), np.maximum(center - half, 0))
+    high = np.where(mean.alike, share + b * (1 - share), np.minimum(center + half, 1))
+    return bottom + low * span, bottom + high * span
+
+
+def difference_interval(mean: Mean, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
+    """The interval of a mean difference of scores in [0, 1]: Student's t, cut at -1 and 1.
+
+    Where every cell is alike the ends are those of `score_interval` with these bounds.
+    """
+    half = stdtrit(mean.freedom, (1 + confidence) / 2) * np.sqrt(mean.variance)
+    b = _unlike(mean.groups, confidence)
+    low = np.where(mean.alike, mean.value - b * (1 + mean.value), np.maximum(mean.value - half, -1))
+    high = np.where(mean.alike, mean.value + b * (1 - mean.value), np.minimum(mean.value + half, 1))
+    return low, high
+
+
+def two_sided_p(mean: Mean) -> Floats:
+    """p of a mean difference, of the null that it is 0; NaN where there is one group.
+
+    It agrees with `difference_interval`: below 5% where the 95% interval leaves 0 out. With all cells alike at
+    ±1 it is the sign test over groups, 2 · 2^-G.
+    """
+    error = np.sqrt(mean.variance)
+    ratio = np.divide(np.abs(mean.value), error, out=np.zeros_like(error), where=error > 0)
+    student = np.where(np.isnan(error), np.nan, 2 * stdtr(mean.freedom, -ratio))
+    return np.where(mean.alike, np.minimum(1, 2 * (1 + np.abs(mean.value)) ** -float(mean.groups)), student)

@@ -1,0 +1,217 @@
+"""Components of variance, intervals and the test: against hand-derived values, enumeration and definitions."""
+
+from __future__ import annotations
+
+import itertools
+from math import isnan, sqrt
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domino_lightning.evaluation.crossed import (
+    Components,
+    SeedVariance,
+    balanced,
+    components,
+    difference_interval,
+    group_table,
+    score_interval,
+    two_sided_p,
+)
+
+TABLES = st.tuples(st.integers(1, 4), st.integers(2, 6)).flatmap(
+    lambda shape: st.lists(
+        st.lists(st.integers(-3, 3), min_size=shape[1], max_size=shape[1]), min_size=shape[0], max_size=shape[0]
+    )
+)
+
+
+def test_mean_squares_by_hand() -> None:
+    """Rows 2/3 and 0, columns 1/2, 1/2, 0, mean 1/3."""
+    found = components([[1, 1, 0], [0, 0, 0]])
+    assert found.value == pytest.approx(1 / 3)
+    assert found.by_seed == pytest.approx(3 * 2 * (1 / 3) ** 2)
+    assert found.by_group == pytest.approx(2 * (2 * (1 / 6) ** 2 + (1 / 3) ** 2) / 2)
+    # Off both: 1 - 2/3 - 1/2 + 1/3 = 1/6 twice, 0 - 2/3 - 0 + 1/3 = -1/3, and the opposite in the second row.
+    assert found.rest == pytest.approx(2 * (2 * (1 / 6) ** 2 + (1 / 3) ** 2) / 2)
+    assert found.seed_variance == pytest.approx((2 / 3 - 1 / 6) / 3)
+
+
+def test_components_are_unbiased_over_every_table_of_random_signs() -> None:
+    """Seeds ±2, groups ±1, a rest of ±3, all 2^10 tables of 2 × 3 (one sign of two seeds, three groups, six cells)."""
+    seeds, groups, rests = (list(itertools.product((-1, 1), repeat=n)) for n in (2, 3, 6))
+    tables = [
+        2 * np.array(a)[:, None] + np.array(b) + 3 * np.array(e).reshape(2, 3)
+        for a, b, e in itertools.product(seeds, groups, rests)
+    ]
+    found = components(np.array(tables))
+    assert found.seed_variance.mean() == pytest.approx(4)
+    assert found.rest.mean() == pytest.approx(9)
+    assert found.by_group.mean() == pytest.approx(9 + 2 * 1)
+    unbiased = (found.by_group + found.by_seed - found.rest) / 6
+    assert unbiased.mean() == pytest.approx((found.value**2).mean())
+
+
+def test_one_seed_has_the_variance_between_groups() -> None:
+    found = components([[1, 0, 0, 1, 1]])
+    mean = found.mean()
+    assert mean.variance == pytest.approx(np.var([1, 0, 0, 1, 1], ddof=1) / 5)
+    assert mean.freedom == 4
+    assert isnan(found.seed_variance)
+
+
+def squares(by_group: float, by_seed: float, rest: float, seeds: int = 3, groups: int = 11) -> Components:
+    values = (np.array(each, dtype=np.float64) for each in (0.2, by_group, by_seed, rest))
+    return Components(*values, seeds, groups, np.array(False))  # type: ignore[call-arg]
+
+
+def test_the_variance_has_a_part_from_groups_and_one_from_seeds_with_satterthwaites_freedom() -> None:
+    mean = squares(0.3, 0.5, 0.1).mean()
+    assert mean.variance == pytest.approx((0.3 + 0.5 - 0.1) / 33)
+    assert mean.freedom == pytest.approx(0.7**2 / (0.3**2 / 10 + 0.5**2 / 2 + 0.1**2 / 20))
+
+
+def test_no_component_falls_below_zero() -> None:
+    assert squares(0.3, 0.05, 0.1).mean().variance == pytest.approx(0.3 / 33)
+    assert squares(0.3, 0.05, 0.1).mean().freedom == pytest.approx(10)
+    assert squares(0.02, 0.05, 0.1).mean().variance == pytest.approx(0.1 / 33)
+
+
+def test_degrees_of_freedom_are_no_fewer_than_the_fewest_of_a_part() -> None:
+    assert squares(0.05, 0.101, 0.1, seeds=2).mean().freedom == 1
+
+
+def test_seeds_that_solve_different_groups_leave_no_certainty() -> None:
+    """Rows and columns all have the same mean; what is left is the rest, which has a variance."""
+    mean = components([[1, 0], [0, 1]]).mean()
+    assert mean.variance == pytest.approx(1 / 4)
+    low, high = score_interval(mean)
+    assert low < 0.5 < high
+
+
+def test_an_arm_with_one_seed_borrows_the_variance_between_seeds() -> None:
+    found = components([[1, 0, 0, 1, 1]])
+    alone, borrowed = found.mean(), found.mean(SeedVariance(0.02, 4))
+    assert borrowed.variance == pytest.approx(alone.variance + 0.02)
+    parts = (float(alone.variance), 0.02)
+    assert borrowed.freedom == pytest.approx(sum(parts) ** 2 / (parts[0] ** 2 / 4 + parts[1] ** 2 / 4))
+    assert found.mean(SeedVariance(-0.02, 4)).variance == alone.variance
+    several = components([[1, 0, 1], [0, 0, 1]])
+    assert several.mean(SeedVariance(9.0, 4)) == several.mean()
+
+
+def test_groups_of_unequal_size_have_the_variance_of_the_ratio_estimate() -> None:
+    values, groups = [1.0, 0.0, 0.0, 1.0, 1.0, 0.5], list("aabccc")
+    mean = components(group_table([values], groups)).mean()
+    sums, sizes = np.array([1, 0, 2.5]), np.array([2, 1, 3])
+    ratio = 3.5 / 6
+    assert mean.value == pytest.approx(ratio)
+    assert mean.variance == pytest.approx(3 / 2 * ((sums - ratio * sizes) ** 2).sum() / 6**2)
+    # Column order depends on the content alone.
+    assert sorted(balanced(sums[None], sizes)[0]) == pytest.approx(sorted(group_table([values], groups)[0]))
+
+
+def test_groups_of_one_size_are_their_means_for_every_seed() -> None:
+    table = group_table([[1, 0, 1, 1], [0, 0, 0, 1]], ["b", "a", "b", "a"])
+    assert sorted(table.T.tolist()) == [[0.5, 0.5], [1.0, 0.0]]
+
+
+@given(st.permutations(range(8)), st.booleans())
+def test_the_order_of_problems_changes_no_bit(order: list[int], grouped: bool) -> None:
+    values = np.array([[0.1, 0.2, 0.7, 0.3, 0.0, 1.0, 0.9, 0.1], [1, 0, 0, 1, 0, 1, 0, 1]])
+    groups = list("abacbdae")
+    shuffled = group_table(values[:, order], [groups[i] for i in order] if grouped else None)
+    assert np.array_equal(shuffled, group_table(values, groups if grouped else None))
+
+
+def test_tables_side_by_side_are_independent() -> None:
+    tables = np.random.default_rng(0).random((4, 2, 3, 5))
+    together = components(tables).mean()
+    low, high = score_interval(together)
+    alone = components(tables[3, 1]).mean()
+    assert (together.variance[3, 1], together.freedom[3, 1]) == pytest.approx((alone.variance, alone.freedom))
+    assert (low[3, 1], high[3, 1]) == pytest.approx(score_interval(alone))
+
+
+def test_a_score_has_wilsons_interval_with_the_effective_sample_size() -> None:
+    """3 of 12 alone: m(1 - m) over the variance is 11; t of 11 degrees of freedom is 2.201."""
+    low, high = score_interval(components([[1, 1, 1] + [0] * 9]).mean())
+    for end in (low, high):
+        assert abs(0.25 - end) == pytest.approx(2.20099 * sqrt(end * (1 - end) / 11), abs=1e-6)
+    assert 0 < low < 0.25 < high < 1
+    assert 0.25 - low < high - 0.25
+
+
+def test_a_score_in_other_bounds_is_the_same_interval_on_their_scale() -> None:
+    unit = np.array([[0.1, 0.5, 0.2, 0.9]])
+    low, high = score_interval(components(unit).mean())
+    scaled = score_interval(components(3 + 10 * unit).mean(), bounds=(3, 13))
+    assert scaled == pytest.approx((3 + 10 * low, 3 + 10 * high))
+
+
+@given(TABLES)
+def test_intervals_hold_the_mean_stay_in_bounds_and_are_mirrored(rows: list[list[int]]) -> None:
+    table = (np.array(rows) + 3) / 6
+    low, high = map(float, score_interval(components(table).mean()))
+    assert -1e-12 <= low <= table.mean() + 1e-12
+    assert table.mean() - 1e-12 <= high <= 1 + 1e-12
+    assert low < high
+    mirrored = score_interval(components(1 - table).mean())
+    assert mirrored == pytest.approx((1 - high, 1 - low))
+
+
+def test_a_difference_has_students_interval_and_test() -> None:
+    """Differences 1, 1, 0, 0, 0: mean 0.4, variance 0.3/5; t of 4 is 2.776."""
+    mean = components([[1, 1, 0, 0, 0]]).mean()
+    low, high = difference_interval(mean)
+    assert (low, high) == (pytest.approx(0.4 - 2.77645 * sqrt(0.06), abs=1e-5), 1)
+    # P(|T| > 0.4/√0.06 = 1.63299) of 4 degrees of freedom, 1 - r(1.5 - r²/2) with r = t/√(t² + 4).
+    r = 1.632993 / sqrt(1.632993**2 + 4)
+    assert two_sided_p(mean) == pytest.approx(1 - r * (1.5 - r**2 / 2), abs=1e-6)
+
+
+@given(TABLES)
+def test_the_test_rejects_where_the_interval_leaves_zero_out(rows: list[list[int]]) -> None:
+    mean = components(np.array(rows) / 3).mean()
+    low, high = difference_interval(mean)
+    p = float(two_sided_p(mean))
+    assert 0 <= p <= 1
+    if abs(p - 0.05) > 1e-6:
+        assert (p < 0.05) == bool(low > 0 or high < 0)
+
+
+def test_without_a_difference_between_cells_the_ends_are_exact_binomial_bounds() -> None:
+    """20 groups without a success: the chance of that is 2.5% where a share of 16.8% would succeed."""
+    for seeds in (1, 3):
+        low, high = score_interval(components(np.zeros((seeds, 20))).mean())
+        assert low == 0
+        assert (1 - high) ** 20 == pytest.approx(0.025)
+        low, high = difference_interval(components(np.zeros((seeds, 3))).mean())
+        assert high == -low == pytest.approx(1 - 0.025 ** (1 / 3))
+        assert two_sided_p(components(np.zeros((seeds, 3))).mean()) == 1
+
+
+def test_a_lead_in_every_group_alike_has_the_sign_test_over_groups() -> None:
+    for groups in (2, 5, 6, 9):
+        mean = components(np.ones((1, groups))).mean()
+        assert two_sided_p(mean) == pytest.approx(2 * 0.5**groups)
+        assert two_sided_p(components(-np.ones((2, groups))).mean()) == pytest.approx(2 * 0.5**groups)
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_one_group_says_nothing_of_others(seeds: int) -> None:
+    mean = components(np.full((seeds, 1), 0.5)).mean()
+    assert mean.value == 0.5
+    assert all(isnan(each) for each in (*score_interval(mean), *difference_interval(mean), two_sided_p(mean)))
+
+
+def test_misshaped_tables_are_errors() -> None:
+    for bad in ([], [1, 0], np.zeros((0, 2)), np.zeros((2, 0))):
+        with pytest.raises(ValueError, match="of 1 or more"):
+            components(bad)
+        with pytest.raises(ValueError, match="of 1 or more"):
+            group_table(bad)
+    with pytest.raises(ValueError, match="2 scores, but 1 groups"):
+        group_table([[0, 1]], ["a"])
