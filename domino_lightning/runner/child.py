@@ -64,6 +64,8 @@ class Child:
                 "stage": step.stage,
                 "fingerprint": step.key.fingerprint,
                 "inputs": dict(step.key.inputs),
+                "contents": dict(step.key.contents),
+                "sources": dict(step.key.sources),
                 "section": step.section,
                 "root": str(store.root.resolve()),
                 "tracking": vars(tracking) | {"root": str(Path(tracking.root).resolve())},

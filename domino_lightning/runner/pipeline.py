@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import ChainMap
-from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from domino_lightning.errors import UserError
 from domino_lightning.runner.child import run_apart
 from domino_lightning.runner.step import Announce, Outcome, Step, construct, run_step
 from domino_lightning.stages import STAGES, stage_class
+from domino_lightning.store.sources import check_sources, forget_compiled, user_sources
 from domino_lightning.store.store import StageKey, Store, fingerprint
-from domino_lightning.utils.jsonl import sha256_file, write_json
+from domino_lightning.utils.jsonl import write_json
 
 
 def needed_stages(config: Config, until: str | None = None) -> list[str]:
@@ -43,46 +43,13 @@ def make_plan(config: Config, until: str | None = None) -> list[Step]:
     for name in needed_stages(config, until):
         cls, section = stage_class(name), config.document[name]
         inputs = {stage: steps[stage].key.fingerprint for stage in cls.inputs(section)}
+        found = user_sources(section)  # before contents, which may load them
+        forget_compiled(found)
+        sources = {module: source.sha256 for module, source in found.items()}
         contents = cls.contents(section)
-        digest = fingerprint(name, cls.version, cls.identity(section), inputs, contents, source_hashes(section))
-        steps[name] = Step(StageKey(name, digest, inputs), section)
+        digest = fingerprint(name, cls.version, cls.identity(section), inputs, contents, sources)
+        steps[name] = Step(StageKey(name, digest, inputs, contents, sources), section)
     return list(steps.values())
-
-
-def source_hashes(section: Any) -> dict[str, str]:
-    """The sha256 of the source file of every `class_path` in the section that lies outside the package.
-
-    Raises:
-        UserError: a class path whose module cannot be found.
-    """
-    hashes: dict[str, str] = {}
-    for class_path in _class_paths(section):
-        module = class_path.rpartition(".")[0]
-        if not module or module.split(".")[0] in {"domino_lightning", "torch", "lightning", "builtins"}:
-            continue
-        try:
-            spec = find_spec(module)
-        except (ImportError, ValueError):
-            spec = None
-        if spec is None:
-            raise UserError(
-                f"class_path '{class_path}': module '{module}' is not found. Run from the directory that holds "
-                "it with `python -m domino_lightning`, or install it."
-            )
-        if spec.origin and Path(spec.origin).is_file():
-            hashes[class_path] = sha256_file(spec.origin)
-    return hashes
-
-
-def _class_paths(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        if isinstance(node.get("class_path"), str):
-            yield node["class_path"]
-        for value in node.values():
-            yield from _class_paths(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _class_paths(value)
 
 
 def validate(config: Config, stages: Sequence[str] = STAGES) -> None:
@@ -123,6 +90,8 @@ def run_plan(
     document = config.document
     if any(step.stage in force or not store.finished(*step.id) for step in plan):
         validate(config)
+        for step in plan:  # what is loaded by now is what runs, however long it takes to get there
+            check_sources(step.stage, step.section, step.key.sources)
     store.create()
     folder = store.trial(document["name"], trial)
     experiment = str(document["name"])

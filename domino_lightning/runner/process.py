@@ -110,13 +110,17 @@ def main(job_file: str) -> int:
     report = Report()
     job = read_json(job_file)
     store, tracking = Store(job["root"]), Tracking(**job["tracking"])
-    step = Step(StageKey(job["stage"], job["fingerprint"], job["inputs"]), job["section"])
+    key = StageKey(job["stage"], job["fingerprint"], job["inputs"], job["contents"], job["sources"])
+    step = Step(key, job["section"])
     config = Config({step.stage: step.section}, ())
     words = store.path(*step.id) / SCRATCH / RANK_ERROR
     rank = int(os.environ.get("LOCAL_RANK", "0"))
     if rank > 0:
-        inputs = {name: store.path(name, digest) for name, digest in step.key.inputs.items()}
-        work = Work(store.path(*step.id), inputs, step.key.fingerprint, step.section, tracking)
+        inputs = {name: store.path(name, digest) for name, digest in key.inputs.items()}
+        directory = store.path(*step.id)
+        work = Work(
+            directory, inputs, key.fingerprint, step.section, tracking, contents=key.contents, sources=key.sources
+        )
         try:
             execute(step.stage, config, work)
         except Exception as error:

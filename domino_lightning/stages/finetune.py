@@ -19,6 +19,7 @@ from domino_lightning.stages.training import (
     without_ranks,
 )
 from domino_lightning.stages.tune import spec_hashes
+from domino_lightning.store.contents import backbone_hash
 from domino_lightning.store.work import Section, Work
 from domino_lightning.tracking.metrics_file import METRICS, MetricsFile
 from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
@@ -133,7 +134,9 @@ class Finetune(Stage):
 
     def run(self, work: Work) -> None:
         """Fit and save the adapter or the model; `coder.json` says what it rests on."""
-        coder = {"base": self.model["backbone"], "adapter": False, "source": self.source, "steps": 0, "pairs": 0}
+        backbone = self.model["backbone"]
+        coder = {"base": backbone, "base_hash": backbone_hash(backbone, "finetune.model.backbone")}
+        coder |= {"adapter": False, "source": self.source, "steps": 0, "pairs": 0}
         if self.source != "none":
             coder |= self._train(work)
         write_json(work.directory / CODER, coder)
