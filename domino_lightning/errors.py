@@ -18,5 +18,9 @@ class StageFailed(Exception):
     """A stage that started could not finish. The message names the stage and its last error; exit code 1."""
 
 
+class Changed(StageFailed):
+    """Code or outside content is not what it was when the run was planned; nothing may be stored under that plan."""
+
+
 class Busy(Exception):
     """Another process holds the stage, and the caller would not wait."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,7 +32,8 @@ def curate(rows: Iterable[Record], filters: Sequence[Filter], context: Context, 
     """Apply the filters one after another, each to the rows that the ones before let pass.
 
     A filter that crashes on a row rejects that row, never the run. What costly filters find is appended to the
-    directory `journal` block by block, and is not worked out again after a kill.
+    directory `journal` block by block, and is not worked out again after a kill. The second filter of a reason, and
+    the second that notes something by one name, have theirs told apart by a number: `judge`, `judge-2`.
 
     Raises:
         UserError: something outside the rows that a filter needs is missing, such as a benchmark's file.
@@ -40,37 +42,62 @@ def curate(rows: Iterable[Record], filters: Sequence[Filter], context: Context, 
     rejections: dict[int, tuple[str, str]] = {}
     steps = []
     left = list(range(len(candidates)))
+    reasons: Counter[str] = Counter()
+    noted: list[Record] = [{} for _ in candidates]  # by row
+    names: set[str] = set()  # that are in use among the notes
     # Without a parse filter among them, a row that is no record still cannot be accepted.
     for number, each in enumerate([*filters, Parses()]):
         each.open(context)
+        reasons[each.reason] += 1
+        label = _numbered(each.reason, reasons[each.reason])
         taken = [candidates[index] for index in left]
+        for candidate in taken:
+            candidate.notes = {}
         codes: Counter[str] = Counter()
         kept = []
         for index, detail in zip(left, _details(each, number, taken, journal), strict=True):
             if detail is None:
                 kept.append(index)
             else:
-                rejections[index] = each.reason, detail
+                rejections[index] = label, detail
                 codes[_code(each, detail)] += 1
         if number < len(filters) or codes:
-            step: dict[str, Any] = {"filter": each.reason, "in": len(left)}
+            step: dict[str, Any] = {"filter": label, "in": len(left)}
             step |= {"rejected": codes.total(), "out": len(kept)}
             if each.coded:
                 step["codes"] = dict(sorted(codes.items()))
             if facts := each.facts(taken):
                 step["facts"] = facts
             steps.append(step)
+        labels = _labels({name for candidate in taken for name in candidate.notes}, names, each.reason, label)
+        names.update(labels.values())
+        for index in left:
+            noted[index] |= {labels[name]: note for name, note in candidates[index].notes.items()}
+            candidates[index].earlier = noted[index]
         left = kept
-    accepted = [cast(Accepted, _with_notes(candidates[index].record, candidates[index])) for index in left]
+    accepted = [cast(Accepted, _with_notes(candidates[index].record, noted[index])) for index in left]
     rejected = [
-        _with_notes({**candidates[index].row, "reason": reason, "detail": detail}, candidates[index])
+        _with_notes({**candidates[index].row, "reason": reason, "detail": detail}, noted[index])
         for index, (reason, detail) in sorted(rejections.items())
     ]
     return Curated(accepted, rejected, {"candidates": len(candidates), "steps": steps, "accepted": len(accepted)})
 
 
-def _with_notes(row: Record, candidate: Candidate) -> Record:
-    return {**row, "notes": candidate.notes} if candidate.notes else row
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}-{number}"
+
+
+def _labels(found: set[str], taken: set[str], reason: str, label: str) -> dict[str, str]:
+    """What a filter's notes are called beside those of the filters before it: one name for all rows."""
+    labels = {}
+    for name in sorted(found):
+        free = (_numbered(name, number) for number in itertools.count(1))
+        labels[name] = label if name == reason and label not in taken else next(n for n in free if n not in taken)
+    return labels
+
+
+def _with_notes(row: Record, notes: Record) -> Record:
+    return {**row, "notes": notes} if notes else row
 
 
 def _code(each: Filter, detail: str) -> str:
@@ -94,22 +121,16 @@ def _details(each: Filter, number: int, candidates: Sequence[Candidate], journal
                 f"{journal}: what the filter '{each.reason}' found before belongs to other rows "
                 f"('{row['id']}' where '{candidate.row['id']}' is). Run again with --force curate."
             )
-        candidate.notes.update(row["notes"])
+        candidate.notes = row["notes"]
         yield row["detail"]
     done = len(found)
     bar = progress_bar(total=len(candidates), initial=done, desc=f"curate: {each.reason}", unit="row")
     while done < len(candidates):
         block = candidates[done : done + each.block_size]
-        before = [set(candidate.notes) for candidate in block]
         reviewed = list(_guarded(each, block))
         rows = [
-            {
-                "n": done + offset,
-                "id": candidate.row["id"],
-                "detail": detail,
-                "notes": {name: note for name, note in candidate.notes.items() if name not in known},
-            }
-            for offset, (candidate, detail, known) in enumerate(zip(block, reviewed, before, strict=True))
+            {"n": done + offset, "id": candidate.row["id"], "detail": detail, "notes": candidate.notes}
+            for offset, (candidate, detail) in enumerate(zip(block, reviewed, strict=True))
         ]
         blocks.append(done, rows)
         yield from reviewed

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from domino_lightning.domains.rows import Message
+from domino_lightning.errors import UserError
 from domino_lightning.generation.sampling import Sampling
+from domino_lightning.store.contents import backbone_hash
 from domino_lightning.utils.jsonl import read_json
 
 if TYPE_CHECKING:
@@ -44,9 +46,19 @@ class ModelSource:
 
     @classmethod
     def of_coder(cls, directory: Path) -> ModelSource:
-        """The coder of a `finetune` directory: an adapter, a full model, or the untouched backbone."""
+        """The coder of a `finetune` directory: an adapter, a full model, or the untouched backbone.
+
+        Raises:
+            UserError: the backbone under it is another one now.
+        """
         description, model = read_json(directory / "coder.json"), directory / "model"
         base = str(description["base"])
+        known = description.get("base_hash")  # an earlier version does not name it
+        if known is not None and backbone_hash(base, "finetune.model.backbone") != known:
+            raise UserError(
+                f"{directory / 'coder.json'}: made on backbone '{base}', which has changed since. Put it back, or run "
+                "finetune again."
+            )
         if description["adapter"]:
             return cls(base, adapter=model)
         return cls(str(model), tokenizer=base) if model.is_dir() else cls(base)

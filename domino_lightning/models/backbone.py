@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from domino_lightning.errors import Unreachable, UserError
-from domino_lightning.store.contents import PIP, cache_dir, file_hash, packaged_file
+from domino_lightning.store.contents import PIP, cache_dir, file_hash, packaged_file, writable_cache_dir
 from domino_lightning.utils.atomic import temporary_beside
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ def load_backbone(spec: str, dtype: str = "float32") -> PreTrainedModel:
     """The causal LM that a spec names, in eval mode, on the CPU.
 
     Args:
-        spec: a hub id, a directory with config.json and safetensors, or `pip:<package>/<file.gguf>`.
+        spec: a hub id, a directory with config.json and safetensors, or `pip:<package>/<file.gguf>`. Pickled weights
+            are never loaded.
         dtype: name of a torch dtype for the weights.
 
     Raises:
@@ -33,9 +34,14 @@ def load_backbone(spec: str, dtype: str = "float32") -> PreTrainedModel:
     _quiet()
     source = local_source(spec, "model")
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype), trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True
+        )
     except (OSError, ValueError) as error:
-        raise UserError(f"backbone '{spec}' cannot be loaded: {_first_line(error)}.") from None
+        reason = _first_line(error)
+        if "use_safetensors" in reason:
+            reason = "it has no safetensors weights, and pickled ones, which can run code, are never loaded"
+        raise UserError(f"backbone '{spec}' cannot be loaded: {reason}.") from None
     return model.eval()
 
 
@@ -95,9 +101,10 @@ def _converted(spec: str, part: Literal["model", "tokenizer"]) -> Path:
     from filelock import FileLock
 
     gguf = packaged_file(spec, "backbone")
-    target = cache_dir() / "backbones" / f"{gguf.stem}-{file_hash(gguf)[:12]}" / part
-    if target.is_dir():
-        return target
+    name = Path("backbones") / f"{gguf.stem}-{file_hash(gguf)[:12]}" / part
+    if (cache_dir() / name).is_dir():  # a cache that is only read serves too
+        return cache_dir() / name
+    target = writable_cache_dir() / name
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_name(f".{part}.lock")):
         if target.is_dir():

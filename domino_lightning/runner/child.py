@@ -64,6 +64,8 @@ class Child:
                 "stage": planned.stage,
                 "fingerprint": planned.key.fingerprint,
                 "inputs": dict(planned.key.inputs),
+                "contents": dict(planned.key.contents),
+                "sources": dict(planned.key.sources),
                 "section": planned.section,
                 "root": str(store.root.resolve()),
                 "tracking": vars(tracking) | {"root": str(Path(tracking.root).resolve())},

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import ChainMap
-from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from domino_lightning.errors import UserError
 from domino_lightning.runner.child import run_apart
 from domino_lightning.runner.planned import Announce, PlannedStage, StageOutcome, run_planned
 from domino_lightning.stages import STAGES, stage_class
+from domino_lightning.store.sources import check_sources, forget_compiled, user_sources
 from domino_lightning.store.store import StageKey, Store, fingerprint
-from domino_lightning.utils.jsonl import sha256_file, write_json
+from domino_lightning.utils.jsonl import write_json
 
 
 def needed_stages(config: Config, until: str | None = None) -> list[str]:
@@ -42,46 +42,13 @@ def make_plan(config: Config, until: str | None = None) -> list[PlannedStage]:
     for name in needed_stages(config, until):
         cls, section = stage_class(name), config.document[name]
         inputs = {stage: planned[stage].key.fingerprint for stage in cls.inputs(section)}
+        found = user_sources(section)  # before contents, which may load them
+        forget_compiled(found)
+        sources = {module: source.sha256 for module, source in found.items()}
         contents = cls.contents(section)
-        digest = fingerprint(name, cls.version, cls.identity(section), inputs, contents, source_hashes(section))
-        planned[name] = PlannedStage(StageKey(name, digest, inputs), section)
+        digest = fingerprint(name, cls.version, cls.identity(section), inputs, contents, sources)
+        planned[name] = PlannedStage(StageKey(name, digest, inputs, contents, sources), section)
     return list(planned.values())
-
-
-def source_hashes(section: Any) -> dict[str, str]:
-    """The sha256 of the source file of every `class_path` in the section that lies outside the package.
-
-    Raises:
-        UserError: a class path whose module cannot be found.
-    """
-    hashes: dict[str, str] = {}
-    for class_path in _class_paths(section):
-        module = class_path.rpartition(".")[0]
-        if not module or module.split(".")[0] in {"domino_lightning", "torch", "lightning", "builtins"}:
-            continue
-        try:
-            spec = find_spec(module)
-        except (ImportError, ValueError):
-            spec = None
-        if spec is None:
-            raise UserError(
-                f"class_path '{class_path}': module '{module}' is not found. Run from the directory that holds "
-                "it with `python -m domino_lightning`, or install it."
-            )
-        if spec.origin and Path(spec.origin).is_file():
-            hashes[class_path] = sha256_file(spec.origin)
-    return hashes
-
-
-def _class_paths(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        if isinstance(node.get("class_path"), str):
-            yield node["class_path"]
-        for value in node.values():
-            yield from _class_paths(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _class_paths(value)
 
 
 def validate(config: Config, stages: Sequence[str] = STAGES) -> None:
@@ -122,6 +89,8 @@ def run_plan(
     document = config.document
     if any(planned.stage in force or not store.finished(*planned.id) for planned in plan):
         validate(config)
+        for planned in plan:  # what is loaded by now is what runs, however long it takes to get there
+            check_sources(planned.stage, planned.section, planned.key.sources)
     store.create()
     folder = store.trial(document["name"], trial)
     experiment = str(document["name"])

@@ -10,8 +10,9 @@ from typing import Any
 
 from domino_lightning.config.document import Config
 from domino_lightning.config.tracking import Tracking
-from domino_lightning.errors import UserError
+from domino_lightning.errors import Changed, UserError
 from domino_lightning.stages import stage_class
+from domino_lightning.store.sources import check_covered, check_sources, forget_compiled, user_sources
 from domino_lightning.store.store import StageKey, Store
 from domino_lightning.store.work import Work
 
@@ -86,11 +87,12 @@ def run_planned(
         announce(f"{stage:<11} {digest}  {'continuing' if resumed else 'running'}")
         inputs = {name: store.verified(name, value) for name, value in planned.key.inputs.items()}
         directory.mkdir(parents=True, exist_ok=True)
-        work = Work(directory, inputs, digest, planned.section, tracking)
+        key = planned.key
+        work = Work(directory, inputs, digest, planned.section, tracking, contents=key.contents, sources=key.sources)
         try:
             execute(stage, config, work, begun)
-        except UserError:
-            if not _worth_keeping(directory):  # bad input leaves nothing behind
+        except (UserError, Changed):
+            if not _worth_keeping(directory):  # what was refused leaves nothing behind
                 store.discard(stage, digest)
             raise
         wall_s = time.monotonic() - started
@@ -104,7 +106,12 @@ def _worth_keeping(directory: Path) -> bool:
 
 
 def execute(stage: str, config: Config, work: Work, begun: Callable[[], None] = lambda: None) -> None:
-    """Parse the section, construct the stage and run it in this process, in a W&B run of its own."""
+    """Parse the section, construct the stage and run it in this process, in a W&B run of its own.
+
+    Raises:
+        UserError: bad input, or a class whose source the fingerprint does not cover.
+        Changed: code or outside content is not what the fingerprint covers.
+    """
     from domino_lightning.tracking.wandb import Outputs, artifact_name, log_outputs, stage_run
     from domino_lightning.utils.memory import keep_freed_memory
     from domino_lightning.utils.progress import silence_advice
@@ -112,12 +119,18 @@ def execute(stage: str, config: Config, work: Work, begun: Callable[[], None] = 
     silence_advice()
     keep_freed_memory()
     cls = stage_class(stage)
+    cls.check_contents(work)
+    forget_compiled(user_sources(work.section))
     instance = cls.from_config(config)
+    check_sources(stage, work.section, work.sources)
+    check_covered(stage, instance, work.sources)
     lineage = [artifact_name(name, path.name) for name, path in work.inputs.items() if stage_class(name).artifact]
     work = replace(work, run=stage_run(work, stage, lineage))
     begun()
     try:
         instance.run(work)
+        check_sources(stage, work.section, work.sources)  # what was loaded only now
+        cls.check_contents(work)  # what was read meanwhile
     except BaseException:
         if work.run is not None:  # or the next stage's run would find this one open
             work.run.finish(exit_code=1)

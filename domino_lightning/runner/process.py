@@ -110,13 +110,17 @@ def main(job_file: str) -> int:
     report = ReportPipe()
     job = read_json(job_file)
     store, tracking = Store(job["root"]), Tracking(**job["tracking"])
-    planned = PlannedStage(StageKey(job["stage"], job["fingerprint"], job["inputs"]), job["section"])
+    key = StageKey(job["stage"], job["fingerprint"], job["inputs"], job["contents"], job["sources"])
+    planned = PlannedStage(key, job["section"])
     config = Config({planned.stage: planned.section}, ())
     words = store.path(*planned.id) / SCRATCH / RANK_ERROR
     rank = int(os.environ.get("LOCAL_RANK", "0"))
     if rank > 0:
-        inputs = {name: store.path(name, digest) for name, digest in planned.key.inputs.items()}
-        work = Work(store.path(*planned.id), inputs, planned.key.fingerprint, planned.section, tracking)
+        inputs = {name: store.path(name, digest) for name, digest in key.inputs.items()}
+        directory = store.path(*planned.id)
+        work = Work(
+            directory, inputs, key.fingerprint, planned.section, tracking, contents=key.contents, sources=key.sources
+        )
         try:
             execute(planned.stage, config, work)
         except Exception as error:

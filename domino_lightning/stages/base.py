@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Self
 
 from domino_lightning.config.document import Config, lookup, one_line
 from domino_lightning.config.sections import parse_section
-from domino_lightning.errors import UserError
+from domino_lightning.errors import Changed, UserError
 from domino_lightning.store.work import Section, Work
 from domino_lightning.tracking.metrics_file import last_values
-from domino_lightning.utils.jsonl import Record, read_jsonl
+from domino_lightning.utils.jsonl import Record, canonical_json, read_jsonl
 
 SAMPLE_ROWS = 24  # of a table of samples
 MAX_SEED = 2**32  # what Lightning and NumPy take
@@ -83,6 +83,22 @@ class Stage(ABC):
         return {}
 
     @classmethod
+    def check_contents(cls, work: Work) -> None:
+        """Refuse outside content that is not what the fingerprint covers: it changed after the run was planned.
+
+        Raises:
+            Changed: it names the key and what it names.
+        """
+        found = cls.contents(work.section) if work.contents else {}
+        for key, digest in work.contents.items():
+            if canonical_json(found.get(key)) != canonical_json(digest):
+                raise Changed(
+                    f"{cls.name}.{key}: {_at(work.section, key)!r} changed after this run was planned, so its result "
+                    "would be stored under the hash of what it was. Nothing was stored. Give the same command again "
+                    "to use what is there now, or put it back."
+                )
+
+    @classmethod
     def metrics(cls, directory: Path) -> dict[str, float]:
         """The final numbers of a directory of it as `<stage>/<split>/<name>`; by default what it has logged."""
         return last_values(directory)
@@ -147,6 +163,13 @@ def table(rows: Sequence[Record]) -> list[dict[str, str]]:
     """Rows as texts of one width: the fields of samples that any of them has."""
     names = [name for name in SAMPLE_FIELDS if any(name in row for row in rows)]
     return [{name: str(row.get(name, "")) for name in names} for row in rows]
+
+
+def _at(tree: Any, key: str) -> Any:
+    """The value under a dotted key, in which a part may be the number of a list's item."""
+    for part in key.split("."):
+        tree = tree[int(part)] if isinstance(tree, Sequence) else tree[part]
+    return tree
 
 
 def _names_backbone(node: Any) -> bool:

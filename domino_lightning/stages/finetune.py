@@ -12,6 +12,7 @@ from domino_lightning.domains.rows import Pair
 from domino_lightning.errors import UserError
 from domino_lightning.stages.base import shown
 from domino_lightning.stages.training import TrainingRuntime, TrainingStage
+from domino_lightning.store.contents import backbone_hash
 from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
 
@@ -104,7 +105,9 @@ class Finetune(TrainingStage):
 
     def run(self, work: Work) -> None:
         """Fit and save the adapter or the model; `coder.json` says what it rests on."""
-        coder = {"base": self.model["backbone"], "adapter": False, "source": self.source, "steps": 0, "pairs": 0}
+        backbone = self.model["backbone"]
+        coder = {"base": backbone, "base_hash": backbone_hash(backbone, "finetune.model.backbone")}
+        coder |= {"adapter": False, "source": self.source, "steps": 0, "pairs": 0}
         if self.source != "none":
             coder |= self._train(work)
         write_json(work.directory / CODER, coder)

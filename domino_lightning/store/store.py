@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,19 @@ VERSIONED = ("domino_lightning", "torch", "lightning", "transformers", "peft", "
 
 @dataclass(frozen=True)
 class StageKey:
-    """A stage's identity: what went into its fingerprint."""
+    """A stage's identity: what went into its fingerprint, besides its section.
+
+    Attributes:
+        inputs: stage name → fingerprint.
+        contents: dotted key of its section that names outside content → hash.
+        sources: module of the user's side → hash of its file.
+    """
 
     stage: str
     fingerprint: str
-    inputs: Mapping[str, str]  # stage name → fingerprint
+    inputs: Mapping[str, str]
+    contents: Mapping[str, Any] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 def fingerprint(
@@ -43,7 +51,7 @@ def fingerprint(
     version: int,
     section: Mapping[str, Any],
     inputs: Mapping[str, str],
-    contents: Mapping[str, str],
+    contents: Mapping[str, Any],
     sources: Mapping[str, str],
 ) -> str:
     """Hex digits that name a stage's result.
@@ -54,7 +62,7 @@ def fingerprint(
         section: the resolved section; its `runtime` keys are left out.
         inputs: fingerprints of the stages it reads.
         contents: dotted keys whose value names outside content, with the hash that stands for it.
-        sources: class paths outside the package, with the hash of their source file.
+        sources: modules of the user's side that the section reaches, with the hash of their file.
     """
     plain = {key: value for key, value in section.items() if key != "runtime"}
     for key, digest in contents.items():
@@ -151,6 +159,8 @@ class Store:
             "version": version,
             "fingerprint": key.fingerprint,
             "inputs": dict(key.inputs),
+            "contents": dict(key.contents),
+            "sources": dict(key.sources),
             "outputs": outputs,
             "config": dict(section),
             "versions": _versions(),

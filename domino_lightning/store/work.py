@@ -24,6 +24,8 @@ class Work:
     section: Section  # the literal section, for logs
     tracking: Tracking = field(default_factory=Tracking)
     run: Any = None  # the W&B run of this stage, if there is one
+    contents: Mapping[str, Any] = field(default_factory=dict)  # hashes that the fingerprint covers, as in StageKey
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def scratch(self) -> Path:

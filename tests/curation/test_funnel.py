@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -241,6 +242,60 @@ def test_what_filters_note_stays_with_the_row() -> None:
     chain = [Together("costly", ["pass", "no"])]
     accepted, rejected, _ = curate(rows([GOOD.format(0), GOOD.format(1)]), chain, CONTEXT)
     assert (accepted[0]["notes"], rejected[0]["notes"]) == ({"costly": "saw 0"}, {"costly": "saw 1"})
+
+
+class Rated(Scripted):
+    """Notes a rating under its reason and one under a name that others use too."""
+
+    block_size = 2
+
+    def __init__(self, value: int, table: list[str], dies_at: str = "") -> None:
+        super().__init__("judge", table)
+        self.value, self.dies_at = value, dies_at
+
+    def review(self, candidates: Sequence[Candidate]) -> Iterator[str | None]:
+        for candidate in candidates:
+            if candidate.row["id"] == self.dies_at:
+                raise Killed
+            if self.value == 1 or int(candidate.row["id"]) > 0:  # the second says nothing of the first row
+                candidate.notes[self.reason] = {"clarity": self.value}
+                candidate.notes["mean"] = self.value
+            yield self.reject(candidate)
+
+    def facts(self, candidates: Sequence[Candidate]) -> dict[str, int]:
+        return {"rated": sum(self.reason in candidate.notes for candidate in candidates)}
+
+
+def test_two_judges_keep_their_own_notes_and_counts_also_after_a_kill(tmp_path: Path) -> None:
+    texts = [GOOD.format(k) for k in range(5)]
+    first = ["pass"] * 4 + ["unclear"]
+    second = ["pass", "pass", "dull", "pass", "pass"]
+    expected = curate(rows(texts), [Rated(1, first), Rated(2, second)], CONTEXT)
+    by_id = {row["id"]: row["notes"] for row in [*expected.accepted, *expected.rejected]}
+    both = {"judge": {"clarity": 1}, "mean": 1, "judge-2": {"clarity": 2}, "mean-2": 2}
+    one = {"judge": {"clarity": 1}, "mean": 1}
+    assert by_id == {"0": one, "1": both, "2": both, "3": both, "4": one}
+    assert [(row["id"], row["reason"]) for row in expected.rejected] == [("2", "judge-2"), ("4", "judge")]
+    steps = [(step["filter"], step["rejected"], step["facts"]) for step in expected.funnel["steps"]]
+    assert steps == [("judge", 1, {"rated": 5}), ("judge-2", 1, {"rated": 3})]
+
+    for dies_at in ("1", "3"):
+        journal = tmp_path / dies_at
+        journal.mkdir()
+        with pytest.raises(Killed):
+            curate(rows(texts), [Rated(1, first), Rated(2, second, dies_at)], CONTEXT, journal)
+        resumed = curate(rows(texts), [Rated(1, first), Rated(2, second)], CONTEXT, journal)
+        assert json.dumps(resumed) == json.dumps(expected)  # the order of keys too
+
+
+def test_a_filter_sees_what_the_ones_before_it_noted() -> None:
+    class Reads(Scripted):
+        def reject(self, candidate: Candidate) -> str | None:
+            assert not candidate.notes
+            return f"mean {candidate.earlier['mean']}"
+
+    rejected = curate(rows([GOOD.format(0)]), [Rated(1, ["pass"]), Reads("reads", ["pass"])], CONTEXT).rejected
+    assert rejected[0]["detail"] == "mean 1"
 
 
 def test_a_missing_benchmark_is_no_fault_of_a_row() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ import pytest
 
 from domino_lightning.cli.main import main
 from domino_lightning.config.document import load_config
-from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.errors import Changed, StageFailed, UserError
 from domino_lightning.runner.pipeline import make_plan, run_plan
 from domino_lightning.runner.planned import StageOutcome
 from domino_lightning.stages import STAGES
@@ -163,6 +164,86 @@ def test_a_fork_named_by_a_plain_string_is_hashed_too(write_experiment: Write, f
     before = fingerprints(path, "tune.model.loss=fork_under_test.Loss")
     fork.write_text(FORK + "\n# another idea\n")
     assert "tune" in changed(before, fingerprints(path, "tune.model.loss=fork_under_test.Loss"))
+
+
+def test_editing_what_a_fork_imports_changes_tune(write_experiment: Write, fork: Path) -> None:
+    path = write_experiment({"tune": {"model": {"loss": FORK_LOSS}}})
+    helper = fork.with_name("fork_helper_under_test.py")
+    helper.write_text("SCALE = 1\n")
+    fork.write_text("from fork_helper_under_test import SCALE\n" + FORK)
+    before = fingerprints(path)
+    helper.write_text("SCALE = 2\n")
+    assert changed(before, fingerprints(path)) == set(STAGES) - {"prepare"}
+
+
+ANSWERS = """
+from domino_lightning.synthesis import HeldoutReplay
+
+class Replay(HeldoutReplay):
+    VALUE = 1
+"""
+
+
+def test_a_source_edited_between_plan_and_run_stores_nothing(write_experiment: Write, fork: Path) -> None:
+    fork.write_text(ANSWERS)
+    path = write_experiment({"synthesize": {"generator": {"class_path": "fork_under_test.Replay"}}})
+    config = load_config(path)
+    plan = make_plan(config, "synthesize")
+    sys.modules.pop("fork_under_test", None)  # as in a process of its own
+    fork.write_text(ANSWERS.replace("1", "2"))
+    with pytest.raises(Changed, match=r"synthesize: .*fork_under_test\.py changed after this run was planned"):
+        run_plan(config, plan, "trial", (), in_process=True)
+    assert not (path.parent / "outputs/stages/synthesize").exists()
+    fork.write_text(ANSWERS)
+    sys.modules.pop("fork_under_test", None)
+    outcome = run_plan(config, plan, "trial", (), in_process=True)[-1]
+    manifest = json.loads((outcome.directory / MANIFEST).read_text())
+    assert manifest["sources"] == {"fork_under_test": hashlib.sha256(ANSWERS.encode()).hexdigest()}
+
+
+def test_data_edited_between_plan_and_run_stores_nothing(write_experiment: Write, tmp_path: Path) -> None:
+    path, data = write_experiment(REPLAY), tmp_path / "data.jsonl"
+    config = load_config(path)
+    plan, text = make_plan(config, "prepare"), data.read_text()
+    data.write_text("\n".join(text.splitlines()[:-1]))
+    with pytest.raises(Changed, match=r"prepare\.source\.path: '.*data\.jsonl' changed after this run was planned"):
+        run_plan(config, plan, "trial", (), in_process=True)
+    assert [each.name for each in (tmp_path / "outputs/stages/prepare").glob("[!.]*")] == []
+    data.write_text(text)
+    outcome = run_plan(config, plan, "trial", (), in_process=True)[0]
+    manifest = json.loads((outcome.directory / MANIFEST).read_text())
+    assert manifest["contents"] == {"source.path": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def test_data_edited_while_it_is_read_stores_nothing(
+    write_experiment: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from domino_lightning.stages.prepare import Prepare
+
+    read = Prepare.splits
+
+    def edited(self: Prepare, execute: bool = True) -> Any:
+        splits = read(self, execute)
+        (tmp_path / "data.jsonl").write_text("{}")
+        return splits
+
+    monkeypatch.setattr(Prepare, "splits", edited)
+    with pytest.raises(Changed, match="prepare.source.path"):
+        run(write_experiment(REPLAY), until="prepare")
+    assert [each.name for each in (tmp_path / "outputs/stages/prepare").glob("[!.]*")] == []
+
+
+def test_a_backbone_that_changed_under_a_coder_is_refused(
+    write_experiment: Write, tiny_backbone: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(tiny_backbone, tmp_path / "copied"))
+    path = write_experiment({"backbone": str(copy), "finetune": {"source": "none"}})
+    config = load_config(path)
+    plan = make_plan(config)
+    run_plan(config, plan[:2], "trial", (), in_process=True)
+    (copy / "chat_template.jinja").write_text("another")
+    with pytest.raises(UserError, match=r"coder\.json: made on backbone '.*copied', which has changed since"):
+        run_plan(config, plan, "trial", (), in_process=True)
 
 
 def test_a_module_that_is_not_found_is_told_at_once(write_experiment: Write) -> None:

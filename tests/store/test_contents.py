@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from domino_lightning.store.contents import (
     data_hash,
     file_hash,
     packaged_file,
+    writable_cache_dir,
 )
 
 KEY = "prepare.source.path"
@@ -83,6 +85,7 @@ def test_hub_dataset_stands_for_itself() -> None:
 
 def test_large_file_is_hashed_once_and_again_when_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOMINO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(resources, "SETTLED_S", 0.0)
     path = tmp_path / "large.bin"
     path.write_bytes(b"a" * (1 << 20))
     assert file_hash(path) == hashlib.sha256(b"a" * (1 << 20)).hexdigest()
@@ -92,6 +95,34 @@ def test_large_file_is_hashed_once_and_again_when_it_changes(tmp_path: Path, mon
     path.write_bytes(b"b" * (1 << 20))
     os.utime(path, ns=(0, 1))
     assert file_hash(path) == hashlib.sha256(b"b" * (1 << 20)).hexdigest()
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["rewritten", "replaced"])
+def test_large_file_of_equal_size_and_time_is_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
+) -> None:
+    monkeypatch.setenv("DOMINO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(resources, "SETTLED_S", 0.0)
+    path = tmp_path / "large.bin"
+    path.write_bytes(b"a" * (1 << 20))
+    found = path.stat()
+    file_hash(path)
+    target = path.with_name("new.bin") if replaced else path
+    while target.exists() and time.time_ns() - found.st_ctime_ns < 50_000_000:
+        time.sleep(0.01)  # past the grain of the file system's clock
+    target.write_bytes(b"b" * (1 << 20))
+    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
+    target.replace(path)
+    assert file_hash(path) == hashlib.sha256(b"b" * (1 << 20)).hexdigest()
+
+
+def test_what_was_just_written_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOMINO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(resources, "SETTLED_S", 3600.0)
+    path = tmp_path / "large.bin"
+    path.write_bytes(b"a" * (1 << 20))
+    file_hash(path)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_cache_that_cannot_be_written_only_costs_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +139,103 @@ def test_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("DOMINO_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
     assert cache_dir() == Path("/xdg/domino_lightning")
+
+
+@pytest.mark.parametrize("why", ["there is no home directory", "cannot be written to"])
+def test_another_cache_is_used_with_a_word_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, why: str
+) -> None:
+    for name in ("DOMINO_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(resources.tempfile, "tempdir", str(tmp_path))
+    resources._substitute_cache.cache_clear()
+    if "home" in why:
+        monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    else:
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    found = writable_cache_dir()
+    assert found.parent == tmp_path
+    assert found.is_dir()
+    assert writable_cache_dir() == found
+    (record,) = caplog.records
+    assert why in record.message
+    assert "DOMINO_CACHE" in record.message
+    resources._substitute_cache.cache_clear()
+
+
+def test_a_substitute_cache_that_others_can_write_to_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources.tempfile, "tempdir", str(tmp_path))
+    resources._substitute_cache.cache_clear()
+    planted = tmp_path / f"domino_lightning-{os.getuid()}"
+    planted.mkdir()
+    planted.chmod(0o777)
+    assert resources._substitute_cache("there is no home directory") != planted
+    resources._substitute_cache.cache_clear()
+
+
+@pytest.fixture
+def model(tiny_backbone: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny backbone."""
+    return Path(shutil.copytree(tiny_backbone, tmp_path / "model"))
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt"])
+def test_pickled_weights_are_refused(model: Path, name: str) -> None:
+    (model / "model.safetensors").unlink()
+    (model / "pytorch_model-00001-of-00001.bin").write_bytes(b"")
+    (model / name).write_text('{"weight_map": {}}')
+    with pytest.raises(UserError, match=r"backbone: '.*': \S+ holds pickled weights.*save_pretrained"):
+        backbone_hash(str(model), "backbone")
+
+
+def test_pickled_files_beside_safetensors_are_not_read(model: Path) -> None:
+    before = backbone_hash(str(model), "backbone")
+    (model / "pytorch_model.bin").write_bytes(b"pickle")
+    (model / "training_args.bin").write_bytes(b"pickle")
+    assert backbone_hash(str(model), "backbone") == before
+
+
+def test_shards_that_an_index_names_are_hashed(model: Path) -> None:
+    shard = model / "shards" / "one.safetensors"
+    shard.parent.mkdir()
+    (model / "model.safetensors").rename(shard)
+    (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "shards/one.safetensors"}}))
+    before = backbone_hash(str(model), "backbone")
+    shard.write_bytes(shard.read_bytes()[:-4] + b"\0\0\0\1")
+    assert backbone_hash(str(model), "backbone") != before
+    shard.unlink()
+    with pytest.raises(UserError, match=r"shards/one\.safetensors, which it names as weights, is not there"):
+        backbone_hash(str(model), "backbone")
+
+
+def test_weights_that_the_configuration_names_are_hashed(model: Path) -> None:
+    config = json.loads((model / "config.json").read_text())
+    (model / "inner").mkdir()
+    (model / "model.safetensors").rename(model / "inner" / "w.safetensors")
+    (model / "config.json").write_text(json.dumps(config | {"transformers_weights": "inner/w.safetensors"}))
+    before = backbone_hash(str(model), "backbone")
+    (model / "inner" / "w.safetensors").write_bytes(b"others")
+    assert backbone_hash(str(model), "backbone") != before
+    (model / "config.json").write_text(json.dumps(config | {"transformers_weights": "inner/w.bin"}))
+    (model / "inner" / "w.bin").write_bytes(b"pickle")
+    with pytest.raises(UserError, match=r"inner/w\.bin holds pickled weights"):
+        backbone_hash(str(model), "backbone")
+
+
+def test_an_adapter_in_the_directory_is_refused(model: Path) -> None:
+    (model / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"has an adapter_config\.json.*Merge"):
+        backbone_hash(str(model), "backbone")
+
+
+def test_more_chat_templates_are_hashed(model: Path) -> None:
+    before = backbone_hash(str(model), "backbone")
+    (model / "additional_chat_templates").mkdir()
+    (model / "additional_chat_templates" / "tools.jinja").write_text("x")
+    assert backbone_hash(str(model), "backbone") != before
 
 
 def test_backbone_directory_is_known_by_its_files(tiny_backbone: Path, tmp_path: Path) -> None:

@@ -94,8 +94,8 @@ def test_manifest_accounts_for_every_output_and_no_scratch(tmp_path: Path) -> No
     }
     assert not (folder / SCRATCH).exists()
     assert set(manifest) == {
-        "stage", "version", "fingerprint", "inputs", "outputs", "config", "versions", "threads", "git_sha", "wall_s",
-        "finished_at",
+        "stage", "version", "fingerprint", "inputs", "contents", "sources", "outputs", "config", "versions", "threads",
+        "git_sha", "wall_s", "finished_at",
     }  # fmt: skip
     assert manifest["config"] == {"seed": 0}
     assert {"python", "torch", "transformers"} <= set(manifest["versions"])

@@ -36,13 +36,15 @@ class Candidate:
 
     Attributes:
         row: the raw row.
-        notes: what filters found out about the row, by filter; kept with the row.
+        notes: what the filter that looks at the row now finds out about it, by name; kept with the row.
+        earlier: what the filters before it have noted.
     """
 
     def __init__(self, row: Record, domain: Domain) -> None:
         self.row = row
         self.domain = domain
         self.notes: dict[str, Any] = {}
+        self.earlier: Mapping[str, Any] = {}
 
     @cached_property
     def record(self) -> Record:
