@@ -132,7 +132,7 @@ def test_a_file_that_holds_anything_else_is_left_as_it_is(files: Path, content: 
     assert (files / "V.jsonl").read_bytes() == whole + content
 
 
-@pytest.mark.parametrize("begun", [b"{", b'{"id": 7, "ver', b'{"id": 7, "verdicts": [', b'{"id": 7, "verdicts": [{"passed": tr'])
+@pytest.mark.parametrize("begun", [b"{", b'{"id": 7, "ver', b'{"id": 7, "verdicts": [', b'{"id": 7, "verdicts": [{"pa'])
 def test_a_line_that_a_kill_cut_is_graded_again(files: Path, begun: bytes, caplog: pytest.LogCaptureFixture) -> None:
     (files / "V.jsonl").write_bytes(begun)
     assert grade(files).graded == 8
