@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -72,7 +73,8 @@ def grade_files(
 
     A row is `{"id", "verdicts": [{"passed", "status", "detail", "wall_s", "tier", "trust"}], "key"}`, with
     `"compat"` where rules are lenient. Killed at any instant, the same call continues: lines that are there are
-    kept, a truncated last one is cut off, and `key`, a hash of problem, completions and rules, must fit.
+    kept, a last one that was begun is cut off, and `key`, a hash of problem, completions and rules, must fit. A file
+    that holds anything else is left as it is.
 
     Args:
         problems: in any format that the shipped domains read.
@@ -84,11 +86,13 @@ def grade_files(
         progress: called with the programs that have a verdict, and all of them.
 
     Raises:
-        UserError: a bad line, an output of other inputs or rules, or a host without a sandbox.
+        UserError: a bad line, an output that is an input or holds anything but verdicts of these inputs and rules, or
+            a host without a sandbox.
         StageFailed: the sandbox itself fails.
     """
     if workers < 1:
         raise UserError(f"--workers {workers}: give at least one.")
+    _require_own_output(output, problems, solutions)
     summary = Summary(rules.resolve_tier())
     jobs = _read_jobs(problems, solutions, rules, summary.tier, skip_bad_lines)
     total = sum(len(job.completions) for job in jobs)
@@ -159,6 +163,16 @@ def _each(path: Path, required: tuple[str, ...], read: Callable[[Record, str], A
     return made
 
 
+def _require_own_output(path: Path, problems: Path, solutions: Path) -> None:
+    """Refuse to write what is one of the inputs, under whatever name, or no file that can be continued."""
+    for name, given in (("--problems", problems), ("--solutions", solutions)):
+        with contextlib.suppress(OSError):
+            if os.path.samefile(path, given):
+                raise UserError(f"--output {path}: it is the same file as {name} {given}. Give another --output.")
+    if path.exists() and not path.is_file():
+        raise UserError(f"--output {path}: not a regular file, so it cannot be continued. Give another --output.")
+
+
 def _open_output(path: Path) -> IO[bytes]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -174,30 +188,40 @@ def _open_output(path: Path) -> IO[bytes]:
 
 
 def _recover(file: IO[bytes], path: Path, jobs: list[_Job]) -> Iterator[list[dict[str, Any]]]:
-    """Verdicts that are there already; the file ends after them."""
+    """Verdicts that are there already; the file ends after them.
+
+    Only a last line without its end that begins as its verdicts would is cut off: anything else in the file was not
+    written by this command, and is not its to remove.
+    """
     file.seek(0)
     end = 0
     for number, line in enumerate(file):
+        where = f"{path}, line {number + 1}"
         row = _row(line)
-        if row is None:
-            if file.read(1):
-                raise UserError(f"{path}, line {number + 1}: no verdicts. Remove the file, or give another --output.")
+        job = jobs[number] if number < len(jobs) else None
+        if row is None and not (job is not None and _is_begun(line, job)):
+            raise UserError(f"{where}: no verdicts of this command's. Remove the file, or give another --output.")
+        if row is not None and (job is None or (row.get("id"), row.get("key")) != (job.id, job.key)):
+            raise UserError(
+                f"{where}: verdicts of other problems, solutions or rules. Remove the file, or give another --output."
+            )
+        if row is None or not line.endswith(b"\n"):
             log.warning("%s: an interrupted line was cut off and is graded again.", path)
             break
-        fits = number < len(jobs) and (row.get("id"), row.get("key")) == (jobs[number].id, jobs[number].key)
-        if not fits:
-            raise UserError(
-                f"{path}, line {number + 1}: verdicts of other problems, solutions or rules. "
-                "Remove the file, or give another --output."
-            )
         end += len(line)
         yield row["verdicts"]
     os.truncate(file.fileno(), end)
 
 
+def _is_begun(line: bytes, job: _Job) -> bool:
+    """Whether a line without its end is the beginning of a job's verdicts."""
+    head = json.dumps({"id": job.id, "verdicts": []}).encode()[:-2]
+    return not line.endswith(b"\n") and (line.startswith(head) or head.startswith(line))
+
+
 def _row(line: bytes) -> Mapping[str, Any] | None:
     try:
-        row = json.loads(line) if line.endswith(b"\n") else None
-    except ValueError:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) and isinstance(row.get("verdicts"), list) else None

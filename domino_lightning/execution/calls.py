@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from domino_lightning.errors import UserError
 from domino_lightning.execution.literals import NotALiteral, parse_literal
 from domino_lightning.execution.sandbox.execute import execute, find_failure, last_words
+from domino_lightning.execution.sandbox.inside import wire
 from domino_lightning.execution.sandbox.limits import DEFAULTS, Limits
 from domino_lightning.execution.sandbox.running import Ended
 
@@ -134,12 +135,23 @@ def _run_call(call: Call, limits: Limits, stop: threading.Event | None) -> Execu
         return _result(ended, status if status in _MESSAGES else "error", detail)
     if ended.code != 0:
         return _result(ended, "error", f"exit code {ended.code} after the result{last_words(ended)}")
-    value = message.get("value")
     try:
-        parse_literal(str(value), max_chars=limits.output_bytes)
+        value = _text(message["value"])
+        parse_literal(value, max_chars=limits.output_bytes)
     except NotALiteral as error:
         return _result(ended, "error", f"returned no plain value ({error})")
-    return _result(ended, "ok", "", str(value))
+    return _result(ended, "ok", "", value)
+
+
+def _text(data: bytes) -> str:
+    """The string that a program sent, JSON; nothing else is read, however much of it there is."""
+    try:
+        value = wire.loads(data) if data.startswith(b'"') else None
+    except wire.NotPlain:
+        value = None
+    if not isinstance(value, str):
+        raise NotALiteral("not even text")
+    return value
 
 
 def _result(ended: Ended, status: str, detail: str, value: str | None = None) -> Execution:

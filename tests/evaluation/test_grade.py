@@ -102,6 +102,64 @@ def test_verdicts_of_other_inputs_are_not_continued(files: Path) -> None:
         grade(files)
 
 
+FOREIGN = [
+    b"the only copy of my notes",
+    b"the only copy of my notes\n",
+    b"\n",
+    b"\x00\x00\x00",
+    b"[1, 2]",
+    b'{"id": 7, "completions": ["x"]}',
+    b'{"id": 7, "completions": ["x"]}\n',
+    b'{"id": 8, "verdicts": [',  # of another row than the first
+    b'{"id": 7, "verdicts": [], "key": "of other rules"}',
+    b'{"id": 7, "verdicts": [\n',  # it ends, so no kill cut it
+    b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("content", FOREIGN)
+def test_a_file_that_holds_anything_else_is_left_as_it_is(files: Path, content: bytes) -> None:
+    (files / "V.jsonl").write_bytes(content)
+    with pytest.raises(UserError, match=r"V\.jsonl, line 1: .* another --output"):
+        grade(files)
+    assert (files / "V.jsonl").read_bytes() == content
+    (files / "V.jsonl").unlink()
+    grade(files)
+    whole = (files / "V.jsonl").read_bytes()
+    (files / "V.jsonl").write_bytes(whole + content)
+    with pytest.raises(UserError, match=r"V\.jsonl, line 5: "):
+        grade(files)
+    assert (files / "V.jsonl").read_bytes() == whole + content
+
+
+@pytest.mark.parametrize("begun", [b"{", b'{"id": 7, "ver', b'{"id": 7, "verdicts": [', b'{"id": 7, "verdicts": [{"pa'])
+def test_a_line_that_a_kill_cut_is_graded_again(files: Path, begun: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    (files / "V.jsonl").write_bytes(begun)
+    assert grade(files).graded == 8
+    assert "interrupted line" in caplog.text
+    assert [row["id"] for row in verdicts(files)] == [7, "double", "call", "empty"]
+
+
+@pytest.mark.parametrize("given", ["P.jsonl", "S.jsonl"])
+@pytest.mark.parametrize("link", [None, os.symlink, os.link])
+def test_an_input_is_no_output(files: Path, given: str, link: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    output = files / given
+    if link is not None:
+        output = files / "other.jsonl"
+        link(files / given, output)
+    before = (files / given).read_bytes()
+    flags = ["--problems", str(files / "P.jsonl"), "--solutions", str(files / "S.jsonl"), "--output", str(output)]
+    assert main(["grade", *flags]) == 2
+    assert "the same file as" in capsys.readouterr().err
+    assert (files / given).read_bytes() == before
+
+
+def test_an_output_is_a_file(files: Path) -> None:
+    for path in (files, Path("/dev/null")):
+        with pytest.raises(UserError, match="not a regular file"):
+            grade_files(files / "P.jsonl", files / "S.jsonl", path, Rules(), 1)
+
+
 @pytest.mark.parametrize(
     ("name", "row", "message"),
     [

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from domino_lightning.execution.sandbox.inside.init import WORK
+from domino_lightning.execution.sandbox.inside.init import BOX, WORK
 
 SITE = "/site"
 PACKAGES = ("numpy",)  # what programs may import beside the standard library
-DEVICES = ("null", "zero", "full", "random", "urandom")
+DEVICES = ("null", "full", "random", "urandom")  # not zero, of which shared memory can be made that no limit counts
 _SYSTEM = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libx32", "/lib", "/lib32", "/lib64", "/libx32")
 _STREAMS = [(f"/dev/{name}", f"/proc/self/fd/{number}") for number, name in enumerate(("stdin", "stdout", "stderr"))]
 _DEVICE_LINKS = (("/dev/fd", "/proc/self/fd"), *_STREAMS, ("/dev/shm", WORK))
@@ -67,7 +67,7 @@ def find_layout(packages: Sequence[str] = PACKAGES) -> Layout:
     hidden = tuple(path for path in found if os.path.isdir(path))
     targets = ["/dev/null", f"{SITE}/null", *(target for _, target in binds)]
     inside = tuple(f"{target}/" for _, target in binds)
-    parents = {str(parent) for target in targets for parent in Path(target).parents} | {WORK, "/proc"}
+    parents = {str(parent) for target in targets for parent in Path(target).parents} | {BOX, "/proc"}
     made = sorted(path for path in parents if path != "/" and not f"{path}/".startswith(inside))
     return Layout(tuple(binds), tuple(links), hidden, python, tuple(made))
 
@@ -112,4 +112,3 @@ def bubblewrap_arguments(layout: Layout, bwrap: str) -> list[str]:
     for name in DEVICES:
         arguments += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
     return [*arguments, "--remount-ro", "/", "--chdir", "/", "--"]
-

@@ -29,6 +29,7 @@ from domino_lightning.execution.sandbox.limits import DEFAULTS, Limits
 _CHUNK = 1 << 20
 _TAIL = 1 << 12
 _SLACK = 1 << 16  # of the channel, beyond the value
+_HEAD = 1 << 16  # of a message, most bytes before its value
 _TICK_MS = 50
 _GRACE_S = 5.0  # for the sandbox to enforce its own wall limit, then to die
 _MFD = getattr(os, "MFD_CLOEXEC", 0) | getattr(os, "MFD_ALLOW_SEALING", 0)
@@ -50,7 +51,8 @@ class Ended:
     Attributes:
         code: exit code, negative for a signal; None if the sandbox gave no report signed with the run's nonce.
         killed: "cpu", "wall", "memory" or "output_limit" if a limit ended it, else "".
-        message: what the process sent over its channel (not trusted), or None.
+        message: what the process sent over its channel (not trusted), or None; its "value" is JSON that nobody
+            has read.
         stdout: standard output, at most the limit.
         stderr: the end of standard error.
         wall_s, cpu_s, waited_s: seconds in all, on a core, and waiting for one.
@@ -168,10 +170,11 @@ class Running:
             if report.get("nonce") == self._nonce:
                 ended.code, ended.cpu_s, ended.waited_s = report["code"], report["cpu_s"], report["waited_s"]
                 ended.killed = ended.killed or report["killed"]
+        head, _, value = channel.partition(b"\n")
         with contextlib.suppress(wire.NotPlain):
-            message = wire.loads(channel)
+            message = wire.loads(head[:_HEAD])
             if isinstance(message, dict) and message.get("nonce") == self._channel_nonce:
-                ended.message = {"value": message.get("value")}
+                ended.message = {"value": value}
                 for name in ("status", "detail", "kind"):
                     text = message.get(name)
                     ended.message[name] = one_line(text) if isinstance(text, str) else None

@@ -22,7 +22,8 @@ from typing import Any, NoReturn
 
 from domino_lightning.execution.sandbox.inside import kernel
 
-WORK = "/box"
+BOX = "/box"  # what a program may write to
+WORK = f"{BOX}/work"  # where it starts; its source lies beside
 UID = 1000  # inside; outside it is a number of its own per running program
 _TICK_S = 0.02
 _NONCE = 32
@@ -104,8 +105,9 @@ def answer(fd: int, code: int, usage: resource.struct_rusage, limits: dict[str, 
 def _confine(limits: dict[str, Any]) -> None:
     if not limits["isolated"]:
         os.setsid()
-        os.chdir(limits["directory"])
-        os.environ["HOME"] = os.environ["TMPDIR"] = limits["directory"]
+        work = os.environ["HOME"] = os.environ["TMPDIR"] = os.path.join(limits["directory"], "work")
+        os.mkdir(work)
+        os.chdir(work)
         if _LINUX:
             kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -113,8 +115,9 @@ def _confine(limits: dict[str, Any]) -> None:
     os.setresgid(UID, UID, UID)
     os.setresuid(UID, UID, UID)
     options = f"size={limits['disk_bytes']},nr_inodes=4096,mode=700"
-    kernel.mount("box", WORK, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, options)
+    kernel.mount("box", BOX, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, options)
     kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC, "subset=pid")
+    os.mkdir(WORK, 0o700)
     os.chdir(WORK)
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     kernel.drop_capabilities()

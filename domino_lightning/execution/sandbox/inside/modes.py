@@ -33,12 +33,14 @@ def start_program(limits: dict[str, Any], fds: Sequence[int]) -> NoReturn:
 
 
 def _sender(nonce: str) -> Send:
-    write, owner, getpid, dumps, leave = os.write, os.getpid(), os.getpid, wire.dumps, os._exit
+    write, owner, getpid, dumps, deeply, leave = os.write, os.getpid(), os.getpid, wire.dumps, wire.deeply, os._exit
 
     def send(report: Report) -> None:
         if getpid() != owner:
             leave(70)
-        data = memoryview(dumps({"nonce": nonce, **report}))
+        value = report.pop("value", None)
+        with deeply():
+            data = memoryview(dumps({"nonce": nonce, **report}) + b"\n" + dumps(value))
         try:
             while data:
                 data = data[write(CHANNEL, data) :]

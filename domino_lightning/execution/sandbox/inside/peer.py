@@ -14,11 +14,17 @@ class Gone(BaseException):
     """The other side is gone, or sends what is no message; not an error that test code can catch by accident."""
 
 
+class Flood(Gone):
+    """The other side sent more values than are read."""
+
+
 class Peer:
-    """One end of the socket; the other end is not trusted."""
+    """One end of the socket; the other end is not trusted. Once it is gone, it is gone for good."""
 
     def __init__(self, fd: int) -> None:
         self._fd, self._read, self._write, self._dumps, self._loads = fd, os.read, os.write, wire.dumps, wire.loads
+        self._deeply = wire.deeply
+        self.gone: Gone | None = None
 
     def send(self, tree: object) -> None:
         """Send a tree.
@@ -26,31 +32,44 @@ class Peer:
         Raises:
             Gone: nobody reads it.
         """
-        body = self._dumps(tree)
+        with self._deeply():
+            body = self._dumps(tree)
         data = memoryview(b"%016x" % len(body) + body)
         try:
-            while data:
+            while data and self.gone is None:
                 data = data[self._write(self._fd, data) :]
         except OSError as error:
-            raise Gone(str(error)) from None
+            self.gone = Gone(str(error))
+        if self.gone is not None:
+            raise self.gone from None
 
     def receive(self) -> Any:
         """The next tree.
 
         Raises:
             Gone: there is none, or it is longer than `MAX_BYTES`.
+            Flood: it has more nodes than `wire.loads` reads.
         """
         try:
             size = int(self._exactly(16), 16)
             if not 0 <= size <= MAX_BYTES:
-                raise Gone("a message that is too long")
-            return self._loads(self._exactly(size))
+                raise Gone(f"a message of more than {MAX_BYTES} bytes")
+            data = self._exactly(size)
+            with self._deeply():
+                return self._loads(data)
+        except wire.TooLarge as error:
+            self.gone = Flood(str(error))
         except (OSError, ValueError, wire.NotPlain) as error:
-            raise Gone(str(error)) from None
+            self.gone = Gone(str(error))
+        except Gone as error:
+            self.gone = error
+        raise self.gone from None
 
     def _exactly(self, size: int) -> bytes:
         parts = []
         while size:
+            if self.gone is not None:
+                raise self.gone
             part = self._read(self._fd, min(size, 1 << 20))
             if not part:
                 raise Gone("closed")

@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from domino_lightning.execution.sandbox.inside import kernel, wire
+from domino_lightning.execution.sandbox.inside.adapt import adapt, drain
 from domino_lightning.execution.sandbox.inside.literal import NotLiteral, TooLong
 from domino_lightning.execution.sandbox.inside.seccomp import build_filter
 
@@ -41,9 +42,10 @@ _STARRED = (
     "string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics",
     "itertools", "functools", "operator", "io", "sys", "json", "typing",
 )  # fmt: skip
+_NAME = "program"
 _WORD = re.compile(r"[^\W\d]\w*")
 IMPLICIT_RECURSION = 50_000
-_RECURSION, _SERVING = 1000, 10  # the interpreter's own limit, and frames that a call from here takes
+RECURSION, _SERVING = 1000, 10  # the interpreter's own limit, and frames that a call from here takes
 _STREAMS = ("stdin", "stdout", "stderr")  # `sys` has them too, opened anew for each program
 _kind = type  # a program may have replaced the built-in one
 _BUFFERS = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
@@ -84,7 +86,8 @@ def enter(limits: dict[str, Any], fds: Sequence[int]) -> dict[str, Any]:
         job: dict[str, Any] = marshal.loads(file.read())  # from the grader, like everything on this descriptor
     os.closerange(len(rest), 1 << 16)
     _limit(limits)
-    sys.argv[:] = ["program.py"]
+    adapt(job)
+    sys.argv[:] = [f"{_NAME}.py"]
     _open_streams()
     return job
 
@@ -130,28 +133,36 @@ def _open_streams() -> None:
 
 
 def load(job: dict[str, Any], name: str) -> dict[str, Any]:
-    """Run the program's source as a module that is also in sys.modules, where dataclasses and pickle look it up."""
+    """Run the program's source as a module that is also in sys.modules, where dataclasses and pickle look it up.
+
+    It is a file too, beside the work directory, for `inspect`, for programs that open themselves, and for interpreters
+    that they spawn.
+    """
     module = type(sys)(name)
     sys.modules[name] = module
     namespace = vars(module)
-    namespace["__file__"] = os.path.join(os.getcwd(), sys.argv[0])
+    path = namespace["__file__"] = os.path.join(os.path.dirname(os.getcwd()), f"{_NAME}.py")
+    with contextlib.suppress(OSError), open(path, "w", encoding="utf-8", errors="surrogatepass") as file:
+        file.write(job["code"])
+    sys.path.insert(0, os.path.dirname(path))
     if job["implicit"]:  # only what the source mentions: every object that is bound costs a copied page
         words = set(_WORD.findall(job["code"]))
         namespace.update({word: _implicit[word] for word in _implicit.keys() & words})
         namespace.update({name: getattr(sys, name) for name in _STREAMS if name in words})
         sys.setrecursionlimit(IMPLICIT_RECURSION)
     else:
-        sys.setrecursionlimit(_RECURSION + _depth())
-    exec(compile(job["code"], "<program>", "exec", dont_inherit=True), namespace)
+        sys.setrecursionlimit(RECURSION + depth())
+    code = compile(job["code"], path, "exec", dont_inherit=True)
+    exec(code, namespace)
     return namespace
 
 
-def _depth() -> int:
+def depth() -> int:
     """Frames between the interpreter's first and the caller's, which are not the program's to pay for."""
-    frame, depth = sys._getframe(1), 0
+    frame, count = sys._getframe(1), 0
     while frame.f_back is not None:
-        frame, depth = frame.f_back, depth + 1
-    return depth + _SERVING
+        frame, count = frame.f_back, count + 1
+    return count + _SERVING
 
 
 def attempt(work: Callable[[], Report]) -> Report:
@@ -183,15 +194,19 @@ def _exit_code(error: SystemExit) -> int:
 
 def describe(error: BaseException) -> str:
     """`ValueError: message (line 3)`, with the line of the program's own innermost frame."""
-    line = error.lineno if isinstance(error, SyntaxError) and error.filename == "<program>" else None
+    line = error.lineno if isinstance(error, SyntaxError) and _is_program(error.filename) else None
     trace = error.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == "<program>":
+        if _is_program(trace.tb_frame.f_code.co_filename):
             line = trace.tb_lineno
         trace = trace.tb_next
     where = f" (line {line})" if line is not None else ""
     message = error.msg if isinstance(error, SyntaxError) else wire.message_of(error)
     return f"{type(error).__name__}{': ' if message else ''}{message}{where}"
+
+
+def _is_program(path: str | None) -> bool:
+    return path is not None and path.endswith(f"/{_NAME}.py")
 
 
 def finish(code: int, namespace: dict[str, Any] | None = None) -> NoReturn:
@@ -215,6 +230,7 @@ def finish(code: int, namespace: dict[str, Any] | None = None) -> NoReturn:
         except BaseException:
             code = code or 120
     _write_buffers()
+    drain()
     os._exit(code)
 
 

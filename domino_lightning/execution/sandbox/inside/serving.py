@@ -5,17 +5,31 @@ Objects that are no data stay here; the checker knows them by number.
 
 from __future__ import annotations
 
+import copy
+import math
 import operator
+import types
 from collections.abc import Callable
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from domino_lightning.execution.sandbox.inside import wire
+from domino_lightning.execution.sandbox.inside.arrays import is_array
 from domino_lightning.execution.sandbox.inside.peer import Peer
 from domino_lightning.execution.sandbox.inside.program import PEER, Report
 
 _MUTABLE = (list, dict, set, bytearray)
 _DATA = (*_MUTABLE, type(None), bool, int, float, str, tuple)
+_BASES = (int, float, str, tuple)  # subclasses of these are sent as data, unless the test asks for more of them
+# What the checker may apply to objects, by name: these, and what `operator` has.
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    function.__name__: function
+    for function in (
+        len, str, repr, bool, int, float, complex, hash, round, format, reversed, divmod, pow, bytes, dir,
+        math.floor, math.ceil, math.trunc, copy.copy, copy.deepcopy,
+    )
+}  # fmt: skip
+_FUNCTIONS.update({name: getattr(operator, name) for name in operator.__all__})
 
 
 def serve_calls(namespace: dict[str, Any]) -> Report:
@@ -51,6 +65,11 @@ class _Objects:
     def __init__(self) -> None:
         self._numbers: dict[int, int] = {}
         self._held: list[Any] = []
+        self._asked: frozenset[str] = frozenset()
+
+    def expect(self, attributes: frozenset[str]) -> None:
+        """Take note of the attributes that the test asks for: values that have one stay objects."""
+        self._asked = attributes
 
     def number(self, value: object) -> object:
         """The tree of a handle."""
@@ -64,10 +83,19 @@ class _Objects:
         return self._held[content[0] if isinstance(content, list) else content]
 
     def encode(self, value: object) -> object:
-        return wire.encode(value, self.number, lazily=True)
+        return wire.encode(value, self.number, lazily=True, keeps=self._keeps)
 
     def decode(self, tree: object) -> Any:
         return wire.decode(tree, self.held)
+
+    def _keeps(self, value: Any) -> bool:
+        """Whether it is more than its data to this test: a generator that is sent to, a tuple with named fields."""
+        if isinstance(value, types.GeneratorType):
+            return bool(self._asked & {"send", "throw", "close"})
+        if type(value).__module__ == "numpy":
+            return False
+        base = next((base for base in _BASES if isinstance(value, base)), None)
+        return base is not None and any(hasattr(value, name) and not hasattr(base, name) for name in self._asked)
 
 
 class _Answers:
@@ -80,6 +108,7 @@ class _Answers:
 
     def names(self, request: Any) -> Report:
         """Imports of the test that the program may rest on, then the values of names."""
+        self._objects.expect(frozenset(request["m"]))
         for statement in request["i"]:
             try:
                 self._run(statement, self._namespace)
@@ -99,14 +128,14 @@ class _Answers:
         reply: Report
         try:
             value = function(*arguments, **named)
-            same = [place for place, argument in given.items() if argument is value and type(value) in _MUTABLE]
+            same = [place for place, argument in given.items() if argument is value and _is_mutable(value)]
             reply = {"same": same[0]} if same else {"v": self._objects.encode(value)}
         except Exception as error:
             reply = _failed(error)
         changed = []
         trees: dict[int | str, Any] = {**dict(enumerate(request["a"])), **request["k"]}
         for place, argument in given.items():
-            if type(argument) in _MUTABLE:
+            if _is_mutable(argument):
                 now = self._objects.encode(argument)
                 if now != trees[place]:
                     changed.append([place, now])
@@ -126,14 +155,15 @@ class _Answers:
         setattr(self._objects.held(request["h"]), request["n"], self._objects.decode(request["v"]))
         return {"v": None}
 
-    def item(self, request: Any) -> Report:
-        """An item."""
-        return {"v": self._objects.encode(self._objects.held(request["h"])[self._objects.decode(request["k"])])}
+    def drop(self, request: Any) -> Report:
+        """Delete an attribute."""
+        delattr(self._objects.held(request["h"]), request["n"])
+        return {"v": None}
 
     def every(self, request: Any) -> Report:
         """An iterator of an object's."""
         values = iter(self._objects.held(request["h"]))
-        return {"v": self._objects.encode(value for value in values)}
+        return {"v": self._objects.encode(chain(values))}
 
     def more(self, request: Any) -> Report:
         """The next items of an iterator, many at a time; fewer than that are the last."""
@@ -147,25 +177,15 @@ class _Answers:
         except StopIteration:
             return {"v": []}
 
-    def store(self, request: Any) -> Report:
-        """Set an item."""
-        held, decode = self._objects.held, self._objects.decode
-        held(request["h"])[decode(request["k"])] = decode(request["v"])
-        return {"v": None}
-
     def plain(self, request: Any) -> Report:
-        """What a list or dict of a subclass holds; of anything else nothing."""
-        held = self._objects.held(request["h"])
-        content = [*list.__iter__(held)] if isinstance(held, list) else None
-        return {"v": self._objects.encode(dict(dict.items(held)) if isinstance(held, dict) else content)}
+        """What an instance of a subclass of plain data holds; of anything else nothing."""
+        return {"v": self._objects.encode(wire.base_value(self._objects.held(request["h"])))}
 
-    def ask(self, request: Any) -> Report:
-        """`len`, `str`, `repr` or `bool` of an object."""
-        functions: dict[str, Callable[[Any], object]] = {"len": len, "str": str, "repr": repr, "bool": bool}
-        function = functions[request["f"]]
-        return {"v": self._objects.encode(function(self._objects.held(request["h"])))}
+    def apply(self, request: Any) -> Report:
+        """What an operator or a built-in function makes of objects, as the program sees it."""
+        arguments = [self._objects.decode(tree) for tree in request["a"]]
+        return {"v": self._objects.encode(_FUNCTIONS[request["f"]](*arguments))}
 
-    def operate(self, request: Any) -> Report:
-        """What an operator makes of two of the program's own objects, as the program sees it."""
-        function = getattr(operator, request["f"])
-        return {"v": self._objects.encode(function(self._objects.held(request["h"]), self._objects.held(request["w"])))}
+
+def _is_mutable(value: object) -> bool:
+    return type(value) in _MUTABLE or is_array(value)

@@ -2,24 +2,30 @@
 
 A tree is None, a boolean, an integer, a float, a string, a list, or an object with one key that tags what
 JSON lacks: `{"t": [...]}` is a tuple, `{"d": [[key, value], ...]}` a dict, and so on. Whoever encodes is not
-trusted: what arrives is checked again, and only ever becomes values of built-in and standard library types.
-Instances of subclasses are sent as the value of their plain base, so no method of theirs travels.
+trusted: what arrives is checked again, and only ever becomes values of built-in and standard library types, and
+NumPy's. Instances of subclasses are sent as the value of their plain base, so no method of theirs travels.
 """
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import datetime
 import json
+import sys
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 from itertools import islice
 from typing import Any
 
-MAX_DEPTH = 100
+from domino_lightning.execution.sandbox.inside.arrays import decode_array, decode_scalar, encode_array
+
+MAX_DEPTH = 1000  # as deep as Python itself compares lists
 MAX_NODES = 4_000_000
+MAX_CONTAINERS = 2_000_000  # of JSON: an empty one takes more room than any number
 MANY = 100  # items of an iterator that are asked for at a time
+_DEEP = 20_000  # frames, for `MAX_DEPTH` levels
 _SMALL = 10**18
 _FLAT = {type(None), bool, int, float, str}
 
@@ -29,7 +35,11 @@ _EMPTY: tuple[Any, ...] = (
     filter(None, []), zip(), enumerate([]), (each for each in ""), iter({}.items()), iter({}.values()),
 )  # fmt: skip
 _ITERATORS = frozenset(map(type, _EMPTY))
-_VIEWS = {type({}.keys()): "dk", type({}.values()): "dv", type({}.items()): "di"}
+_SEQUENCES: dict[type, str] = {
+    tuple: "t", set: "s", frozenset: "f", collections.deque: "q",
+    type({}.keys()): "dk", type({}.values()): "dv", type({}.items()): "di",
+}  # fmt: skip
+_MAPPINGS = {dict: "d", collections.Counter: "dc", collections.OrderedDict: "do", collections.defaultdict: "dd"}
 _TEXTUAL: dict[type, tuple[str, Callable[[Any], str], Callable[[str], object]]] = {
     Decimal: ("Decimal", str, Decimal),
     Fraction: ("Fraction", str, Fraction),
@@ -37,7 +47,10 @@ _TEXTUAL: dict[type, tuple[str, Callable[[Any], str], Callable[[str], object]]] 
     datetime.time: ("time", datetime.time.isoformat, datetime.time.fromisoformat),
     datetime.datetime: ("datetime", datetime.datetime.isoformat, datetime.datetime.fromisoformat),
 }
+_BASES: tuple[Any, ...] = (tuple, list, set, frozenset)
 _PARSERS = {name: parse for name, _, parse in _TEXTUAL.values()}
+
+Handle = Callable[[Any], object]
 
 
 class NotPlain(Exception):
@@ -48,9 +61,25 @@ class TooLarge(NotPlain):
     """A value with more nodes, or deeper, than the limits."""
 
 
+@contextlib.contextmanager
+def deeply() -> Iterator[None]:
+    """Room for trees that nest; for the processes of the sandbox alone, as the limit is the whole interpreter's."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, _DEEP))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
 def dumps(tree: object, dump: Callable[[Any], str] = _ENCODER.encode) -> bytes:
     """The bytes of a tree; `json` escapes every character outside ASCII, lone surrogates included."""
     return dump(tree).encode("ascii")
+
+
+def count_marks(data: bytes) -> tuple[int, int]:
+    """Commas and opening brackets in a JSON text, those in strings among them: what bounds its nodes, unread."""
+    return data.count(b","), data.count(b"[") + data.count(b"{")
 
 
 def loads(data: bytes, load: Callable[..., Any] = json.loads) -> Any:
@@ -58,129 +87,140 @@ def loads(data: bytes, load: Callable[..., Any] = json.loads) -> Any:
 
     Raises:
         NotPlain: they are not JSON.
+        TooLarge: more than `MAX_NODES` nodes, or `MAX_CONTAINERS` of them that hold others; it was not read then.
     """
+    commas, containers = count_marks(data)
+    if commas > MAX_NODES or containers > MAX_CONTAINERS:
+        plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")  # every quote left begins or ends a string
+        strings = plain.count(b'"') // 2
+        commas, containers = count_marks(b"".join(plain.split(b'"')[::2])) if strings < MAX_CONTAINERS else (0, strings)
+        if commas > MAX_NODES or containers >= MAX_CONTAINERS:
+            raise TooLarge("more values than can be read")
     try:
         return load(data)
     except (ValueError, RecursionError, MemoryError) as error:
         raise NotPlain(f"not readable ({type(error).__name__})") from None
 
 
-def encode(value: object, handle: Callable[[object], object] | None = None, lazily: bool = False) -> object:
+def encode(
+    value: object, handle: Handle | None = None, lazily: bool = False, keeps: Callable[[Any], bool] | None = None
+) -> object:
     """The tree of a value.
 
     Args:
         value: what to send. Iterators are used up and sent as what they gave.
         handle: gives the tree of an object that is no data; without it such an object is an error.
         lazily: of an iterator send the first items and a handle of the rest; it may have no end.
+        keeps: whether an iterator, or an instance of a subclass of plain data, is no data either.
 
     Raises:
         NotPlain: the value, or something in it, is no data.
         TooLarge: nested deeper than `MAX_DEPTH`, or more than `MAX_NODES` nodes.
     """
-    return _encode(value, 0, [MAX_NODES], handle, lazily)
+    with deeply():
+        return _Encoder(handle, lazily, keeps).tree(value, 0)
 
 
-def _encode(
-    value: Any, depth: int, left: list[int], handle: Callable[[object], object] | None, lazily: bool = False
-) -> object:
-    left[0] -= 1
-    if left[0] < 0:
-        raise TooLarge(f"more than {MAX_NODES} values")
-    if depth > MAX_DEPTH:
-        raise TooLarge(f"nested more than {MAX_DEPTH} deep")
-    kind = type(value)
-    if value is None or kind is bool or kind is float or kind is str:
-        return value
-    if kind is int:
-        return value if -_SMALL < value < _SMALL else {"i": hex(value)}
+class _Encoder:
+    """One call of `encode`."""
 
-    def items(values: Any) -> list[object]:
-        return [_encode(item, depth + 1, left, handle, lazily) for item in values]
+    def __init__(self, handle: Handle | None, lazily: bool, keeps: Callable[[Any], bool] | None) -> None:
+        self.handle, self.lazily, self.keeps = handle, lazily, keeps
+        self.left = MAX_NODES
 
-    def pairs(mapping: Any) -> list[object]:
-        return [items(pair) for pair in dict.items(mapping)]
+    def tree(self, value: Any, depth: int) -> object:
+        self._spend(1)
+        kind: Any = type(value)
+        if value is None or kind is bool or kind is float or kind is str:
+            return value
+        if kind is int:
+            return value if -_SMALL < value < _SMALL else {"i": hex(value)}
+        if depth >= MAX_DEPTH:
+            raise TooLarge(f"nested more than {MAX_DEPTH} deep")
+        depth += 1
+        if kind is list:
+            return self._flat(value) or self._items(value, depth)
+        if kind in _SEQUENCES:
+            return {_SEQUENCES[kind]: kind is tuple and self._flat(value) or self._items(value, depth)}
+        if kind in _MAPPINGS:
+            return {_MAPPINGS[kind]: self._pairs(value, depth)}
+        if kind is bytes or kind is bytearray:
+            return {"b" if kind is bytes else "ba": value.decode("latin-1")}
+        if kind is complex:
+            return {"c": [value.real, value.imag]}
+        if kind is range:
+            return {"r": self._items((value.start, value.stop, value.step), depth)}
+        if kind in _TEXTUAL:
+            name, text_of, _ = _TEXTUAL[kind]
+            return {"x": [name, text_of(value)]}
+        return self._other(value, kind, depth)
 
-    if kind is list:
-        return _flat(value, left) or items(value)
-    if kind is tuple:
-        return {"t": _flat(value, left) or items(value)}
-    if kind is dict:
-        return {"d": pairs(value)}
-    if kind is set:
-        return {"s": items(value)}
-    if kind is frozenset:
-        return {"f": items(value)}
-    if kind is bytes:
-        return {"b": value.decode("latin-1")}
-    if kind is bytearray:
-        return {"ba": value.decode("latin-1")}
-    if kind is complex:
-        return {"c": [value.real, value.imag]}
-    if kind is range:
-        return {"r": items((value.start, value.stop, value.step))}
-    if kind is collections.Counter:
-        return {"dc": pairs(value)}
-    if kind is collections.OrderedDict:
-        return {"do": pairs(value)}
-    if kind is collections.defaultdict:
-        return {"dd": pairs(value)}
-    if kind is collections.deque:
-        return {"q": items(value)}
-    if kind in _VIEWS:
-        return {_VIEWS[kind]: items(value)}
-    if kind in _ITERATORS or kind.__module__ == "itertools":
-        if handle is None or not lazily:
-            return {"I": items(value)}
-        first = [*islice(value, MANY)]
-        return {"I": items(first)} if len(first) < MANY else {"L": [items(first), handle(value)]}
-    if kind in _TEXTUAL:
-        name, text_of, _ = _TEXTUAL[kind]
-        return {"x": [name, text_of(value)]}
-    if kind.__module__ == "numpy" and callable(getattr(value, "item", None)) and not getattr(value, "ndim", 1):
-        return _encode(value.item(), depth + 1, left, handle)
-    return _encode_instance(value, items, pairs, handle)
+    def _spend(self, nodes: int) -> None:
+        self.left -= nodes
+        if self.left < 0:
+            raise TooLarge(f"more than {MAX_NODES} values")
 
+    def _items(self, values: Any, depth: int) -> list[object]:
+        return [self.tree(item, depth) for item in values]
 
-def _flat(values: Any, left: list[int]) -> list[object] | None:
-    """A sequence of scalars as it is, which spares large results a call for each item."""
-    kinds = set(map(type, values))
-    if not kinds or not kinds <= _FLAT:
-        return None
-    if int in kinds:
-        numbers = values if kinds == {int} else [item for item in values if type(item) is int]
-        if not -_SMALL < min(numbers) <= max(numbers) < _SMALL:
+    def _pairs(self, mapping: Any, depth: int) -> list[object]:
+        return [self._items(pair, depth) for pair in dict.items(mapping)]
+
+    def _flat(self, values: Any) -> list[object] | None:
+        """A sequence of scalars as it is, which spares large results a call for each item."""
+        kinds = set(map(type, values))
+        if not kinds or not kinds <= _FLAT:
             return None
-    left[0] -= len(values)
-    if left[0] < 0:
-        raise TooLarge(f"more than {MAX_NODES} values")
-    return list(values)
+        if int in kinds:
+            numbers = values if kinds == {int} else [item for item in values if type(item) is int]
+            if not -_SMALL < min(numbers) <= max(numbers) < _SMALL:
+                return None
+        self._spend(len(values))
+        return list(values)
+
+    def _other(self, value: Any, kind: type, depth: int) -> object:
+        """An iterator, something of NumPy's, or an instance of some class."""
+        kept = self.handle is not None and self.keeps is not None and self.keeps(value)
+        if self.handle is not None and kept:
+            return self.handle(value)
+        if kind in _ITERATORS or kind.__module__ == "itertools":
+            if self.handle is None or not self.lazily:
+                return {"I": self._items(value, depth)}
+            first = [*islice(value, MANY)]
+            trees = self._items(first, depth)
+            return {"I": trees} if len(first) < MANY else {"L": [trees, self.handle(value)]}
+        if kind.__module__ == "numpy":
+            found = encode_array(value, lambda flat: self._flat(flat) or self._items(flat, depth))
+            if found is not None:
+                return found
+        if isinstance(value, tuple):
+            return {"t": self._items(tuple.__iter__(value), depth)}
+        if isinstance(value, int | float | str):
+            return self.tree(base_value(value), depth)
+        if self.handle is not None:
+            return self.handle(value)
+        if isinstance(value, list):
+            return self._items(list.__iter__(value), depth)
+        if isinstance(value, dict):
+            return {"d": self._pairs(value, depth)}
+        raise NotPlain(f"a {kind.__name__}, not a plain value")
 
 
-def _encode_instance(
-    value: Any,
-    items: Callable[[Any], list[object]],
-    pairs: Callable[[Any], list[object]],
-    handle: Callable[[object], object] | None,
-) -> object:
-    """An instance of some class: the plain value of its built-in base, or a handle to it."""
+def base_value(value: Any) -> Any:
+    """What an instance of a subclass of plain data holds, as that data; None of anything else."""
     if isinstance(value, int):
-        return items([int.__add__(value, 0)])[0]
+        return int.__add__(value, 0)
     if isinstance(value, float):
         return float.__add__(value, 0.0)
     if isinstance(value, str):
         return str.__str__(value)
-    if isinstance(value, tuple):
-        return {"t": items(tuple.__iter__(value))}
-    if handle is not None:
-        return handle(value)
-    if isinstance(value, list):
-        return items(list.__iter__(value))
-    if isinstance(value, dict):
-        return {"d": pairs(value)}
-    raise NotPlain(f"a {type(value).__name__}, not a plain value")
+    for base in _BASES:
+        if isinstance(value, base):
+            return base(base.__iter__(value))
+    return dict(dict.items(value)) if isinstance(value, dict) else None
 
 
-def decode(tree: object, handle: Callable[[object], object] | None = None) -> Any:
+def decode(tree: object, handle: Handle | None = None) -> Any:
     """The value of a tree from another process.
 
     Args:
@@ -191,64 +231,77 @@ def decode(tree: object, handle: Callable[[object], object] | None = None) -> An
         NotPlain: it is no tree that `encode` makes.
     """
     try:
-        return _decode(tree, 0, handle)
-    except (ValueError, TypeError, KeyError, ArithmeticError, AttributeError) as error:
+        with deeply():
+            return _Decoder(handle).value(tree, 0)
+    except (ValueError, TypeError, KeyError, ArithmeticError, AttributeError, ImportError) as error:
         raise NotPlain(f"no plain value ({type(error).__name__}: {error})") from None
 
 
-def _decode(tree: Any, depth: int, handle: Callable[[object], object] | None) -> Any:
-    if depth > MAX_DEPTH:
-        raise TooLarge(f"nested more than {MAX_DEPTH} deep")
-    kind = type(tree)
-    if kind is list:
-        if set(map(type, tree)) <= _FLAT:
-            return list(tree)
-        return [_decode(item, depth + 1, handle) for item in tree]
-    if kind is not dict:
-        return tree
-    ((tag, content),) = tree.items()
+class _Decoder:
+    """One call of `decode`."""
 
-    def items() -> Iterator[Any]:
-        return (_decode(item, depth + 1, handle) for item in content)
+    def __init__(self, handle: Handle | None) -> None:
+        self.handle = handle
 
-    def mapping() -> Iterator[tuple[Any, Any]]:
-        return ((_decode(k, depth + 1, handle), _decode(v, depth + 1, handle)) for k, v in content)
+    def value(self, tree: Any, depth: int) -> Any:
+        kind = type(tree)
+        if kind is not list and kind is not dict:
+            return tree
+        if depth > 2 * MAX_DEPTH:  # the pairs of a dict are lists in its tree
+            raise TooLarge(f"nested more than {MAX_DEPTH} deep")
+        if kind is list:
+            return list(tree) if set(map(type, tree)) <= _FLAT else self._items(tree, depth + 1)
+        ((tag, content),) = tree.items()
+        if tag in _BUILDERS:
+            return _BUILDERS[tag](self._items(content, depth + 1))
+        if tag == "a":
+            return decode_array(content, lambda item: self.value(item, depth + 1))
+        if tag == "n":
+            return decode_scalar(content, lambda item: self.value(item, depth + 1))
+        if tag == "x":
+            return _PARSERS[content[0]](content[1])
+        if tag == "i":
+            return int(content, 16)
+        if tag == "c":
+            return complex(float(content[0]), float(content[1]))
+        if tag == "b":
+            return content.encode("latin-1")
+        if tag == "ba":
+            return bytearray(content.encode("latin-1"))
+        if self.handle is None:
+            raise KeyError(tag)
+        if tag == "L":
+            return _lazily(self._items(content[0], depth + 1), self.handle(content[1]["h"]))
+        return self.handle({"h": content}[tag])
 
-    if tag == "h" and handle is not None:
-        return handle(content)
-    if tag == "x":
-        return _PARSERS[content[0]](content[1])
-    if tag == "L" and handle is not None:
-        return _lazily([_decode(item, depth + 1, handle) for item in content[0]], handle(content[1]["h"]))
-    build: dict[str, Callable[[], Any]] = {
-        "i": lambda: int(content, 16),
-        "t": lambda: tuple(items()),
-        "d": lambda: dict(mapping()),
-        "s": lambda: set(items()),
-        "f": lambda: frozenset(items()),
-        "b": lambda: content.encode("latin-1"),
-        "ba": lambda: bytearray(content.encode("latin-1")),
-        "c": lambda: complex(float(content[0]), float(content[1])),
-        "r": lambda: range(*items()),
-        "dc": lambda: collections.Counter(dict(mapping())),
-        "do": lambda: collections.OrderedDict(mapping()),
-        "dd": lambda: collections.defaultdict(None, mapping()),
-        "q": lambda: collections.deque(items()),
-        "I": lambda: _lazily(list(items())),
-        "dk": lambda: dict.fromkeys(items()).keys(),
-        "dv": lambda: dict(enumerate(items())).values(),
-        "di": lambda: dict(items()).items(),
-    }
-    return build[tag]()
+    def _items(self, trees: Any, depth: int) -> list[Any]:
+        return [self.value(tree, depth) for tree in trees]
 
 
 def _lazily(first: list[Any], rest: Any = None) -> Iterator[Any]:
     """The first items of an iterator, then those that its stand-in fetches."""
     yield from first
-    while rest is not None and type(found := rest._more()) is list:
+    while rest is not None and type(found := rest._remote_more()) is list:
         yield from found
         if len(found) < MANY:
             return
+
+
+_BUILDERS: dict[str, Callable[[list[Any]], Any]] = {
+    "t": tuple,
+    "d": dict,
+    "s": set,
+    "f": frozenset,
+    "r": lambda items: range(*items),
+    "dc": lambda pairs: collections.Counter(dict(pairs)),
+    "do": collections.OrderedDict,
+    "dd": lambda pairs: collections.defaultdict(None, pairs),
+    "q": collections.deque,
+    "I": _lazily,
+    "dk": lambda items: dict.fromkeys(items).keys(),
+    "dv": lambda items: dict(enumerate(items)).values(),
+    "di": lambda pairs: dict(pairs).items(),
+}
 
 
 def builtin_error(error: BaseException) -> list[str]:

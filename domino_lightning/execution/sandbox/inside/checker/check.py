@@ -3,36 +3,59 @@
 from __future__ import annotations
 
 import ast
+import sys
 
 from domino_lightning.execution.sandbox.inside import wire
-from domino_lightning.execution.sandbox.inside.checker.link import Unproxyable
+from domino_lightning.execution.sandbox.inside.checker.link import Link
 from domino_lightning.execution.sandbox.inside.checker.names import make_namespace
-from domino_lightning.execution.sandbox.inside.peer import Gone, Peer
-from domino_lightning.execution.sandbox.inside.program import PEER, Report
+from domino_lightning.execution.sandbox.inside.checker.remote import Unproxyable
+from domino_lightning.execution.sandbox.inside.peer import Flood, Gone, Peer
+from domino_lightning.execution.sandbox.inside.program import PEER, RECURSION, Report, depth
+
+_EQUALS_NOTHING = " (an object of the program's equals no plain value)"
 
 
 def check(job: Report) -> Report:
     """Run `job["test"]` and report: passed, failed, error, memory, gone (ask the program), or unproxyable."""
     peer = Peer(PEER)
     try:
-        try:
-            tree = ast.parse(job["test"])
-        except (SyntaxError, ValueError) as error:
-            return {"status": "error", "detail": f"the test is not Python ({error})"}
-        namespace = make_namespace(tree, _parsed(job["code"]), peer)
-        exec(compile(tree, "<test>", "exec", dont_inherit=True), namespace)
-        peer.send({"o": "done"})
+        tree = ast.parse(job["test"])
+    except (SyntaxError, ValueError) as error:
+        return {"status": "error", "detail": f"the test is not Python ({error})"}
+    try:
+        link = make_namespace(tree, _parsed(job["code"]), job["entry_point"], peer)
     except Unproxyable as error:
         return {"status": "unproxyable", "detail": str(error)}
-    except Gone as error:
-        return {"status": "gone", "detail": str(error)}
-    except AssertionError as error:
-        return {"status": "failed", "detail": _located(error, job["test"])}
-    except MemoryError:
-        return {"status": "memory", "detail": "out of memory"}
     except BaseException as error:
-        return {"status": "error", "detail": _located(error, job["test"])}
+        return _failure(error, job["test"])
+    report = _run(tree, link, job["test"])
+    # Test code can catch everything, but not make anything of it.
+    if link.refused is not None:
+        return {"status": "unproxyable", "detail": str(link.refused)}
+    return report if peer.gone is None else _failure(peer.gone, job["test"])
+
+
+def _run(tree: ast.Module, link: Link, test: str) -> Report:
+    sys.setrecursionlimit(RECURSION + depth())
+    try:
+        exec(compile(tree, "<test>", "exec", dont_inherit=True), link.namespace)
+        link.peer.send({"o": "done"})
+    except AssertionError as error:
+        hint = _EQUALS_NOTHING if link.equals_nothing else ""
+        return {"status": "failed", "detail": _located(error, test) + hint}
+    except BaseException as error:
+        return _failure(error, test)
     return {"status": "passed"}
+
+
+def _failure(error: BaseException, test: str) -> Report:
+    if isinstance(error, Flood):
+        return {"status": "output_limit", "detail": f"the program answered with too much ({error})"}
+    if isinstance(error, Gone):
+        return {"status": "gone", "detail": str(error)}
+    if isinstance(error, MemoryError):
+        return {"status": "memory", "detail": "out of memory"}
+    return {"status": "error", "detail": _located(error, test)}
 
 
 def _located(error: BaseException, test: str) -> str:

@@ -8,22 +8,46 @@ from collections.abc import Mapping
 from typing import Any
 
 from domino_lightning.execution.sandbox.inside import wire
-from domino_lightning.execution.sandbox.inside.checker.remote import NOTHING, Remote
+from domino_lightning.execution.sandbox.inside.arrays import is_array, overwrite_array
+from domino_lightning.execution.sandbox.inside.checker.remote import NOTHING, Remote, Unproxyable, is_class_name
 from domino_lightning.execution.sandbox.inside.peer import Peer
 from domino_lightning.execution.sandbox.inside.program import Report
 
 
-class Unproxyable(BaseException):
-    """The test code cannot run in a process of its own; the message says why."""
-
-
 class Link:
-    """Requests to the program's process."""
+    """Requests to the program's process.
 
-    def __init__(self, peer: Peer, namespace: dict[str, Any]) -> None:
-        self.peer, self.namespace = peer, namespace
+    Args:
+        peer: where to.
+        namespace: of the test.
+        attributes: that the test asks for.
+    """
+
+    def __init__(self, peer: Peer, namespace: dict[str, Any], attributes: frozenset[str]) -> None:
+        self.peer, self.namespace, self.attributes = peer, namespace, attributes
         self.names: frozenset[str] = frozenset()  # of the program's, that the test uses
+        self.equals_nothing = False
+        self.refused: Unproxyable | None = None
         self._remotes: dict[int, Remote] = {}
+
+    def fetch(self, names: frozenset[str], imports: list[str]) -> dict[str, Any]:
+        """What the program has by these names, after it ran the test's own imports, which it may rest on."""
+        message = {"o": "names", "n": sorted(names), "i": imports, "m": sorted(self.attributes)}
+        found = self.request(message)
+        self.names = names
+        for name, value in found.items():
+            if type(value) is Remote and is_class_name(name):
+                value._remote_mark("named")
+        return {name: value for name, value in found.items() if name in names}
+
+    def mentions(self, name: str) -> bool:
+        """Whether the test asks for an attribute of this name."""
+        return name in self.attributes
+
+    def refuse(self, why: str) -> Unproxyable:
+        """The exception to raise where the test cannot be judged apart; what it does from here on does not count."""
+        self.refused = self.refused or Unproxyable(why)
+        return self.refused
 
     def request(self, message: Report, arguments: Mapping[int | str, Any] = NOTHING) -> Any:
         """The value of the reply; arguments, by place or name, that the program changed are changed here too.
@@ -31,6 +55,8 @@ class Link:
         Raises:
             Exception: what the program raised, as its built-in class.
         """
+        if self.refused is not None:
+            raise self.refused
         self.peer.send(message)
         reply = self.peer.receive()
         try:
@@ -63,7 +89,12 @@ class Link:
 
     def encode(self, value: object) -> object:
         """A value of the test's own."""
-        return wire.encode(value, _handle)
+        return wire.encode(value, self._handle)
+
+    def _handle(self, value: object) -> object:
+        if type(value) is Remote:
+            return {"h": value._remote_number}
+        raise self.refuse(f"it passes a {type(value).__name__}")
 
     def _error(self, name: str, message: str, arguments: object = None) -> BaseException:
         """The program's exception; an instance of a built-in class and nothing else."""
@@ -85,12 +116,6 @@ class Link:
             return ValueError(message) if issubclass(kind, ValueError) else RuntimeError(message)
 
 
-def _handle(value: object) -> object:
-    if type(value) is Remote:
-        return {"h": value._remote_number}
-    raise Unproxyable(f"it passes a {type(value).__name__}")
-
-
 def _overwrite(target: Any, now: Any) -> None:
     """Give a mutable argument the content that the program left in its copy."""
     if type(target) is not type(now):
@@ -100,3 +125,8 @@ def _overwrite(target: Any, now: Any) -> None:
     elif isinstance(target, dict | set):
         target.clear()
         target.update(now)
+    elif is_array(target):
+        try:
+            overwrite_array(target, now)
+        except ValueError as error:
+            raise wire.NotPlain(str(error)) from None

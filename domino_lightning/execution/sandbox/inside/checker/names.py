@@ -1,7 +1,8 @@
-"""What test code sees by name: its own imports, names of the program's, and nothing else of either.
+"""What test code sees by name: its own imports, built-ins, and of the program what can only be the program's.
 
-Test code that needs more than calls (`isinstance` with a class of the program's, captured output, patched modules, …)
-is found by its own syntax, never by what the program does.
+All of it follows from the test's own syntax, so that the program has no choice in it: not in what a name stands for
+here, nor in whether the test runs in a process of its own. Test code that needs more of a program than calls,
+attributes and operators (`isinstance` with a class of the program's, captured output, patched modules, …) does not.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from domino_lightning.execution.sandbox.inside.checker.link import Link, Unproxyable
+from domino_lightning.execution.sandbox.inside.checker.link import Link
+from domino_lightning.execution.sandbox.inside.checker.remote import Remote, Unproxyable, is_class_name
 from domino_lightning.execution.sandbox.inside.peer import Peer
 
 _NEEDS_PROCESS = frozenset((
@@ -28,57 +30,74 @@ _SCOPES = (
     ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda,
     ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
 )  # fmt: skip
+_SHORT = {"np": "numpy"}  # what everyone calls a module
+_MODULES = sys.stdlib_module_names | {"numpy", *_SHORT}
 
 
-def make_namespace(test: ast.Module, program: ast.Module, peer: Peer) -> dict[str, Any]:
-    """What the test sees: names of the program's that it uses, its own imports, and nothing else of either."""
-    names = [node for node in ast.walk(test) if isinstance(node, ast.Name)]
-    used = {node.id for node in names if isinstance(node.ctx, ast.Load)} - set(_bound(test.body, inner=False))
-    defined = set(_bound([node for node in program.body if not isinstance(node, ast.Import | ast.ImportFrom)]))
+def make_namespace(test: ast.Module, program: ast.Module, entry_point: str | None, peer: Peer) -> Link:
+    """A link whose namespace is what the test sees.
+
+    A name is the program's if the test uses it and neither binds it, nor is it a built-in's. A name that can only mean
+    a module, by the attributes that the test asks it for, is that module where the program imports it too.
+
+    Args:
+        test: its names say what there is.
+        program: only for modules that it imports and the test forgot to.
+        entry_point: called like a built-in, it is the program's all the same.
+        peer: the program's process.
+
+    Raises:
+        Unproxyable: the test needs the program's process.
+    """
+    used = {node.id for node in ast.walk(test) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    used -= set(_bound(test.body, inner=False))
+    modules = _modules(test, used)
+    hidden = {name for name in used if hasattr(builtins, name)}
+    asked = used - hidden - modules.keys()
+    if entry_point in hidden:
+        asked.add(entry_point)
+    elif not asked and len(hidden) > 1:
+        raise Unproxyable("it does not say which built-in function is the program's")
+    asked = asked or hidden  # the test is of nothing else, so it means the program's `sum`
     local = set(_bound(test.body))
-    _require_proxyable(test, {name for name in defined - local if not hasattr(builtins, name)})
-    imports = [node for node in program.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    _require_proxyable(test, asked - local, local | modules.keys() | (hidden - asked))
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    for statement in imports:
-        roots = [statement.module or ""] if isinstance(statement, ast.ImportFrom) else [a.name for a in statement.names]
-        if all(root.partition(".")[0] in sys.stdlib_module_names for root in roots):
-            try:
-                exec(compile(ast.Module([statement], []), "<imports>", "exec"), namespace)
-            except Exception:  # the program's process meets the same error, or the name is not used here
-                continue
-    # The program's imports and names hide no built-in from the test: a `set` that makes all sets equal is a trick.
-    hidden = [name for name in namespace if hasattr(builtins, name) or name == "__builtins__"]
-    for name in hidden:
-        del namespace[name]
-    namespace["__name__"] = "__main__"
-    for name, module in _modules(test, used).items():
-        used.discard(name)
-        if namespace.get(name) is not module:  # not imported, or something else is called like it
-            namespace.pop(name, None)
-    theirs = {name for name in used if name in defined or name not in namespace and name not in local}
-    asked = {name for name in theirs if not hasattr(builtins, name)}
-    asked = asked or theirs & defined  # the test is of nothing else, so it means the program's `sum`
+    imported = set(_imports(program))
+    namespace.update({name: module for name, module in modules.items() if (name, module.__name__) in imported})
+    link = Link(peer, namespace, _attributes(test))
     hoisted = [ast.unparse(node) for node in test.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    link = Link(peer, namespace)
-    reply = link.request({"o": "names", "n": sorted(asked), "i": hoisted})
-    namespace.update({name: reply[name] for name in asked if name in reply})
-    link.names = frozenset(asked)
-    return namespace
+    namespace.update(link.fetch(frozenset(asked), hoisted))
+    return link
 
 
 def _modules(test: ast.Module, used: set[str]) -> dict[str, Any]:
-    """Names that can only mean a module of the standard library, by the attributes that the test asks them for."""
+    """Names that can only mean a module, by the attributes that the test asks them for."""
     attributes: dict[str, set[str]] = {}
     for node in ast.walk(test):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             attributes.setdefault(node.value.id, set()).add(node.attr)
     found = {}
-    for name in attributes.keys() & used & sys.stdlib_module_names:
+    for name in attributes.keys() & used & _MODULES:
         with contextlib.suppress(ImportError):
-            module = importlib.import_module(name)
+            module = importlib.import_module(_SHORT.get(name, name))
             if all(hasattr(module, attribute) for attribute in attributes[name]):
                 found[name] = module
     return found
+
+
+def _imports(program: ast.Module) -> Iterator[tuple[str, str]]:
+    """(name, module) of every `import` of a program's."""
+    for node in ast.walk(program):
+        if isinstance(node, ast.Import):
+            yield from ((alias.asname or alias.name, alias.name) for alias in node.names)
+
+
+def _attributes(test: ast.Module) -> frozenset[str]:
+    """Attributes that the test asks for, also by `getattr`."""
+    nodes = list(ast.walk(test))
+    written = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    texts = (node.value for node in nodes if isinstance(node, ast.Constant))
+    return frozenset(written.union(text for text in texts if isinstance(text, str) and text.isidentifier()))
 
 
 def _bound(body: Sequence[ast.stmt], inner: bool = True) -> Iterator[str]:
@@ -96,28 +115,67 @@ def _bound(body: Sequence[ast.stmt], inner: bool = True) -> Iterator[str]:
             yield node.arg
         elif isinstance(node, ast.alias):
             yield (node.asname or node.name).partition(".")[0]
-        elif isinstance(node, ast.ExceptHandler) and node.name:
+        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
             yield node.name
+        elif isinstance(node, ast.MatchMapping) and node.rest:
+            yield node.rest
 
 
-def _require_proxyable(test: ast.Module, defined: set[str]) -> None:
-    for node in ast.walk(test):
-        types: list[ast.expr] = []
+def _require_proxyable(test: ast.Module, theirs: set[str], own: set[str]) -> None:
+    """Raise if the test's syntax needs the program's process.
+
+    Args:
+        test: what to look at.
+        theirs: names of the program's in it.
+        own: other names.
+    """
+    classes = any(map(is_class_name, theirs))
+    nodes = list(ast.walk(test))
+    for node in nodes:
         if isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith):
             raise Unproxyable("it awaits")
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _TYPE_TESTS:
-            types = node.args[1:]
-        elif isinstance(node, ast.ClassDef):
-            types = node.bases
-        elif isinstance(node, ast.ExceptHandler) and node.type is not None:
-            types = [node.type]
-        elif isinstance(node, ast.Raise) and node.exc is not None:
-            types = [node.exc]
-        elif isinstance(node, ast.With):
-            types = [item.context_expr for item in node.items]
-        for inner in (each for kind in types for each in ast.walk(kind)):
-            if isinstance(inner, ast.Name) and inner.id in defined:
-                raise Unproxyable(f"it uses the class {inner.id}")
+        for name in _names(_types(node)) & theirs:
+            raise Unproxyable(f"it uses the class {name}")
         name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
-        if name in _NEEDS_PROCESS and name not in defined:
+        if name in _NEEDS_PROCESS and (isinstance(node, ast.Attribute) or name in own or name in _MODULES):
             raise Unproxyable(f"it uses {name}")
+        if isinstance(node, ast.Attribute) and name.startswith("__") and name in vars(Remote).keys() - _forwarded():
+            raise Unproxyable(f"it uses {name}")
+        if classes and (isinstance(node, ast.Match) or _asks_type(node)):
+            raise Unproxyable("it asks for the class of an object")
+    asked = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    if asked & {"send", "throw"} and any(isinstance(node, ast.Name) and node.id == "StopIteration" for node in nodes):
+        raise Unproxyable("it waits for the end of a generator that it sends to")
+
+
+def _forwarded() -> set[str]:
+    """Special methods that mean the program's object, also when a test calls them by name."""
+    return {name for name, value in vars(Remote).items() if callable(value)} - {"__init__", "__getattr__"}
+
+
+def _asks_type(node: ast.AST) -> bool:
+    if isinstance(node, ast.Attribute):
+        return node.attr in ("__class__", "__mro__", "__bases__", "__subclasses__")
+    return isinstance(node, ast.Call) and len(node.args) == 1 and _names([node.func]) == {"type"}
+
+
+def _types(node: ast.AST) -> list[ast.expr]:
+    """Expressions in a node that must be classes, or objects of this process."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _TYPE_TESTS:
+        return node.args[1:]
+    if isinstance(node, ast.ClassDef):
+        return node.bases
+    if isinstance(node, ast.ExceptHandler):
+        return [node.type] if node.type is not None else []
+    if isinstance(node, ast.Raise):
+        return [node.exc] if node.exc is not None else []
+    if isinstance(node, ast.With):
+        return [item.context_expr for item in node.items]
+    if isinstance(node, ast.MatchClass):
+        return [node.cls]
+    sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+    return [side for side in sides if not isinstance(side, ast.Call)] if any(map(_asks_type, sides)) else []
+
+
+def _names(expressions: Sequence[ast.AST]) -> set[str]:
+    return {node.id for each in expressions for node in ast.walk(each) if isinstance(node, ast.Name)}
