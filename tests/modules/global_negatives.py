@@ -33,6 +33,8 @@ CASES: dict[str, Any] = {
     "symmetric": lambda: losses.SymmetricInfoNCE(),
     "info_nce_all": lambda: losses.InfoNCE(weight=0.5, temperature=0.5),
     "info_nce_2": lambda: losses.InfoNCE(weight=0.5, pairs=2),
+    "paper": lambda: losses.PaperObjective(weight=0.1, likelihood="token"),
+    "paper_sequence_2": lambda: losses.PaperObjective(weight=0.01, bounded=True, pairs=2),
 }
 
 
