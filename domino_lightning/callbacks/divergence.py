@@ -14,6 +14,7 @@ from domino_lightning.errors import StageFailed
 from domino_lightning.modules.optim import check_finite
 
 WINDOW = 8  # steps averaged, so that one hard batch stops nothing
+TOKENS = "tokens"
 
 
 class StopOnDivergence(Callback):
@@ -21,7 +22,8 @@ class StopOnDivergence(Callback):
 
     A uniform guess over V tokens costs log V nats/token, about 11 for V = 50,000. So a loss whose average over
     the last eight steps is more than some 10 nats/token above its first such average does far worse than where it
-    began; and one below −10 is an unbounded objective that only drives other samples' NLL up.
+    began; and one below −10 is an unbounded objective that only drives other samples' NLL up. A loss in nats per text
+    is told by its term `tokens`, the mean length of a text, by which all its terms are divided here.
 
     Args:
         stage: section that the remedy names.
@@ -95,7 +97,9 @@ class StopOnDivergence(Callback):
 
     def _averages(self) -> dict[str, float]:
         names = set.intersection(*(set(terms) for terms in self.recent))
-        return {name: sum(terms[name] for terms in self.recent) / len(self.recent) for name in names}
+        means = {name: sum(terms[name] for terms in self.recent) / len(self.recent) for name in names}
+        tokens = means.pop(TOKENS, 1.0)
+        return {name: mean / tokens for name, mean in means.items()}
 
 
 def gradient_sums(module: LightningModule) -> dict[str, Tensor]:

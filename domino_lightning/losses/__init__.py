@@ -5,6 +5,7 @@ from domino_lightning.losses.base import (
     DisentanglementLoss,
     Pairs,
     PromptNLL,
+    by_prompt,
     masked_mean,
     negatives,
     own_nll,
@@ -12,6 +13,7 @@ from domino_lightning.losses.base import (
 )
 from domino_lightning.losses.contrastive import InfoNCE, Margin, ReleasedObjective, SymmetricInfoNCE
 from domino_lightning.losses.likelihood import LikelihoodOnly, PairedLikelihood
+from domino_lightning.losses.paper import PaperObjective
 from domino_lightning.losses.schedules import CosineSchedule, LinearSchedule, Schedule
 
 __all__ = [
@@ -24,10 +26,12 @@ __all__ = [
     "Margin",
     "PairedLikelihood",
     "Pairs",
+    "PaperObjective",
     "PromptNLL",
     "ReleasedObjective",
     "Schedule",
     "SymmetricInfoNCE",
+    "by_prompt",
     "masked_mean",
     "negatives",
     "own_nll",

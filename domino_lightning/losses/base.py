@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from domino_lightning.losses.schedules import Schedule, non_negative
 
 Pairs = Literal["none", "own", "all"] | int
+Varies = Literal["prompt", "text"]
 
 
 class PromptNLL(NamedTuple):
@@ -25,6 +27,7 @@ class PromptNLL(NamedTuple):
         paired: (B, K) NLL(x_i | D, S of the k-th prompt of row i); with pairs "all" prompt k is row k's.
         is_own: (B, K) bool; one True per valid row, at the row's own S_i.
         pair_valid: (B, K) bool; False on padding and on another copy of the same sample.
+        prompt_row: (B, K) the row whose S the k-th prompt of row i is; no row of it names a prompt twice.
     """
 
     domain: Tensor
@@ -33,6 +36,7 @@ class PromptNLL(NamedTuple):
     paired: Tensor | None = None
     is_own: Tensor | None = None
     pair_valid: Tensor | None = None
+    prompt_row: Tensor | None = None
 
 
 class DisentanglementLoss(nn.Module, ABC):
@@ -41,9 +45,12 @@ class DisentanglementLoss(nn.Module, ABC):
     Attributes:
         pairs: which (text, sample prompt) pairs the loss needs: "none", "own" (K = 1), "all" (K = B), or
             a number of negatives n (K = 1 + min(n, B − 1), the own prompt first).
+        varies: what an anchor's negatives differ in. "prompt": n other prompts are drawn for each text. "text": n
+            other texts for each prompt, which then are n other prompts for each text as well; see `by_prompt`.
     """
 
     pairs: Pairs = "none"
+    varies: Varies = "prompt"
 
     @abstractmethod
     def forward(self, nll: PromptNLL, progress: float = 0.0) -> dict[str, Tensor]:
@@ -72,7 +79,7 @@ class ContrastiveLoss(DisentanglementLoss):
 
     @abstractmethod
     def contrast(self, nll: PromptNLL) -> Tensor:
-        """The scalar that falls as x_i becomes likelier under S_i than under S_k; 0 without a valid negative."""
+        """The scalar that falls as own pairs (x_i, S_i) become likelier than others; 0 without a valid negative."""
 
     def forward(self, nll: PromptNLL, progress: float = 0.0) -> dict[str, Tensor]:
         """Terms `loss`, `sufficiency`, `own` and `contrast`, and `weight` where λ has a schedule."""
@@ -114,6 +121,25 @@ def negatives(nll: PromptNLL) -> Tensor:
     """
     _, is_own, pair_valid = require_pairs(nll)
     return pair_valid & ~is_own & nll.valid[:, None]
+
+
+def by_prompt(nll: PromptNLL, values: Tensor | None, mask: Tensor) -> Tensor:
+    """(B, B) NLLs with the prompts in rows: entry (k, i) is text i under the S of row k, inf where `mask` is False.
+
+    Args:
+        nll: says which prompt a column is.
+        values: (B, K), as `paired`; masked-out entries may hold anything.
+        mask: (B, K) bool.
+
+    Raises:
+        ValueError: the loss was given no pairs, or not which prompts they are.
+    """
+    if values is None or nll.prompt_row is None:
+        raise ValueError(
+            "this loss needs (text, sample prompt) pairs and `prompt_row`; set `pairs` to 'all' or a number"
+        )
+    table = values.new_full((len(values), len(values)), math.inf)
+    return table.scatter(1, nll.prompt_row, values.masked_fill(~mask, math.inf)).T
 
 
 def require_pairs(nll: PromptNLL) -> tuple[Tensor, Tensor, Tensor]:

@@ -70,12 +70,12 @@ def example_nll(loss: DisentanglementLoss, samples: list[int], padding: Iterable
     valid[list(padding)] = False
     domain = 1 + 3 * torch.rand(size, generator=random)
     lengths = torch.randint(3, 90, (size,), generator=random)
-    pairs = choose_pairs(torch.tensor(samples), valid, loss.pairs, seed, 0)
+    pairs = choose_pairs(torch.tensor(samples), valid, loss.pairs, seed, 0, loss.varies)
     if pairs is None:
         return PromptNLL(domain, lengths, valid)
     uniform = torch.rand(pairs.is_own.shape, generator=random)
     paired = torch.where(pairs.is_own, 0.5 + 1.5 * uniform, 2 + 3 * uniform)
-    return PromptNLL(domain, lengths, valid, paired, pairs.is_own, pairs.valid)
+    return PromptNLL(domain, lengths, valid, paired, pairs.is_own, pairs.valid, pairs.prompt_row)
 
 
 def _batches(loss: DisentanglementLoss) -> list[Finding]:
@@ -95,6 +95,7 @@ def _cases(loss: DisentanglementLoss) -> dict[str, PromptNLL]:
         "a batch of eight": example_nll(loss, list(range(8))),
         "copies of one sample, which are no negatives of each other": example_nll(loss, [3, 3, 5]),
         "copies of one sample alone": example_nll(loss, [3, 3]),
+        "more copies of a sample than other samples": example_nll(loss, [3, 3, 3, 5]),
         "a ragged batch, one row of which is padding": example_nll(loss, [1, 2, 3], padding=[1]),
         "nothing but padding": example_nll(loss, [1, 2], padding=[0, 1]),
     }
@@ -146,6 +147,8 @@ def _order(loss: DisentanglementLoss) -> list[Finding]:
         return None if values is None else values[rows] if values.ndim == 1 else values[rows][:, columns]
 
     other = PromptNLL(*(reordered(values) for values in nll))  # type: ignore[arg-type]
+    if other.prompt_row is not None:  # it names rows, which have moved
+        other = other._replace(prompt_row=torch.argsort(rows)[other.prompt_row])
     first, second = loss(nll)["loss"], loss(other)["loss"]
     if torch.allclose(first, second, atol=1e-5):
         return [Finding("passed", "the order of the rows does not matter")]

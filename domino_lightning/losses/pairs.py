@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from domino_lightning.losses.base import Pairs
+from domino_lightning.losses.base import Pairs, Varies
 from domino_lightning.utils.seeding import generator
 
 
@@ -19,8 +19,10 @@ class PairIndex(NamedTuple):
     valid: Tensor
 
 
-def choose_pairs(samples: Tensor, valid: Tensor, pairs: Pairs, seed: int, step: int) -> PairIndex | None:
-    """Choose pairs as a function of (seed, step, sample), never of global random state.
+def choose_pairs(
+    samples: Tensor, valid: Tensor, pairs: Pairs, seed: int, step: int, varies: Varies = "prompt"
+) -> PairIndex | None:
+    """Choose pairs as a function of (seed, step, samples), never of global random state.
 
     Args:
         samples: (B,) sample indices; another copy of a text's own sample is no negative of it.
@@ -28,6 +30,8 @@ def choose_pairs(samples: Tensor, valid: Tensor, pairs: Pairs, seed: int, step: 
         pairs: "none", "own", "all" or the number of negatives n; K = 1 + min(n, B − 1), the own prompt first.
         seed: the run's seed.
         step: the optimizer step.
+        varies: with a number n. "prompt": n prompts are drawn for each text. "text": texts and prompts meet in a
+            ring, so that each prompt also meets n other texts.
 
     Returns:
         None for "none".
@@ -45,7 +49,11 @@ def choose_pairs(samples: Tensor, valid: Tensor, pairs: Pairs, seed: int, step: 
     elif pairs == "all":
         table = rows.expand(size, size)
     elif isinstance(pairs, int) and not isinstance(pairs, bool) and pairs >= 1:
-        table = _own_then_negatives(samples, valid, same, min(pairs, size - 1), seed, step)
+        negatives = min(pairs, size - 1)
+        if varies == "text":
+            table = _ring(samples, valid, negatives, seed, step)
+        else:
+            table = _own_then_negatives(samples, valid, same, negatives, seed, step)
     else:
         raise ValueError(f"pairs must be 'none', 'own', 'all' or a number of negatives from 1, not {pairs!r}")
     is_own = table == rows[:, None]
@@ -66,3 +74,25 @@ def _own_then_negatives(samples: Tensor, valid: Tensor, same: Tensor, negatives:
         keys[row] = 3.0
         table.append([row, *torch.argsort(keys)[:negatives].tolist()])
     return torch.tensor(table, device=samples.device)
+
+
+def _ring(samples: Tensor, valid: Tensor, negatives: int, seed: int, step: int) -> Tensor:
+    """(B, 1 + negatives) rows: the own first, then those so many places ahead in a ring, at the same distances for all.
+
+    So every row is met as often as it meets others. The samples stand in an order keyed by (seed, step), copies of
+    one beside each other: no distance from c to V − c, with V valid rows and at most c copies of a sample, ends at a
+    copy. The distances are drawn from these, and from the others when nothing else is left; padding comes last.
+    """
+    random = generator("pairs", seed, step)
+    places, numbers, copies = samples[valid].unique(return_inverse=True, return_counts=True)
+    order = torch.randperm(len(places), generator=random).to(samples.device)[numbers]
+    rows = valid.nonzero().flatten()
+    ring, padding = rows[torch.argsort(order, stable=True)].tolist(), (~valid).nonzero().flatten().tolist()
+    size, most = len(ring), int(copies.max()) if len(copies) else 0
+    keys = torch.rand(max(0, size - 1), generator=random)
+    distances = 1 + torch.arange(len(keys))
+    keys[(distances < most) | (distances > size - most)] += 1.0
+    ahead = (1 + torch.argsort(keys)).tolist()
+    table = {row: [ring[(place + far) % size] for far in ahead] + padding for place, row in enumerate(ring)}
+    table |= {row: [*ring, *(other for other in padding if other != row)] for row in padding}
+    return torch.tensor([[row, *table[row][:negatives]] for row in range(len(samples))], device=samples.device)

@@ -40,7 +40,7 @@ class PromptTuningModule(LightningModule):
     """Domain and sample tokens trained by an injected loss; the backbone is frozen and in eval mode throughout.
 
     Logged as `tune/<split>/<name>`: every term of the loss on `train`, and `nll` under D on `heldout`, in
-    nats/token, averaged over texts.
+    nats/token (but for a loss in nats per text, see `PaperObjective`), averaged over texts.
 
     Args:
         backbone: backbone spec.
@@ -181,7 +181,7 @@ class PromptTuningModule(LightningModule):
         first = distributed.rank() * size if self.negatives == "global" else 0
         numbers = gather(torch.stack([batch.samples, batch.lengths, batch.valid.long()], dim=1))
         samples, lengths, valid = numbers[:, 0], numbers[:, 1], numbers[:, 2].bool()
-        pairs = choose_pairs(samples, valid, self.loss.pairs, self.seed, step)
+        pairs = choose_pairs(samples, valid, self.loss.pairs, self.seed, step, self.loss.varies)
         if pairs is None or self.sample_tokens is None:
             under_domain, _ = self.likelihoods(domain, batch)
             return PromptNLL(gather(under_domain), lengths, valid)
@@ -191,7 +191,9 @@ class PromptTuningModule(LightningModule):
         mine = PairIndex(*(table[first : first + size] for table in pairs))
         under_domain, paired = self.likelihoods(domain, batch, gather(own), mine)
         paired = None if paired is None else gather(paired)
-        return PromptNLL(gather(under_domain), lengths, valid, paired, pairs.is_own, pairs.valid)
+        return PromptNLL(
+            gather(under_domain), lengths, valid, paired, pairs.is_own, pairs.valid, prompt_row=pairs.prompt_row
+        )
 
     def objective(self, batch: TextBatch, step: int, progress: float) -> dict[str, Tensor]:
         """`nll` under D, the loss's terms and the domain prompt's regularizers, which `loss` includes."""

@@ -57,6 +57,13 @@ def test_an_unbounded_objective_is_stopped_and_the_term_that_runs_off_is_named()
         fed([4.0 + value for value in contrast], contrast=contrast, own=[2.0] * steps)
 
 
+def test_a_loss_in_nats_per_text_is_judged_per_token() -> None:
+    # 60 tokens a text: 180 nats are 3 a token, and 10 more are 780.
+    assert len(fed([180.0] * 8 + [770.0] * 8, tokens=[60.0] * 16).recent) == WINDOW
+    with pytest.raises(StageFailed, match=r"averages 13\.00 nats/token.*Term 'own' moved most, from 1\.00 to 11\.00"):
+        fed([180.0] * 8 + [780.0] * 8, tokens=[60.0] * 16, own=[60.0] * 8 + [660.0] * 8, nats=9.0)
+
+
 def test_nothing_is_judged_before_a_full_window() -> None:
     rising = [1e6 * 2**step for step in range(WINDOW + 1)]
     assert fed(rising[: WINDOW - 1]).start == {}

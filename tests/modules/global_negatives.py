@@ -33,6 +33,8 @@ CASES: dict[str, Any] = {
     "symmetric": lambda: losses.SymmetricInfoNCE(),
     "info_nce_all": lambda: losses.InfoNCE(0.5, 0.5, own_weight=0.0, pairs="all"),
     "info_nce_2": lambda: losses.InfoNCE(0.5, own_weight=0.0, pairs=2),
+    "paper": lambda: losses.PaperObjective(weight=0.1, likelihood="token"),
+    "paper_sequence_2": lambda: losses.PaperObjective(weight=0.01, bounded=True, pairs=2),
 }
 
 

@@ -15,13 +15,14 @@ from domino_lightning.nn import TextBatch, prompted_nll
 from tests.modules.tuned import attached, batch, module
 
 
+@pytest.mark.parametrize("varies", ["prompt", "text"])
 @pytest.mark.parametrize("pairs", ["none", "own", "all", 1, 2, 9])
-def test_likelihoods_equal_one_prompt_and_text_at_a_time(pairs: Any) -> None:
+def test_likelihoods_equal_one_prompt_and_text_at_a_time(pairs: Any, varies: Any) -> None:
     class Asking(LikelihoodOnly):
         pass
 
     loss = Asking()
-    loss.pairs = pairs
+    loss.pairs, loss.varies = pairs, varies
     tuned, texts = attached(loss), batch((3, 0, 5))
     nll = tuned.prompt_nll(texts, step=4)
     domain = tuned.domain_prompt()
@@ -41,8 +42,11 @@ def test_likelihoods_equal_one_prompt_and_text_at_a_time(pairs: Any) -> None:
         one = TextBatch(*(part[i : i + 1] for part in texts))
         values = [prompted_nll(tuned.backbone, torch.cat([domain, own[k]])[None], one, []).item() for k in range(3)]
         assert nll.paired[i, nll.is_own[i]].item() == pytest.approx(values[i], abs=1e-5)
+        assert nll.prompt_row is not None
+        prompts = nll.prompt_row[i].tolist()
+        assert nll.paired[i].tolist() == pytest.approx([values[k] for k in prompts], abs=1e-5)
         if pairs == "all":
-            assert nll.paired[i].tolist() == pytest.approx(values, abs=1e-5)
+            assert prompts == [0, 1, 2]
 
 
 def test_likelihood_only_allocates_no_sample_tokens_and_needs_none() -> None:
