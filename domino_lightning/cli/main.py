@@ -78,6 +78,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--output", type=Path, help="directory to write (default: report; for a sweep <root>/sweeps/<name>/report)"
     )
     report.add_argument("--baseline", metavar="ARM", help="arm of a sweep to compare with (default: the sweep's)")
+    power = add("power", "power", "show", "from a pilot sweep, the seeds and problems that a difference needs")
+    power.add_argument("sweep", type=Path, help="a sweep: its YAML or its directory <root>/sweeps/<name>")
+    power.add_argument("--points", type=float, default=3.0, metavar="N", help="difference of pass@1 (default: 3)")
+    power.add_argument("--power", type=float, default=0.8, metavar="P", help="chance to see it (default: 0.8)")
+    power.add_argument("--baseline", metavar="ARM", help="arm to compare with (default: the sweep's)")
     dashboard = add(
         "dashboard", "report", "dashboard", "define a sweep's W&B workspace and report, as JSON when offline"
     )

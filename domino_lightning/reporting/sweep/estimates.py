@@ -68,13 +68,13 @@ class Difference:
         return self.adjusted < 0.05
 
 
-def lent(arms: Iterable[Components | None]) -> SeedVariance | None:
+def lent(arms: Iterable[Components]) -> SeedVariance | None:
     """The variance between seeds that arms with several lend to those with one: their mean, by seeds - 1.
 
     An arm's own variance is the only one that holds where arms differ; an arm with one seed has none, and without
     a loan it would look the surest of all.
     """
-    known = [arm for arm in arms if arm is not None and arm.seeds > 1]
+    known = [arm for arm in arms if arm.seeds > 1]
     freedom = sum(arm.seeds - 1 for arm in known)
     if not freedom:
         return None
@@ -94,7 +94,7 @@ def arm_scores(arms: Sequence[Arm], k: int = 1) -> list[ArmScore | None]:
         components(group_table(table, groups)) if table else None
         for table, groups in zip(tables, labels, strict=True)
     ]
-    loan = lent(found)
+    loan = lent(one for one in found if one)
     scores: list[ArmScore | None] = []
     for arm, row, table, groups, one in zip(arms, runs, tables, labels, found, strict=True):
         if table is None or one is None:
@@ -131,14 +131,14 @@ def differences(arms: Sequence[Arm], baseline: Arm, k: int = 1) -> list[Differen
     moves both, widens nothing. Interval and test are those of the mean of a table seeds × groups of problems, with
     the arm's own variances (`crossed.Components.mean`).
     """
-    paired = [_paired(arm, baseline, k) if arm is not baseline else "" for arm in arms]
-    found = [_components(pairs, k) if isinstance(pairs, list) else None for pairs in paired]
-    loan = lent(found)
+    found = difference_components(arms, baseline, k)
+    loan = lent(row[1] for row in found if isinstance(row, tuple))
     raw: list[Difference | None] = []
-    for arm, pairs, one in zip(arms, paired, found, strict=True):
-        if isinstance(pairs, str) or one is None:
-            raw.append(_none(str(pairs)) if pairs else None)
+    for arm, row in zip(arms, found, strict=True):
+        if not isinstance(row, tuple):
+            raw.append(None if row is None else _none(row))
             continue
+        pairs, one = row
         seedless = arm.seedless and baseline.seedless
         seeded = one.seeds > 1 or (loan is not None and not seedless)
         raw.append(_difference(pairs, one.mean(None if seedless else loan), BOTH if seeded else PROBLEMS))
@@ -147,6 +147,17 @@ def differences(arms: Sequence[Arm], baseline: Arm, k: int = 1) -> list[Differen
     return [
         replace(one, adjusted=adjusted[place]) if one and place in adjusted else one for place, one in enumerate(raw)
     ]
+
+
+def difference_components(
+    arms: Sequence[Arm], baseline: Arm, k: int = 1
+) -> list[tuple[Pairs, Components] | str | None]:
+    """Every arm's runs paired with the baseline's, and the table of their differences in its components.
+
+    Text where there is none, saying why; None for the baseline itself.
+    """
+    paired = [_paired(arm, baseline, k) if arm is not baseline else None for arm in arms]
+    return [(pairs, _components(pairs, k)) if isinstance(pairs, list) else pairs for pairs in paired]
 
 
 def _paired(arm: Arm, baseline: Arm, k: int) -> Pairs | str:
