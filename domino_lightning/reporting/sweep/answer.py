@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isnan
 
+from domino_lightning.errors import UserError
+from domino_lightning.evaluation.power import smallest_gain, variances
 from domino_lightning.reporting.html import p_value, percent, points
 from domino_lightning.reporting.sweep.arms import Arm
-from domino_lightning.reporting.sweep.estimates import ArmScore, Difference
+from domino_lightning.reporting.sweep.estimates import ArmScore, Difference, difference_components
 
 _LISTED = 4
+POWER = 0.8
 FEW_GROUPS = 3  # below, benchmarks/coverage.py finds intervals that hold 85 to 92%
 
 
@@ -22,7 +25,7 @@ def answer(
         return "No arm has been evaluated yet.", _unfinished(arms)
     baseline = next(arm for arm in arms if arm.baseline)
     compared = [(arm, one) for arm, one in zip(arms, differences, strict=True) if one and not one.problem]
-    rest = [*_seeds(scored), *_few(scored), *_unfinished(arms)]
+    rest = [*_seeds(scored), *_few(scored), *_seen(arms, baseline), *_unfinished(arms)]
     if not compared:
         arm, score = max(scored, key=lambda pair: pair[1].estimate.value)
         return f"Nothing can be compared with the baseline {baseline.label} yet.", [
@@ -93,6 +96,23 @@ def _seeds(scored: Sequence[tuple[Arm, ArmScore]]) -> list[str]:
     if high == 2:
         said.append("Two seeds say little of the variance between them: where it is large, intervals are too narrow.")
     return said
+
+
+def _seen(arms: Sequence[Arm], baseline: Arm) -> list[str]:
+    """What a sweep of this size can see; nothing where it does not know the variance between seeds."""
+    tables = [row[1] for row in difference_components(arms, baseline) if isinstance(row, tuple)]
+    try:
+        found = variances(tables)
+    except UserError:
+        return []
+    seeds = max(one.seeds for one in tables)
+    least = smallest_gain(found, seeds, tables[0].groups, POWER)
+    if least is None:
+        return [f"At this size no difference is seen with {POWER:.0%} power."]
+    return [
+        f"At this size, with {seeds} seeds, a true difference of {100 * least:.1f} points is seen with {POWER:.0%} "
+        "power; domino power says what it takes to see a smaller one."
+    ]
 
 
 def _few(scored: Sequence[tuple[Arm, ArmScore]]) -> list[str]:

@@ -12,11 +12,12 @@ import pytest
 
 from domino_lightning.cli.main import main
 from domino_lightning.errors import UserError
+from domino_lightning.evaluation.power import power, variances
 from domino_lightning.reporting import write_sweep_report
 from domino_lightning.reporting.sweep.answer import answer
 from domino_lightning.reporting.sweep.arms import SweepData, read_sweep, short_labels
 from domino_lightning.reporting.sweep.curves import numeric_axes
-from domino_lightning.reporting.sweep.estimates import arm_scores, differences
+from domino_lightning.reporting.sweep.estimates import arm_scores, difference_components, differences
 from domino_lightning.reporting.sweep.side_by_side import corpus_texts, disputed
 from domino_lightning.reporting.sweep.tables import corpora, costs, failures, measures
 from domino_lightning.sweep.results import open_sweep
@@ -71,6 +72,18 @@ def test_two_seeds_are_said_to_be_few(store: FakeStore) -> None:
     _, rest = said(read(losses_sweep(FakeStore(store.root / "more"))))
     assert "new problems and new seeds" in rest
     assert "Two seeds" not in rest
+
+
+def test_it_says_what_a_sweep_of_this_size_can_see(store: FakeStore) -> None:
+    sweep = losses_sweep(store)
+    data = read(sweep)
+    _, rest = said(data)
+    found = re.search(r"with 3 seeds, a true difference of (\d+\.\d) points is seen with 80% power", rest)
+    assert found is not None
+    tables = [row[1] for row in difference_components(data.arms, data.baseline) if isinstance(row, tuple)]
+    assert 0.8 <= power(variances(tables), float(found[1]) / 100 + 0.001, 3, 20) < 0.85
+    _, rest = said(read(losses_sweep(FakeStore(store.root / "one"), seeds=(0,))))
+    assert "power" not in rest
 
 
 def test_scores_that_rest_on_one_or_two_groups_are_named(ab: FakeSweep) -> None:
