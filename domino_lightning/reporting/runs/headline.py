@@ -11,7 +11,8 @@ from markupsafe import Markup
 from domino_lightning.reporting.charts import Interval, intervals
 from domino_lightning.reporting.collect import Score, TrialDir, read_optional, read_score, whole
 
-_INSIDE = "differences inside overlapping intervals are not evidence."
+# Two intervals may overlap though the paired difference is clear: overlap is no evidence either way.
+_INSIDE = "intervals that overlap decide nothing, and all speak of new problems, not of new seeds."
 _LISTED = 3  # longer lists of pairs are left to the chart
 
 
@@ -76,7 +77,7 @@ def describe_overlap(arms: Sequence[HeadlineRow]) -> str:
     shown = f": {'; '.join(apart)}" if len(apart) <= _LISTED else ""
     if len(apart) == pairs:
         which = "The two intervals do not overlap" if pairs == 1 else "No two intervals overlap"
-        return f"{which}{shown}. {seeds} the intervals cover the choice of problems, not that of the seed."
+        return f"{which}{shown}. {seeds} the intervals speak of new problems, not of new seeds."
     which = f"{len(apart)} of {pairs} pairs of intervals do not overlap{shown or '; the chart shows which'}."
     return f"{which} {seeds} {_INSIDE}"
 

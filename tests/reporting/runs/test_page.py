@@ -57,7 +57,7 @@ def test_the_headline_has_every_arm_with_its_interval(full_store: FakeStore) -> 
         in text
     )
     assert "source-none none finished 20.0% 5.0% to 40.0% 10 9 10 0" in text
-    assert "All 3 intervals overlap one another. One seed per arm: differences inside" in text
+    assert "All 3 intervals overlap one another. One seed per arm: intervals that overlap decide nothing" in text
 
 
 def test_intervals_apart_are_reported_as_apart(store: FakeStore) -> None:
@@ -90,7 +90,7 @@ def test_seeds_are_counted_per_arm(store: FakeStore) -> None:
     for seed in (0, 1):
         stages = {"prepare": store.prepare(), "evaluate": store.evaluate(f"e{seed}" * 8, 0.2, 0.1, 0.3)}
         store.trial(f"seed-{seed}", stages, (f"seed={seed}",), seed=seed)
-    assert "The two intervals overlap. 2 seeds per arm: differences" in text_of(page_of(store))
+    assert "The two intervals overlap. 2 seeds per arm: intervals that" in text_of(page_of(store))
 
 
 def test_one_arm_is_not_compared(store: FakeStore) -> None:
