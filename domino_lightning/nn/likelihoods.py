@@ -10,12 +10,14 @@ from torch import Tensor
 
 from domino_lightning.data.text import TextBatch
 from domino_lightning.losses.pairs import PairIndex
+from domino_lightning.models.attention import UnsupportedAttention, windows
 from domino_lightning.nn.prompted_nll import naive_nll
 from domino_lightning.nn.shared_prefix import shared_prefix_nll
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+LONGEST_WINDOW = 512  # of those that the check looks beyond: it encodes six texts whole, and must stay cheap
 log = logging.getLogger(__name__)
 
 
@@ -62,9 +64,13 @@ class Likelihoods:
         """What differs between both forwards on two texts behind `domain` and two sample prompts; None if nothing.
 
         Values may differ by the square root of the rounding unit, in nats, and gradients by four times as much of
-        their norm: on SmolLM2 in float32 both differ by 3e-6, under bf16 by 0.03 and 0.06.
+        their norm: on SmolLM2 in float32 both differ by 3e-6, under bf16 by 0.03 and 0.06. The texts are longer than
+        sliding windows of up to 512 tokens.
         """
-        texts = _two_texts(self.backbone.config.get_text_config().vocab_size, domain.device)
+        try:
+            texts = _two_texts(self.backbone, domain.device)
+        except UnsupportedAttention as error:
+            return str(error)
         embed = self.backbone.get_input_embeddings()
         prompts = embed(texts.ids[:, :3]).to(domain.dtype)
         every = torch.ones(2, 2, dtype=torch.bool, device=domain.device)
@@ -96,12 +102,14 @@ class Likelihoods:
         return None
 
 
-def _two_texts(vocabulary: int, device: torch.device) -> TextBatch:
-    """A long and a short text of random tokens, the same on every rank."""
-    ids = torch.randint(0, vocabulary, (2, 24), generator=torch.Generator().manual_seed(0))
+def _two_texts(backbone: PreTrainedModel, device: torch.device) -> TextBatch:
+    """A long and a short text of random tokens, the same on every rank; the long one reaches beyond every window."""
+    longest = max([24, *(window + 8 for window in windows(backbone) if window <= LONGEST_WINDOW)])
+    vocabulary = backbone.config.get_text_config().vocab_size
+    ids = torch.randint(0, vocabulary, (2, longest), generator=torch.Generator().manual_seed(0))
     return TextBatch(
         ids.to(device),
-        torch.tensor([24, 9], device=device),
+        torch.tensor([longest, 9], device=device),
         torch.arange(2, device=device),
         torch.ones(2, dtype=torch.bool, device=device),
     )
