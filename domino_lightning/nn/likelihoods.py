@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LONGEST_WINDOW = 512  # of those that the check looks beyond: it encodes six texts whole, and must stay cheap
+# The rounding unit of float32 products, by torch's name of the precision in which they may be taken.
+PRODUCTS = {"tf32": 2**-10, "bf16": 2**-7}
 log = logging.getLogger(__name__)
 
 
@@ -25,8 +27,8 @@ class Likelihoods:
     """Mean NLL of texts under D and under D with sample prompts, over one frozen backbone.
 
     The first call compares the shared-prefix forward with the naive one on two texts, in the dtype, on the device
-    and under the autocast of that call. A model family that disagrees is encoded naively from then on, with a
-    warning: the same numbers, more slowly, and without micro-batches.
+    and under the autocast of that call; TF32 counts as the rounding that it is. A model family that disagrees is
+    encoded naively from then on, with a warning: the same numbers, more slowly, and without micro-batches.
 
     Args:
         backbone: the frozen causal LM.
@@ -118,4 +120,8 @@ def _two_texts(backbone: PreTrainedModel, device: torch.device) -> TextBatch:
 def _tolerance(backbone: PreTrainedModel, device: torch.device) -> float:
     dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else backbone.dtype
     # RMSNorm and RoPE compute in float32 at best.
-    return float(max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps) ** 0.5)
+    unit = max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
+    if dtype == torch.float32:
+        products = torch.backends.cuda.matmul if device.type == "cuda" else torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+        unit = PRODUCTS.get(products.fp32_precision, unit)
+    return float(unit**0.5)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from domino_lightning.models import attention
 from domino_lightning.nn import Likelihoods, TextBatch, choose_pairs, naive_nll, tree_attention
+from domino_lightning.nn.likelihoods import _tolerance
 from domino_lightning.testing import tiny_model
 
 BATCH = TextBatch(
@@ -140,3 +141,18 @@ def test_the_check_stays_short_where_windows_are_long() -> None:
     model.model.layers[0].register_forward_hook(lambda _, args, __: seen.append(args[0].shape[1]))
     assert Likelihoods(model, []).disagreement(prompts()[0]) is None
     assert max(seen) < 200
+
+
+@pytest.mark.parametrize(("name", "unit"), [("ieee", 2**-23), ("tf32", 2**-10), ("bf16", 2**-7)])
+def test_products_of_lower_precision_are_rounding_and_no_disagreement(
+    name: str, unit: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Products:
+        fp32_precision = name
+
+    monkeypatch.setattr(torch.backends.mkldnn, "matmul", Products)
+    backbone = tiny_model("llama")
+    assert _tolerance(backbone, torch.device("cpu")) == unit**0.5
+    with torch.autocast("cpu", torch.bfloat16):
+        assert _tolerance(backbone, torch.device("cpu")) == 2**-3.5
+    assert _tolerance(backbone.double(), torch.device("cpu")) == 2**-11.5
