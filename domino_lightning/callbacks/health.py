@@ -67,7 +67,7 @@ class Periodic(Callback):
         self.every = every
 
     def observe(self, trainer: Trainer, module: PromptTuningModule, step: int) -> None:
-        """Look at the module after so many steps; gradients are off."""
+        """Look at the module after so many steps, in the precision of training; gradients are off."""
         raise NotImplementedError
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -84,7 +84,7 @@ class Periodic(Callback):
 
     def _observe(self, trainer: Trainer, module: Any) -> None:
         if trainer.is_global_zero:
-            with torch.no_grad():
+            with torch.no_grad(), trainer.precision_plugin.forward_context():
                 self.observe(trainer, module, trainer.global_step)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,10 +20,12 @@ from domino_lightning.callbacks.health import (
 )
 from domino_lightning.data.text import TextBatch
 from domino_lightning.losses.pairs import choose_pairs
+from domino_lightning.models.attention import UnsupportedAttention
 
 if TYPE_CHECKING:
     from domino_lightning.modules.prompt_tuning import PromptTuningModule
 
+log = logging.getLogger(__name__)
 NEAREST = 3  # vocabulary tokens shown for each domain token
 
 
@@ -136,7 +139,12 @@ class SampledTexts(Periodic):
 
         model = LocalModel(module.backbone, self.tokenizer, self.count, module.domain_prompt.exported())
         sampling = Sampling(max_new_tokens=self.max_new_tokens)
-        sampled = model.complete([""] * self.count, range(self.count), self.seed, sampling)
+        try:
+            sampled = model.complete([""] * self.count, range(self.count), self.seed, sampling)
+        except UnsupportedAttention as error:
+            log.warning("tune: no texts are sampled while it trains: %s", error)
+            self.every = 0
+            return
         rows = [{"text": each.text, "finished": each.finished} for each in sampled]
         self.table.append(step, {"texts": rows})
         data = [[step, row, entry["text"], entry["finished"]] for row, entry in enumerate(rows)]

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from domino_lightning.generation.drawing import draw, penalize
-from domino_lightning.generation.kv_slots import Prefix, Slots, attention_by
+from domino_lightning.generation.kv_slots import Prefix, Slots
 from domino_lightning.generation.sampling import Sampling
+from domino_lightning.models.attention import replaced_attention
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -55,7 +56,7 @@ def decode(
         One `Decoded` a prompt, in order.
     """
     block = _Block(model, prefix, prompts, noise, sampling, eos_ids, min(batch_size, len(prompts)), limits)
-    with attention_by(model):
+    with replaced_attention(model):
         while block.admit():
             added = block.step()
             if on_tokens is not None:

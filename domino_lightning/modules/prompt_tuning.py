@@ -241,9 +241,21 @@ class PromptTuningModule(LightningModule):
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
-        """Step D, then the rows of S that the batch touched, at the same point of the schedule."""
+        """Step D, then the rows of S that the batch touched, at the same point of the schedule.
+
+        Under a gradient scaler, which Lightning uses for D alone, S gets its gradient unscaled; and where a gradient
+        of either is no number, on any rank, neither is stepped and the scaler lowers its scale everywhere.
+        """
         factor = optimizer.param_groups[0]["lr"] / self.learning_rate if self.learning_rate else 1.0
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+
+        def closure() -> Any:
+            result = None if optimizer_closure is None else optimizer_closure()
+            if self.sample_table is not None and scaler is not None:
+                self.sample_table.unscale(scaler.get_scale(), optimizer)
+            return result
+
+        super().optimizer_step(epoch, batch_idx, optimizer, closure)
         if self.sample_table is not None:
             self.sample_table.step(factor)
 

@@ -34,6 +34,33 @@ class SampleTable:
         self.optimizer.step()
         self.optimizer.zero_grad()
 
+    @torch.no_grad()
+    def unscale(self, scale: float, shared: torch.optim.Optimizer) -> None:
+        """Divide the rows' gradient by a gradient scaler's factor, and overflow together with D.
+
+        Where a gradient of D or of any rank's rows is not finite, no rank steps its rows, and the gradient of D is
+        made infinite, which makes the scaler of every rank skip D and lower its scale.
+
+        Args:
+            scale: the factor that gradients carry.
+            shared: D's optimizer, whose gradients are scaled still.
+        """
+        weight = self.tokens.table.weight
+        weight.grad = None if weight.grad is None else weight.grad.coalesce()
+        rows = [] if weight.grad is None else [weight.grad.values()]
+        all_ranks = [p.grad for group in shared.param_groups for p in group["params"] if p.grad is not None]
+        finite = torch.stack([part.isfinite().all() for part in [*rows, *all_ranks]] or [torch.tensor(True)])
+        finite = finite.all().to(weight.device, torch.int32)
+        if distributed.world_size() > 1:
+            torch.distributed.all_reduce(finite, torch.distributed.ReduceOp.MIN)
+        if finite:
+            for part in rows:
+                part /= scale
+            return
+        self.optimizer.zero_grad()
+        for part in all_ranks:
+            part.fill_(torch.inf)
+
     def state(self) -> dict[str, Any]:
         """The whole table and its moments, in order of sample whatever rank they lie on, and the step count."""
         weight = self.tokens.table.weight

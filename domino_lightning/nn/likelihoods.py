@@ -10,12 +10,16 @@ from torch import Tensor
 
 from domino_lightning.data.text import TextBatch
 from domino_lightning.losses.pairs import PairIndex
+from domino_lightning.models.attention import UnsupportedAttention, windows
 from domino_lightning.nn.prompted_nll import naive_nll
 from domino_lightning.nn.shared_prefix import shared_prefix_nll
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+LONGEST_WINDOW = 512  # of those that the check looks beyond: it encodes six texts whole, and must stay cheap
+# The rounding unit of float32 products, by torch's name of the precision in which they may be taken.
+PRODUCTS = {"tf32": 2**-10, "bf16": 2**-7}
 log = logging.getLogger(__name__)
 
 
@@ -23,8 +27,8 @@ class Likelihoods:
     """Mean NLL of texts under D and under D with sample prompts, over one frozen backbone.
 
     The first call compares the shared-prefix forward with the naive one on two texts, in the dtype, on the device
-    and under the autocast of that call. A model family that disagrees is encoded naively from then on, with a
-    warning: the same numbers, more slowly, and without micro-batches.
+    and under the autocast of that call; TF32 counts as the rounding that it is. A model family that disagrees is
+    encoded naively from then on, with a warning: the same numbers, more slowly, and without micro-batches.
 
     Args:
         backbone: the frozen causal LM.
@@ -62,9 +66,13 @@ class Likelihoods:
         """What differs between both forwards on two texts behind `domain` and two sample prompts; None if nothing.
 
         Values may differ by the square root of the rounding unit, in nats, and gradients by four times as much of
-        their norm: on SmolLM2 in float32 both differ by 3e-6, under bf16 by 0.03 and 0.06.
+        their norm: on SmolLM2 in float32 both differ by 3e-6, under bf16 by 0.03 and 0.06. The texts are longer than
+        sliding windows of up to 512 tokens.
         """
-        texts = _two_texts(self.backbone.config.get_text_config().vocab_size, domain.device)
+        try:
+            texts = _two_texts(self.backbone, domain.device)
+        except UnsupportedAttention as error:
+            return str(error)
         embed = self.backbone.get_input_embeddings()
         prompts = embed(texts.ids[:, :3]).to(domain.dtype)
         every = torch.ones(2, 2, dtype=torch.bool, device=domain.device)
@@ -96,12 +104,14 @@ class Likelihoods:
         return None
 
 
-def _two_texts(vocabulary: int, device: torch.device) -> TextBatch:
-    """A long and a short text of random tokens, the same on every rank."""
-    ids = torch.randint(0, vocabulary, (2, 24), generator=torch.Generator().manual_seed(0))
+def _two_texts(backbone: PreTrainedModel, device: torch.device) -> TextBatch:
+    """A long and a short text of random tokens, the same on every rank; the long one reaches beyond every window."""
+    longest = max([24, *(window + 8 for window in windows(backbone) if window <= LONGEST_WINDOW)])
+    vocabulary = backbone.config.get_text_config().vocab_size
+    ids = torch.randint(0, vocabulary, (2, longest), generator=torch.Generator().manual_seed(0))
     return TextBatch(
         ids.to(device),
-        torch.tensor([24, 9], device=device),
+        torch.tensor([longest, 9], device=device),
         torch.arange(2, device=device),
         torch.ones(2, dtype=torch.bool, device=device),
     )
@@ -110,4 +120,8 @@ def _two_texts(vocabulary: int, device: torch.device) -> TextBatch:
 def _tolerance(backbone: PreTrainedModel, device: torch.device) -> float:
     dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else backbone.dtype
     # RMSNorm and RoPE compute in float32 at best.
-    return float(max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps) ** 0.5)
+    unit = max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
+    if dtype == torch.float32:
+        products = torch.backends.cuda.matmul if device.type == "cuda" else torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+        unit = PRODUCTS.get(products.fp32_precision, unit)
+    return float(unit**0.5)

@@ -15,8 +15,9 @@ from torch.utils.checkpoint import checkpoint
 
 from domino_lightning.data.text import TextBatch
 from domino_lightning.losses.pairs import PairIndex
+from domino_lightning.models.attention import replaced_attention
 from domino_lightning.nn.prompted_nll import LOGITS_BYTES, chunked_nll, mean_per_text
-from domino_lightning.nn.tree_attention import Group, Tree, tree_attention
+from domino_lightning.nn.tree_attention import Group, Tree
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -51,7 +52,7 @@ def shared_prefix_nll(
         the batch or of the pairs is False.
 
     Raises:
-        NotImplementedError: the backbone's attention does something that attention over shared prefixes does not.
+        UnsupportedAttention: the backbone's attention does something that attention over shared prefixes does not.
     """
     embed = backbone.get_input_embeddings()
     start = embed(torch.tensor(bos, dtype=torch.long, device=batch.ids.device))
@@ -102,16 +103,9 @@ def shared_prefix_nll(
 
 def encode(backbone: PreTrainedModel, tree: Tree, inputs: list[Tensor]) -> list[Tensor]:
     """(tokens, H) hidden states of each group of the tree, from the (tokens, H) embeddings of each."""
-    with tree_attention(backbone):
-        output = backbone.base_model(
-            inputs_embeds=torch.cat(inputs)[None],
-            position_ids=torch.cat([group.positions for group in tree.groups])[None],
-            use_cache=False,
-            tree=tree,
-        )
-    layers = backbone.config.get_text_config().num_hidden_layers
-    if len(tree.states) != layers:
-        raise NotImplementedError(f"{layers - len(tree.states)} of {layers} layers mix tokens in a way of their own")
+    positions = torch.cat([group.positions for group in tree.groups])[None]
+    with replaced_attention(backbone):
+        output = tree.forward(backbone.base_model, torch.cat(inputs)[None], positions)
     return list(output.last_hidden_state[0].split([group.tokens for group in tree.groups]))
 
 

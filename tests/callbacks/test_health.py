@@ -28,6 +28,7 @@ from domino_lightning.losses import DisentanglementLoss, InfoNCE, LikelihoodOnly
 from domino_lightning.models.backbone import load_tokenizer
 from domino_lightning.modules import PromptTuningModule
 from domino_lightning.nn import DomainPrompt, prompted_nll
+from domino_lightning.testing import save_tiny_backbone
 from domino_lightning.tracking.loggers import LongCsvLogger
 
 MakeTrainer = Callable[..., Any]
@@ -151,6 +152,17 @@ def test_sampled_texts_are_those_of_the_exported_tokens_with_the_same_noise_ever
     rows = watched.table.read()
     assert [row["step"] for row in rows] == [0, 2, 3]
     assert rows[-1]["texts"] == [{"text": each.text, "finished": each.finished} for each in expected]
+
+
+def test_a_backbone_that_cannot_be_decoded_is_tuned_without_sampled_texts(
+    splits: Path, quiet_trainer: MakeTrainer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    backbone = save_tiny_backbone(tmp_path / "backbone", "gemma2", head_dim=8)
+    watched = Watched(splits, backbone, quiet_trainer, tmp_path)
+    watched.fit(SampledTexts(1, watched.tokenizer, 2, 4, seed=7, table=watched.table))
+    assert watched.table.read() == []
+    (told,) = [record.getMessage() for record in caplog.records if "sampled" in record.getMessage()]
+    assert "softcap" in told
 
 
 def test_speed_is_logged_apart_from_what_a_rerun_repeats(watched: Watched) -> None:

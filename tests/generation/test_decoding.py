@@ -26,6 +26,15 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("qwen2", {}),
     "qwen3": ("qwen3", {"head_dim": 8}),
     "mistral": ("mistral", {"sliding_window": 6}),
+    "qwen2, windows": ("qwen2", {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1}),
+    "qwen2-moe, windows told by the mask alone": (
+        "qwen2_moe",
+        {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 2, "num_experts": 4, "head_dim": 8}
+        | {"moe_intermediate_size": 16, "shared_expert_intermediate_size": 16},
+    ),
+    "phi3": ("phi3", {"sliding_window": 8}),
+    "starcoder2": ("starcoder2", {"sliding_window": 7}),
+    "cohere2": ("cohere2", {"sliding_window": 5, "head_dim": 8}),
     "gpt2": ("gpt2", {}),
     "gemma3, short window": ("gemma3_text", SHORT),
     "gemma3, long window": ("gemma3_text", LONG),
@@ -193,7 +202,20 @@ def _interrupt(_: int) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_family_that_keeps_other_state_is_refused_by_name() -> None:
-    model = tiny_model("mamba", vocabulary=VOCABULARY)
-    with pytest.raises(UserError, match="'mamba'"):
-        Prefix(model, soft_prefix())
+@pytest.mark.parametrize("length", [0, 5])
+@pytest.mark.parametrize(
+    ("family", "settings", "told"),
+    [
+        ("mamba", {}, "more than keys and values"),
+        ("gemma2", {"head_dim": 8}, "softcap"),
+        ("bloom", {}, "2 of 2 layers"),
+        ("gpt_oss", {"head_dim": 8, "num_local_experts": 2}, "s_aux"),
+        ("bert", {}, "see later ones"),
+    ],
+)
+def test_a_family_that_does_more_than_attend_is_refused_by_name(
+    family: str, settings: dict[str, Any], told: str, length: int
+) -> None:
+    model = tiny_model(family, vocabulary=VOCABULARY, **settings)
+    with pytest.raises(UserError, match=f"'{family}'.*{told}"):
+        greedy(model, PROMPTS, length=length)

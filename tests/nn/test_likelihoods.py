@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from domino_lightning.nn import Likelihoods, TextBatch, choose_pairs, naive_nll
+from domino_lightning.models import attention
+from domino_lightning.nn import Likelihoods, TextBatch, choose_pairs, naive_nll, tree_attention
+from domino_lightning.nn.likelihoods import _tolerance
 from domino_lightning.testing import tiny_model
 
 BATCH = TextBatch(
@@ -107,3 +109,50 @@ def test_the_check_leaves_no_gradient_on_the_prompts() -> None:
     domain = prompts()[0].requires_grad_()
     Likelihoods(tiny_model("llama").requires_grad_(False), []).disagreement(domain)
     assert domain.grad is None
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("mistral", {"sliding_window": 40}),
+        ("phi3", {"sliding_window": 100}),
+        ("qwen2_moe", {"sliding_window": 32, "use_sliding_window": True, "max_window_layers": 2, "num_experts": 4}),
+    ],
+)
+def test_the_check_looks_beyond_windows(
+    family: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Wide weights, so that it matters to whom a token attends.
+    model = tiny_model(family, initializer_range=0.2, **settings).requires_grad_(False)
+    assert Likelihoods(model, [2]).disagreement(prompts()[0]) is None
+
+    def without_windows(*args: Any) -> Tensor:
+        return attention.causal_attention(*args[:-1], attention.View(lambda row, head, query, key: key <= query, None))
+
+    monkeypatch.setattr(tree_attention, "causal_attention", without_windows)
+    fault = Likelihoods(model, [2]).disagreement(prompts()[0])
+    assert fault is not None
+    assert "nats/token" in fault
+
+
+def test_the_check_stays_short_where_windows_are_long() -> None:
+    seen: list[int] = []
+    model = tiny_model("mistral", sliding_window=4096).requires_grad_(False)
+    model.model.layers[0].register_forward_hook(lambda _, args, __: seen.append(args[0].shape[1]))
+    assert Likelihoods(model, []).disagreement(prompts()[0]) is None
+    assert max(seen) < 200
+
+
+@pytest.mark.parametrize(("name", "unit"), [("ieee", 2**-23), ("tf32", 2**-10), ("bf16", 2**-7)])
+def test_products_of_lower_precision_are_rounding_and_no_disagreement(
+    name: str, unit: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Products:
+        fp32_precision = name
+
+    monkeypatch.setattr(torch.backends.mkldnn, "matmul", Products)
+    backbone = tiny_model("llama")
+    assert _tolerance(backbone, torch.device("cpu")) == unit**0.5
+    with torch.autocast("cpu", torch.bfloat16):
+        assert _tolerance(backbone, torch.device("cpu")) == 2**-3.5
+    assert _tolerance(backbone.double(), torch.device("cpu")) == 2**-11.5

@@ -14,7 +14,7 @@ from domino_lightning.losses.base import Pairs
 from domino_lightning.nn import PairIndex, TextBatch, choose_pairs, naive_nll, shared_prefix_nll
 from domino_lightning.testing import tiny_model
 
-# Behind a prefix of 5 to 9 tokens, windows of 6 and 4 hide part of it, 40 never matters, 12 matters to some.
+# Behind a prefix of 5 to 9 tokens, windows of 4 to 8 hide part of it, 40 never matters, 12 matters to some.
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {}),
     "llama, one head of keys": ("llama", {"num_key_value_heads": 1}),
@@ -25,6 +25,16 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral, short window": ("mistral", {"sliding_window": 6}),
     "mistral, window within the texts": ("mistral", {"sliding_window": 12}),
     "mistral, long window": ("mistral", {"sliding_window": 64}),
+    "qwen2, windows": ("qwen2", {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1}),
+    "qwen2-moe, windows told by the mask alone": (
+        "qwen2_moe",
+        {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 2, "num_experts": 4, "head_dim": 8}
+        | {"moe_intermediate_size": 16, "shared_expert_intermediate_size": 16, "num_experts_per_tok": 4}
+        | {"experts_implementation": "eager"},  # grouped matmul knows no float64
+    ),
+    "phi3": ("phi3", {"sliding_window": 8}),
+    "starcoder2": ("starcoder2", {"sliding_window": 7}),
+    "cohere2": ("cohere2", {"sliding_window": 5, "head_dim": 8}),
     "gpt2": ("gpt2", {}),
 }
 LENGTHS = (9, 1, 17, 5)
