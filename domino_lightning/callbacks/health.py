@@ -16,6 +16,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from domino_lightning.utils.jsonl import json_text
+
 if TYPE_CHECKING:
     from domino_lightning.modules.prompt_tuning import PromptTuningModule
 
@@ -32,7 +34,7 @@ class StepTable:
     def append(self, step: int, content: Mapping[str, Any]) -> None:
         """Add the line of a step."""
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **content}, ensure_ascii=False) + "\n")
+            file.write(json_text({"step": step, **content}) + "\n")
 
     def read(self) -> list[dict[str, Any]]:
         """The last whole line of every step, in order."""
@@ -52,7 +54,7 @@ class StepTable:
         if not self.path.is_file():
             return
         temporary = self.path.with_name(f".{self.path.name}")
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in self.read()]
+        lines = [json_text(row) + "\n" for row in self.read()]
         temporary.write_text("".join(lines), encoding="utf-8")
         temporary.replace(self.path)
 
