@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from domino_lightning.utils.jsonl import write_jsonl
+from domino_lightning.utils.jsonl import json_text, write_jsonl
 
 if TYPE_CHECKING:
     from domino_lightning.modules.prompt_tuning import PromptTuningModule
@@ -34,7 +34,7 @@ class StepTable:
     def append(self, step: int, content: Mapping[str, Any]) -> None:
         """Add the line of a step."""
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **content}, ensure_ascii=False) + "\n")
+            file.write(json_text({"step": step, **content}) + "\n")
 
     def read(self) -> list[dict[str, Any]]:
         """The last whole line of every step, in order."""

@@ -56,6 +56,7 @@ class Config:
 
 
 ABSENT = object()
+_REPEATED = re.compile(r"found duplicate key (.*)", re.DOTALL)
 _MISSING = "\0???"  # what `???` becomes: OmegaConf's own marker does not replace an earlier layer's value
 
 
@@ -105,6 +106,13 @@ def read_layer(
         raise UserError(f"{path}: no such file. {wanted}") from None
     except IsADirectoryError:
         raise UserError(f"{path}: is a directory. {wanted}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        if repeated := _REPEATED.fullmatch(error.problem or ""):
+            raise UserError(f"{path}{line}: key '{repeated[1]}' is there twice.") from None
+        reason = "; ".join(filter(None, (error.context, error.problem)))
+        raise UserError(f"{path}: not valid YAML{line}: {reason}.") from None
     except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
         raise UserError(f"{path}: not valid YAML: {one_line(error)}.") from None
     if not isinstance(tree, dict):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from domino_lightning.data.windows import Windows
 from domino_lightning.errors import Unreachable, UserError
@@ -18,6 +20,7 @@ log = logging.getLogger(__name__)
 
 SPLITS = ("reference", "heldout", "test")
 KEY = "prepare.source.path"
+_AS_TEXT = (date, time, timedelta, Decimal, UUID)  # a datetime is a date
 REMEDY = "Fix or remove it, or leave bad lines out, counted, with --skip-bad-lines."
 
 
@@ -29,7 +32,7 @@ class Source:
         path: .jsonl, .jsonl.gz or .parquet file, `hf:<dataset id>[:<config>]`, one file of a hub dataset
             (`hf:<owner>/<name>/<file>`, for datasets that come with a loading script), or `pip:<package>/<file>`.
         split: which split of a hub dataset.
-        limit: first rows only.
+        limit: first rows only; null for all.
         fields: names that the domain reads, each with the column that holds it, for data in other formats; a dot
             leads into a nested one (`code: task.solution`). Other columns stay.
     """
@@ -39,11 +42,20 @@ class Source:
     limit: int | None = None
     fields: dict[str, str] | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse a limit that leaves no rows.
+
+        Raises:
+            UserError: it names it.
+        """
+        if self.limit is not None and self.limit < 1:
+            raise UserError(f"source.limit: {self.limit} must be 1 or more, or null for all rows.")
+
     def rows(self, skip_bad_lines: bool = False, key: str = KEY) -> list[tuple[str, Record]]:
         """Raw rows, each with a name for error messages ("file, line 3"; "row 3" where there are no lines).
 
         Raises:
-            UserError: the source is missing, broken or empty.
+            UserError: the source is missing, broken or empty, or holds a value that is neither text nor data.
         """
         unit = "row"
         file = _hub_file(self.path, key) or self.path
@@ -56,8 +68,19 @@ class Source:
         rows = rows[: self.limit]
         if not rows:
             raise UserError(f"{key}: '{self.path}' has no rows: there would be nothing to read.")
-        named = [(f"{self.path}, {unit} {number}", row) for number, row in rows]
-        return [(where, _mapped(row, self.fields, where)) for where, row in named] if self.fields else named
+        named: list[tuple[str, Record]] = []
+        bad: list[str] = []
+        for number, row in rows:
+            where = f"{self.path}, {unit} {number}"
+            try:
+                named.append((where, _mapped(_plain(row, where), self.fields or {}, where)))
+            except UserError as error:
+                if not skip_bad_lines:
+                    raise UserError(f"{error} {REMEDY}") from None
+                bad.append(str(error))
+        if bad:
+            log.warning("%s: left out %d bad rows; the first: %s", self.path, len(bad), bad[0])
+        return named
 
 
 def _mapped(row: Record, fields: Mapping[str, str], where: str) -> Record:
@@ -81,16 +104,42 @@ def _parquet_rows(path: Path) -> list[Record]:
     import pyarrow.parquet
 
     try:
-        rows = [_plain(row) for row in pyarrow.parquet.read_table(path).to_pylist()]
+        rows: list[Record] = pyarrow.parquet.read_table(path).to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path}: not a readable Parquet file ({error}).") from None
     return rows
 
 
-def _plain(row: Mapping[str, Any]) -> Record:
-    """The row with dates and other values that JSON does not know as text."""
-    plain: Record = json.loads(json.dumps(dict(row), default=str))
-    return plain
+def _plain(row: Mapping[str, Any], where: str) -> Record:
+    """The row as JSON knows it: dates and decimals as their text, bytes as the UTF-8 text that they hold.
+
+    Raises:
+        UserError: bytes that are no text, or a value of another type; it names the column.
+    """
+    return {name: _value(value, f"{where}: column '{name}'") for name, value in row.items()}
+
+
+def _value(value: Any, name: str) -> Any:
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, _AS_TEXT):
+        return str(value)
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{name} holds bytes that are not UTF-8 text ({error.reason} at byte {error.start}); "
+                "store it as text, or leave the column out."
+            ) from None
+    if isinstance(value, Mapping):
+        return {str(key): _value(each, f"{name}, '{key}'") for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_value(each, name) for each in value]
+    raise UserError(
+        f"{name} holds a {type(value).__name__}, which is neither text, number, date, list nor mapping; "
+        "leave the column out."
+    )
 
 
 def _hub_file(spec: str, key: str) -> str | None:
@@ -124,7 +173,7 @@ def _hub_rows(name: str, split: str, key: str) -> list[Record]:
 
     dataset, _, config = name.partition(":")
     try:
-        return [_plain(row) for row in load_dataset(dataset, config or None, split=split)]
+        return [dict(row) for row in load_dataset(dataset, config or None, split=split)]
     except Exception as error:  # datasets raises whatever its transports raise
         raise _not_loaded(f"'hf:{name}' (split {split})", error, key) from None
 

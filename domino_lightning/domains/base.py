@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from domino_lightning.domains.rows import Message, Reference
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import Record, sha256_text
+from domino_lightning.utils.jsonl import SURROGATE, Record, sha256_text
 
 log = logging.getLogger(__name__)
 
@@ -154,16 +154,22 @@ class Domain(ABC):
         """What `read` makes of a row, whole: a missing `id` is the row's own or its place in the file.
 
         Raises:
-            UserError: the row is refused, also where `read` stumbles over it.
+            UserError: the row is refused, also where one of the domain's methods stumbles over it.
         """
         try:
             found = self.read(row, where)
-            return self._whole(found if "id" in found else {"id": row_id(row, where), **found})
+            record = self._whole(found if "id" in found else {"id": row_id(row, where), **found})
+            shown = [message["content"] for message in self.prompt(record)]
+            halves = map(SURROGATE.search, [*shown, record["text"], self.answer_text(record) or ""])
+            half = next(filter(None, halves), None)
         except UserError:
             raise
-        except Exception as error:  # a fork's `read` may take a field for granted
-            problem = f"{type(self).__name__}.read fails on the row ({type(error).__name__}: {error})"
+        except Exception as error:  # a fork's methods may take a field for granted
+            problem = f"{type(self).__name__} fails on the row ({type(error).__name__}: {error})"
             raise UserError(f"{where}: {problem}.") from error
+        if half is not None:
+            raise UserError(f"{where}: the text holds {half[0]!a}, half of a character, which no tokenizer takes.")
+        return record
 
     def parsed(self, text: str, name: str = "") -> Record:
         """What `parse` makes of a text, whole, under an id.
@@ -179,6 +185,10 @@ class Domain(ABC):
         made["group"] = lambda: sha256_text(self.canonical(record))[:12]
         missing = [name for name in made if name in Reference.__required_keys__ - record.keys()]
         return {**record, "id": str(record["id"])} | {name: made[name]() for name in missing}
+
+    def problem(self, record: Mapping[str, Any]) -> str | None:
+        """What is wrong with a reference that can be told without running it, or None."""
+        return None
 
     def complete(self, records: Sequence[Record], workers: int) -> Iterator[tuple[Record, str | None]]:
         """Each record with what was missing filled in, and what is wrong with it, or None."""

@@ -14,6 +14,7 @@ from domino_lightning.domains.base import (
     Program,
     Unparsable,
     Verdict,
+    row_id,
 )
 from domino_lightning.domains.python.source import (
     missing_imports,
@@ -73,6 +74,11 @@ class CodeExec(Domain):
         for field in ("code", "input"):
             if not isinstance(row.get(field), str):
                 raise UserError(f"{where}: field '{field}' must be a string; it is {row.get(field)!r}.")
+        if not isinstance(row.get("output"), str | None):
+            raise UserError(
+                f"{where}: field 'output' must be a string, the value's repr, or null to have it executed; "
+                f"it is {row['output']!r}."
+            )
         code = row["code"].rstrip()
         try:
             imports = missing_imports(code) if "function_name" in row else ""
@@ -83,11 +89,13 @@ class CodeExec(Domain):
         except Unparsable as error:
             raise UserError(f"{where}: field 'code' is not Python ({error}).") from None
         entry_point = row.get("entry_point") or row.get("function_name") or (functions[-1] if functions else None)
+        if not isinstance(entry_point, str | None):
+            raise UserError(f"{where}: field 'entry_point' must be a string; it is {entry_point!r}.")
         if entry_point is None:
             raise UserError(f"{where}: field 'code' defines no function, and there is no 'entry_point'.")
         record = {
             **row,
-            "id": str(row.get("id") or row.get("question_id") or where.rpartition(" ")[2]),
+            "id": row_id(row, where, ("id", "question_id")),
             "kind": self.kind,
             "group": group,
             "code": code,
@@ -96,22 +104,31 @@ class CodeExec(Domain):
         }
         return {**record, "text": self.render(record)}
 
+    def problem(self, record: Mapping[str, Any]) -> str | None:
+        """An output that could never be compared."""
+        from domino_lightning.execution.literals import NotALiteral, parse_literal
+
+        try:
+            if self.has_answer(record):
+                parse_literal(record["output"])
+        except NotALiteral as error:
+            return f"output is no literal ({error})"
+        return None
+
     def complete(self, records: Sequence[Record], workers: int) -> Iterator[tuple[Record, str | None]]:
         """Execute every record: fill a missing `output`, and report one that execution does not confirm."""
-        from domino_lightning.execution.literals import NotALiteral, literal_equal, parse_literal
+        from domino_lightning.execution.literals import literal_equal, parse_literal
 
         for record, done in zip(records, _execute(records, workers), strict=True):
+            problem = self.problem(record)
             if done.status != "ok" or done.value is None:
                 yield record, f"does not run ({done.status}: {done.detail})"
             elif record.get("output") is None:
                 yield {**record, "output": done.value}, None
+            elif problem is None and not literal_equal(parse_literal(record["output"]), parse_literal(done.value)):
+                yield record, f"output says {record['output']}, execution says {done.value}"
             else:
-                try:
-                    same = literal_equal(parse_literal(record["output"]), parse_literal(done.value))
-                except NotALiteral as error:
-                    yield record, f"output is no literal ({error})"
-                    continue
-                yield record, None if same else f"output says {record['output']}, execution says {done.value}"
+                yield record, problem
 
     def render(self, record: Mapping[str, Any]) -> str:
         """The function, a blank line, and the call."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from domino_lightning.domains.base import row_id
 from domino_lightning.domains.problems import grade_problems, read_problem
 from domino_lightning.errors import UserError
 from domino_lightning.execution.unit_test import SHARED, Rules
@@ -120,13 +121,14 @@ def _read_jobs(problems: Path, solutions: Path, rules: Rules, tier: str, skip: b
     hashes = {name: sha256_text(settings + canonical_json(record)) for name, record in records.items()}
 
     def read(row: Record, where: str) -> _Job:
-        record = records.get(str(row["id"]))
+        name = row_id(row, where)
+        record = records.get(name)
         if record is None:
             raise UserError(f"{where}: field 'id' is {row['id']!r}, and {problems} has no such problem.")
         texts = row["completions"]
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise UserError(f"{where}: field 'completions' must be a list of strings; it is {str(texts)[:80]!r}.")
-        key = sha256_text(hashes[str(row["id"])] + canonical_json(texts))[:16]
+        key = sha256_text(hashes[name] + canonical_json(texts))[:16]
         return _Job(row["id"], record, texts, key)
 
     jobs = _each(solutions, ("id", "completions"), read, skip)

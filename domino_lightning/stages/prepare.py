@@ -62,7 +62,7 @@ class Prepare(Stage):
     """
 
     name = "prepare"
-    version = 3
+    version = 4
     summary = "read the reference data and split it into reference, held-out and test"
     artifact = "corpus"
 
@@ -123,7 +123,10 @@ class Prepare(Stage):
         records: list[Record] = []
         for where, row in source.rows(self.runtime.skip_bad_lines, key):
             try:
-                records.append(self.domain.record(row, where))
+                record = self.domain.record(row, where)
+                if (problem := self.domain.problem(record)) is not None:
+                    raise UserError(f"{where}: row '{record['id']}' {problem}.")
+                records.append(record)
             except UserError as error:
                 bad.append(str(error))
                 self._refuse(bad)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from domino_lightning.sweep.graph import StageId
-from domino_lightning.utils.jsonl import Record
+from domino_lightning.utils.jsonl import Record, json_text
 
 EVENTS = "events.jsonl"
 
@@ -34,7 +34,7 @@ class EventLog:
             OSError: the disk is full, for example.
         """
         record = {"time": now(), "event": event, **fields}
-        line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
+        line = (json_text(record) + "\n").encode()
         written = os.write(self.fd, line)
         if written < len(line):  # the disk filled up within the line: the rest says so
             os.write(self.fd, line[written:])

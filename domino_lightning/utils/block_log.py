@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from domino_lightning.errors import StageFailed
-from domino_lightning.utils.jsonl import Record
+from domino_lightning.utils.jsonl import Record, json_text
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class BlockLog:
 
     def append(self, first_row: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Commit one block whose first row has the given number."""
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        text = "".join(json_text(row) + "\n" for row in rows)
         with open(self._shard(first_row), "a", encoding="utf-8") as file:
             file.write(text)
             file.flush()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import json
 import logging
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +19,8 @@ from domino_lightning.utils.atomic import atomic_write
 Record = dict[str, Any]
 
 log = logging.getLogger(__name__)
+
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_jsonl(path: str | Path, required: Sequence[str] = (), skip_bad_lines: bool = False) -> list[Record]:
@@ -59,6 +63,7 @@ def _lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
     try:
         with gzip.open(path) if str(path).endswith(".gz") else open(path, "rb") as file:
             for number, line in enumerate(file, start=1):
+                line = line.removeprefix(codecs.BOM_UTF8)  # of the file, or of one that was appended to it
                 if line.strip():
                     yield number, line
     except FileNotFoundError:
@@ -90,7 +95,7 @@ def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows as JSON Lines, atomically: the file is either the old one or complete."""
     with atomic_write(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(json_text(row) + "\n")
 
 
 def read_json(path: str | Path) -> Any:
@@ -100,7 +105,7 @@ def read_json(path: str | Path) -> Any:
         UserError: the file is missing or not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -110,7 +115,12 @@ def read_json(path: str | Path) -> Any:
 def write_json(path: str | Path, value: Any) -> None:
     """Write an indented JSON file, atomically."""
     with atomic_write(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        file.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+        file.write(json_text(value, indent=2) + "\n")
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """A JSON value as text that can be written as UTF-8: half of a surrogate pair stays an escape."""
+    return SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", json.dumps(value, ensure_ascii=False, indent=indent))
 
 
 def canonical_json(value: Any) -> str:

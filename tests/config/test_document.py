@@ -347,3 +347,17 @@ def test_class_of_imports_a_dotted_path() -> None:
     assert class_of("domino_lightning.errors.UserError") is UserError
     with pytest.raises(UserError, match="somewhere: class_path 'UserError' cannot be imported"):
         class_of("UserError", "somewhere")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key"),
+    [
+        ("seed: 1\nname: x\nseed: 2\n", 3, "seed"),
+        ("tune:\n  trainer:\n    max_steps: 1\n    max_steps: 2\n", 4, "max_steps"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_named_with_its_line(tmp_path: Path, text: str, line: int, key: str) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=rf"twice\.yaml, line {line}: key '{key}' is there twice"):
+        load_config(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import gzip
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +246,52 @@ def test_one_file_of_a_hub_dataset_is_downloaded_and_read(tmp_path: Path, monkey
 def test_a_hub_file_out_of_reach_is_one_error() -> None:
     with pytest.raises(UserError, match=r"'hf:owner/name/test.jsonl' cannot be loaded: .*Hub.* give the path"):
         Source("hf:owner/name/test.jsonl").rows()
+
+
+# Values of other types
+
+
+def parquet(path: Path, **columns: Any) -> Path:
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    return path
+
+
+def test_bytes_are_read_as_the_text_that_they_hold_at_any_depth(tmp_path: Path) -> None:
+    nested = pyarrow.array([[{"code": "é".encode()}]], pyarrow.list_(pyarrow.struct([("code", pyarrow.binary())])))
+    path = parquet(tmp_path / "rows.parquet", text=pyarrow.array(["ü".encode()], pyarrow.binary()), tests=nested)
+    assert plain(path) == [{"text": "ü", "tests": [{"code": "é"}]}]
+
+
+def test_bytes_that_are_no_text_are_refused_by_column_or_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = parquet(tmp_path / "rows.parquet", image=pyarrow.array([b"\xff\xd8", b"ok"], pyarrow.binary()))
+    with pytest.raises(UserError, match=r"row 1: column 'image' holds bytes that are not UTF-8 text.*skip-bad-lines"):
+        plain(path)
+    assert [row for _, row in Source(str(path)).rows(skip_bad_lines=True)] == [{"image": "ok"}]
+    assert "left out 1 bad rows" in caplog.text
+
+
+def test_dates_times_and_decimals_are_text_and_other_objects_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    values: list[Any] = [datetime.date(2024, 2, 1), datetime.time(9, 30), Decimal("1.50"), True, None, 2.5, (1, "a")]
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: [{"v": value} for value in values])
+    shown = [row["v"] for _, row in Source("hf:some/data").rows()]
+    assert shown == ["2024-02-01", "09:30:00", "1.50", True, None, 2.5, [1, "a"]]
+    values[:] = [{1, 2}]
+    with pytest.raises(UserError, match="row 1: column 'v' holds a set"):
+        Source("hf:some/data").rows()
+
+
+def test_a_row_without_a_mapped_column_can_be_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = jsonl(tmp_path / "rows.jsonl", [{"a": 1}, {"b": 2}])
+    source = Source(str(path), fields={"x": "b"})
+    assert [row for _, row in source.rows(skip_bad_lines=True)] == [{"b": 2, "x": 2}]
+    assert "line 1: no column 'b'" in caplog.text
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_below_one_is_refused(limit: int) -> None:
+    with pytest.raises(UserError, match=rf"limit: {limit} must be 1 or more, or null"):
+        Source("rows.jsonl", limit=limit)

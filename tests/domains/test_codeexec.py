@@ -208,3 +208,21 @@ def test_an_output_too_long_to_ask_for_is_no_answer() -> None:
     assert answered.reason == "long_output"  # 199 characters and two quotes
     (answered,) = CodeExec(max_output=201).answer([{"id": "x", **record}], workers=1)
     assert answered.reason is None
+
+
+@pytest.mark.parametrize("value", [3, 0, 1.5, True, [1], {"a": 1}], ids=str)
+def test_an_output_as_a_native_value_is_refused(value: object) -> None:
+    with pytest.raises(UserError, match=r"line 4: field 'output' must be a string"):
+        DOMAIN.read({"code": CODE, "input": "1", "output": value}, "data.jsonl, line 4")
+
+
+def test_an_output_that_is_no_literal_is_told_without_running_anything() -> None:
+    assert str(DOMAIN.problem(record(output="f(1)"))).startswith("output is no literal")
+    assert DOMAIN.problem(record(output="3")) is None
+    assert DOMAIN.problem(record()) is None
+
+
+@pytest.mark.parametrize(("given", "name"), [(0, "0"), (None, "4"), ("", "4"), ("0", "0")])
+def test_zero_is_an_id(given: object, name: str) -> None:
+    row = {"code": CODE, "input": "1", "id": given, "entry_point": None, "output": None}
+    assert DOMAIN.read(row, "data.jsonl, line 4")["id"] == name

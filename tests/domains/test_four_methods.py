@@ -68,7 +68,7 @@ def test_what_it_leaves_out_is_filled_in(domain: Any) -> None:
 
 
 def test_a_row_that_it_stumbles_over_is_named(domain: Any) -> None:
-    with pytest.raises(UserError, match=r"rows\.jsonl, line 7: Trivia\.read fails on the row \(KeyError: 'answer'\)"):
+    with pytest.raises(UserError, match=r"rows\.jsonl, line 7: Trivia fails on the row \(KeyError: 'answer'\)"):
         domain.record({"question": "Why?"}, "rows.jsonl, line 7")
 
 

@@ -235,3 +235,41 @@ def test_two_commands_do_not_write_one_file(files: Path) -> None:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(UserError, match="another domino grade"):
             grade(files)
+
+
+def test_integer_ids_from_zero_are_the_problems_own(tmp_path: Path) -> None:
+    write(
+        tmp_path / "P.jsonl",
+        [{**CALL, "id": number, "output": str(number), "input": str(number)} for number in range(3)],
+    )
+    write(tmp_path / "S.jsonl", [{"id": number, "completions": [str(number)]} for number in range(3)])
+    assert grade(tmp_path).passed == 3
+    assert [row["id"] for row in verdicts(tmp_path)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        ({"prompt": "x", "tests": [{"type": "assert", "code": "f(1) == 1"}]}, "compares without `assert`"),
+        (
+            {"prompt": "def f(x):\n", "entry_point": "f", "canonical_solution": " return x", "test": "import unittest"},
+            "defines no function check",
+        ),
+        ({**CALL, "output": 1}, "field 'output' must be a string"),
+    ],
+    ids=["no assertion", "unittest", "native output"],
+)
+def test_problems_that_would_be_graded_by_nothing_are_refused(
+    tmp_path: Path, problem: dict[str, Any], message: str
+) -> None:
+    write(tmp_path / "P.jsonl", [problem, {**CALL, "id": "call"}])
+    write(tmp_path / "S.jsonl", [{"id": "call", "completions": ["1"]}])
+    with pytest.raises(UserError, match=f"P.jsonl, line 1: .*{message}"):
+        grade(tmp_path)
+    assert grade(tmp_path, skip_bad_lines=True).passed == 1
+
+
+def test_a_byte_order_mark_loses_no_problem(files: Path) -> None:
+    for name in ("P.jsonl", "S.jsonl"):
+        (files / name).write_bytes(b"\xef\xbb\xbf" + (files / name).read_bytes())
+    assert grade(files).rows == 4

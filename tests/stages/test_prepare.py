@@ -236,3 +236,32 @@ def test_the_fingerprint_rests_on_the_foreign_datas_bytes(tmp_path: Path) -> Non
     write_rows(path, rows(3))
     assert Prepare.contents(section)["source.path"] == before["source.path"]
     assert Prepare.contents(section)["noise.source.path"] != before["noise.source.path"]
+
+
+def test_half_a_character_in_a_column_that_nothing_reads_is_kept(tmp_path: Path) -> None:
+    splits = run(prepare(tmp_path, [{**row, "note": "caf\ud83d"} for row in rows()]), tmp_path / "out")
+    assert {row["note"] for part in splits.values() for row in part} == {"caf\ud83d"}
+
+
+@pytest.mark.parametrize("execute", [False, True])
+def test_what_reading_alone_can_tell_is_told_with_its_line_whether_or_not_programs_run(
+    tmp_path: Path, execute: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = [
+        {"code": "def f(a):\n    return '\ud83d'", "input": "1"},  # no tokenizer would take it
+        {"code": "def f(a):\n    return a", "input": "1", "output": 1},
+        {"code": "def f(a):\n    return a", "input": "1", "output": "one"},
+    ]
+    for number, row in enumerate(bad):
+        with pytest.raises(UserError, match=r"data\.jsonl, line 13: .*--skip-bad-lines"):
+            prepare(tmp_path / str(number), [*rows(), row]).splits(execute)
+    splits = prepare(tmp_path, [*rows(), *bad], skip=True).splits(execute)
+    assert sum(len(part) for part in splits.values()) == 12
+    assert "left out 3 bad rows" in caplog.text
+
+
+def test_problems_without_tests_are_told_before_anything_runs(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text(json.dumps({"id": 0, "prompt": "Do it.", "base_input": [[1]]}) + "\n")
+    with pytest.raises(UserError, match=r"data\.jsonl, line 1: row '0' has no tests"):
+        Prepare(CodeGen(), Source(str(path)), Split(1, 1, 1)).splits(execute=False)

@@ -119,3 +119,19 @@ def test_hashes_are_sha256(tmp_path: Path) -> None:
     assert sha256_file(tmp_path / "x") == abc
     assert sha256_text("abc") == abc
     assert sha256_text("\ud800") == hashlib.sha256(b"\xed\xa0\x80").hexdigest()
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf\n\xef\xbb\xbf{"a": 1}\n{"a": "\xef\xbb\xbf"}\n')
+    assert read_jsonl(path) == [{"a": 1}, {"a": "\ufeff"}]
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert read_json(path) == {"a": 1}
+
+
+def test_half_a_surrogate_pair_comes_back_as_written(tmp_path: Path) -> None:
+    rows = [{"é\ud83d": ["\udc00 \\ud83d", "😀"]}]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    write_json(tmp_path / "rows.json", rows)
+    assert read_jsonl(tmp_path / "rows.jsonl") == read_json(tmp_path / "rows.json") == rows
+    assert "é\\ud83d" in (tmp_path / "rows.jsonl").read_text(encoding="utf-8")

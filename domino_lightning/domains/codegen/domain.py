@@ -5,16 +5,20 @@ from __future__ import annotations
 import ast
 import builtins
 import json
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from domino_lightning.domains.base import DEFAULT_AGREEMENT, Agreement, Answered, Domain, Unparsable, Verdict
+from domino_lightning.domains.codegen.assertions import asserts_nothing
 from domino_lightning.domains.codegen.rows import called_name, read_problem, starter_entry_point
 from domino_lightning.domains.python.source import parse_python, source_lines
 from domino_lightning.domains.rows import Message
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.utils.jsonl import Record, sha256_text
+
+log = logging.getLogger(__name__)
 
 INSTRUCTION = "Solve this problem in Python. Give the whole program in one ```python block."
 EXAMPLE = {
@@ -34,6 +38,7 @@ EXAMPLE = {
 _HEADING = "Tests:"
 _STARTER = re.compile(r"\A(.*)\n\n```python\n(.*?)\n```\Z", re.DOTALL)
 _EXAMPLE = re.compile(r"Input:\n(.*?)\n?Output:\n(.*?)(?=\n\nInput:\n|\Z)", re.DOTALL)
+_WRONG = ("failed", "error")  # what the program did, whatever limits and load
 _CALLED = re.compile(r"\b([^\W\d]\w*)\(")
 _SETUP = ast.Import | ast.ImportFrom | ast.Assign
 
@@ -84,10 +89,29 @@ class CodeGen(Domain):
         record = {**read_problem(row, where), "kind": self.kind}
         return {**record, "group": _group(record), "text": self.render(record)}
 
-    def complete(self, records: Sequence[Record], workers: int) -> Iterator[tuple[Record, str | None]]:
+    def problem(self, record: Mapping[str, Any]) -> str | None:
         """A record without tests cannot be graded."""
+        return None if record["tests"] else "has no tests, so nothing could grade its solutions"
+
+    def complete(self, records: Sequence[Record], workers: int) -> Iterator[tuple[Record, str | None]]:
+        """Run every record's own solution, where it has one: tests that it does not pass grade others wrong too.
+
+        One that runs out of time or memory, or crashes, is kept with a warning: limits or load may be at fault.
+        """
+        tested = [record for record in records if record["tests"] and self.has_answer(record)]
+        graded = self.grade(tested, ([self._solution(record)] for record in tested), workers)
+        unsure = []
         for record in records:
-            yield record, None if record["tests"] else "has no tests, so nothing could grade its solutions"
+            problem = self.problem(record)
+            if problem is None and self.has_answer(record):
+                (verdict,) = next(graded)
+                if verdict.status in _WRONG:
+                    problem = f"has a solution that its own tests do not pass ({verdict.status}: {verdict.detail})"
+                elif not verdict.passed:
+                    unsure.append(f"'{record['id']}' ({verdict.status}: {verdict.detail})")
+            yield record, problem
+        if unsure:
+            log.warning("%d solutions of rows did not end within the limits; the first: %s", len(unsure), unsure[0])
 
     def render(self, record: Mapping[str, Any]) -> str:
         """Statement, starter code and the tests that are not hidden."""
@@ -125,6 +149,9 @@ class CodeGen(Domain):
             entry_point = starter_entry_point(starter) or called_name([test["code"] for test in tests])
             if entry_point is None or (starter and entry_point not in called):
                 raise Unparsable("entry_point", "the tests call no function, or not the starter code's")
+            for test in tests:
+                if problem := asserts_nothing(parse_python(test["code"]), entry_point):
+                    raise Unparsable("tests", f"a test tests nothing, since {problem}")
         record = {"prompt": prompt, "starter_code": starter, "entry_point": entry_point, "tests": tests}
         record["kind"] = self.kind
         return {**record, "text": self.render(record), "group": _group(record)}
@@ -160,8 +187,11 @@ class CodeGen(Domain):
     def _exchange(self, record: Mapping[str, Any]) -> list[Message]:
         return [
             {"role": "user", "content": self._question(record)},
-            {"role": "assistant", "content": f"```python\n{record['solution'].rstrip()}\n```"},
+            {"role": "assistant", "content": self._solution(record)},
         ]
+
+    def _solution(self, record: Mapping[str, Any]) -> str:
+        return f"```python\n{record['solution'].rstrip()}\n```"
 
     def _question(self, record: Mapping[str, Any]) -> str:
         return f"{self.instruction}\n\n{self.render(record)}"

@@ -13,8 +13,15 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from domino_lightning.domains.base import Unparsable
-from domino_lightning.domains.python.source import MAX_CHARACTERS, parse_python, source_lines, starter_tree
+from domino_lightning.domains.base import Unparsable, row_id
+from domino_lightning.domains.codegen.assertions import asserts_nothing, defines
+from domino_lightning.domains.python.source import (
+    MAX_CHARACTERS,
+    missing_modules,
+    parse_python,
+    source_lines,
+    starter_tree,
+)
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import Record
 
@@ -40,29 +47,32 @@ def read_problem(row: Mapping[str, Any], where: str) -> Record:
         fields = _livecodebench(row, where)
     elif "test_list" in row:
         fields = _mbpp(row, where)
-    elif "test" in row and "canonical_solution" in row:
+    elif "test" in row and ("canonical_solution" in row or "entry_point" in row) and "tests" not in row:
         fields = _humaneval(row, where)
     elif "prompt" in row:
-        fields = {name: row[name] for name in ("starter_code", "entry_point", "solution") if name in row}
-        fields |= {"prompt": _text(row, "prompt", where), "tests": row.get("tests", [])}
+        fields = {"prompt": _text(row, "prompt", where), "tests": row.get("tests") or []}
+        if fields["tests"] and row.get("test"):
+            raise UserError(f"{where}: there are tests in 'tests' and in 'test'; leave out those that shall not count.")
     else:
         raise UserError(
             f"{where}: no problem in a known format; fields: {', '.join(map(repr, row)) or 'none'}. "
             "Known are 'prompt' with 'tests', MBPP ('test_list'), HumanEval ('canonical_solution') and "
             "LiveCodeBench ('question_content')."
         )
-    names = (row[name] for name in ("id", "task_id", "question_id") if row.get(name) is not None)
     record = {
         **{name: value for name, value in row.items() if name not in _TRANSLATED or name in fields},
         **fields,
-        "id": str(next(names, where.rpartition(" ")[2])),
+        "id": row_id(row, where, ("id", "task_id", "question_id")),
         "prompt": fields["prompt"].strip(),
-        "starter_code": _text(fields, "starter_code", where, "").strip("\n").rstrip(),
     }
-    if record.get("solution") is not None:
-        record["solution"] = _text(record, "solution", where).rstrip()
+    record["starter_code"] = _optional(record, "starter_code", where).strip("\n").rstrip()
+    solution = _optional(record, "solution", where).rstrip()
+    if solution or record.get("solution") is not None:
+        record["solution"] = solution or None
     record["tests"] = _checked_tests(record["tests"], where)
     record["entry_point"] = _entry_point(record, where)
+    for number, test in enumerate(record["tests"]):
+        _refuse_an_empty_assertion(test, record["entry_point"], f"{where}: field '{_test_field(row, number)}'")
     return record
 
 
@@ -114,7 +124,7 @@ def _called(tree: ast.Module, defined: set[str] | None) -> list[str]:
 
 def _entry_point(record: Mapping[str, Any], where: str) -> str | None:
     """The given one, or the starter code's, or the one that the assertions call; None for whole programs."""
-    given = record.get("entry_point")
+    given = record.get("entry_point") or None
     if given is not None and not (isinstance(given, str) and given.isidentifier()):
         raise UserError(f"{where}: field 'entry_point' must be a Python name; it is {given!r}.")
     if given is not None:
@@ -135,23 +145,47 @@ def _entry_point(record: Mapping[str, Any], where: str) -> str | None:
 
 
 def _mbpp(row: Mapping[str, Any], where: str) -> Record:
-    setup = [*(row.get("test_imports") or []), *str(row.get("test_setup_code") or "").splitlines()]
-    if not isinstance(row["test_list"], list):
-        raise UserError(f"{where}: field 'test_list' must be a list of strings; it is {row['test_list']!r}.")
+    """MBPP+ has stronger tests in `test` beside those of MBPP; they are not shown to a solver."""
+    setup = [*_texts(row, "test_imports", where), *_optional(row, "test_setup_code", where).splitlines()]
+    codes = _texts(row, "test_list", where)
+    if "test_imports" not in row:  # some releases lack that field, and their tests call `math.isclose` all the same
+        setup = [f"import {name}" for name in _modules("\n".join([*setup, *codes]))] + setup
+    tests: list[Record] = [{"type": "assert", "code": "\n".join([*setup, code.strip()])} for code in codes]
+    stronger = _optional(row, "test", where)
+    if stronger.strip():
+        tests.append({"type": "assert", "code": "\n".join([*setup, stronger]), "hidden": True})
     return {
-        "prompt": _text(row, "text" if "text" in row else "prompt", where),
-        "tests": [{"type": "assert", "code": "\n".join([*setup, str(code).strip()])} for code in row["test_list"]],
-        "solution": _text(row, "code", where),
+        "prompt": _text(row, "text" if row.get("text") is not None else "prompt", where),
+        "tests": tests,
+        "solution": _optional(row, "code", where) or None,
     }
+
+
+def _modules(code: str) -> list[str]:
+    try:
+        return missing_modules(code)
+    except Unparsable:
+        return []  # told of the test that is none
 
 
 def _humaneval(row: Mapping[str, Any], where: str) -> Record:
     """The docstring becomes the statement, and what is left of the source the starter code."""
     source, name = _text(row, "prompt", where), _text(row, "entry_point", where)
     try:
-        body = parse_python(source).body
+        body = starter_tree(source).body
     except Unparsable as error:
         raise UserError(f"{where}: field 'prompt' is not Python ({error}).") from None
+    test = _text(row, "test", where)
+    try:
+        checks = defines(parse_python(test), "check")
+    except Unparsable as error:
+        checks = error.reason == "too_long" and "check" in test
+    if not checks:
+        raise UserError(
+            f"{where}: field 'test' defines no function check(candidate), as HumanEval's do, so nothing would be "
+            "tested; test cases of unittest are not run. Give assertions as 'tests', or a check."
+        )
+    solution = _optional(row, "canonical_solution", where)
     lines, statement = source_lines(source), source
     for node in (each for each in body if isinstance(each, ast.FunctionDef) and each.name == name):
         for inner in node.body:
@@ -164,8 +198,8 @@ def _humaneval(row: Mapping[str, Any], where: str) -> Record:
         "prompt": statement,
         "starter_code": "\n".join(lines),
         "entry_point": name,
-        "tests": [{"type": "assert", "code": f"{_text(row, 'test', where)}\n\ncheck({name})", "hidden": True}],
-        "solution": source + _text(row, "canonical_solution", where),
+        "tests": [{"type": "assert", "code": f"{test}\n\ncheck({name})", "hidden": True}],
+        "solution": source + solution if solution.strip() else None,
     }
 
 
@@ -173,7 +207,10 @@ def _livecodebench(row: Mapping[str, Any], where: str) -> Record:
     metadata = row.get("metadata") or {}
     if isinstance(metadata, str):
         metadata = _json(metadata, f"{where}: field 'metadata'")
-    tests = _cases(_text(row, "public_test_cases", where), where, "public_test_cases")
+    if not isinstance(metadata, dict):
+        raise UserError(f"{where}: field 'metadata' must be an object; it is {str(metadata)[:60]!r}.")
+    public = _optional(row, "public_test_cases", where)
+    tests = _cases(public, where, "public_test_cases") if public.strip() else []
     private = row.get("private_test_cases")
     if private:
         cases = _cases(_unpacked(private, where), where, "private_test_cases")
@@ -181,7 +218,7 @@ def _livecodebench(row: Mapping[str, Any], where: str) -> Record:
     return {
         "prompt": _text(row, "question_content", where),
         "starter_code": row.get("starter_code") or "",
-        "entry_point": metadata.get("func_name") if isinstance(metadata, dict) else None,
+        "entry_point": metadata.get("func_name"),
         "tests": tests,
     }
 
@@ -246,13 +283,11 @@ def _checked_tests(tests: Any, where: str) -> list[Record]:
         if kind == "functional":
             for line in [*test["input"].split("\n"), test["output"]]:
                 _json(line or "null", f"{name}'")
-        elif kind == "assert":
+        elif kind == "assert" and len(test["code"]) <= MAX_CHARACTERS:  # a longer one is parsed in the sandbox
             try:
-                if not parse_python(test["code"]).body:
-                    raise UserError(f"{name}.code' tests nothing: {test['code'][:60]!r}.")
+                parse_python(test["code"])
             except Unparsable as error:
-                if error.reason != "too_long":  # then the sandbox parses it
-                    raise UserError(f"{name}.code' is not Python ({error}).") from None
+                raise UserError(f"{name}.code' is not Python ({error}).") from None
     return [{**test, "code": test["code"].strip()} if test["type"] == "assert" else test for test in tests]
 
 
@@ -261,6 +296,37 @@ def _json(text: str, name: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{name} is not JSON ({error}): {text[:60]!r}.") from None
+
+
+def _refuse_an_empty_assertion(test: Record, entry_point: str | None, name: str) -> None:
+    """Every program would pass a test that asserts nothing.
+
+    Raises:
+        UserError: it does not.
+    """
+    if test["type"] != "assert" or len(test["code"]) > MAX_CHARACTERS:
+        return
+    if problem := asserts_nothing(parse_python(test["code"]), entry_point):
+        raise UserError(f"{name} tests nothing, since {problem}: {test['code'][:60]!r}.")
+
+
+def _test_field(row: Mapping[str, Any], number: int) -> str:
+    """The row's name for its test of that number."""
+    if "test_list" in row:
+        return f"test_list[{number}]" if number < len(row["test_list"] or ()) else "test"
+    return f"tests[{number}].code" if "tests" in row else "test"
+
+
+def _optional(row: Mapping[str, Any], field: str, where: str) -> str:
+    """A text that need not be there: null is how tables say that it is not, as an empty text."""
+    return "" if row.get(field) is None else _text(row, field, where, "")
+
+
+def _texts(row: Mapping[str, Any], field: str, where: str) -> list[str]:
+    values = row.get(field) or []
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise UserError(f"{where}: field '{field}' must be a list of strings; it is {str(values)[:80]!r}.")
+    return values
 
 
 def _text(row: Mapping[str, Any], field: str, where: str, default: str | None = None) -> str:

@@ -87,6 +87,28 @@ def missing_imports(code: str) -> str:
         Unparsable: it is no Python.
     """
     tree = parse_python(code)
+    names, owners, bound = _used_names(tree)
+    lines = [f"import {name}" for name in LEETCODE_MODULES if name in owners - bound]
+    for module, offered in _offered().items():
+        chosen = sorted((names & offered) - bound - owners)
+        bound |= offered
+        if chosen:
+            lines.append(f"from {module} import {', '.join(chosen)}")
+    return "\n".join(lines)
+
+
+def missing_modules(code: str) -> list[str]:
+    """Modules among LeetCode's that a program takes attributes of without importing them.
+
+    Raises:
+        Unparsable: it is no Python.
+    """
+    _, owners, bound = _used_names(parse_python(code))
+    return [name for name in LEETCODE_MODULES if name in owners - bound]
+
+
+def _used_names(tree: ast.AST) -> tuple[set[str], set[str], set[str]]:
+    """The names that a program uses, those that it takes attributes of, and those that it binds or are builtins."""
     names, owners, bound = set(), set(), _own_names(tree) | set(dir(builtins))
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
@@ -95,13 +117,7 @@ def missing_imports(code: str) -> str:
             owners.add(node.value.id)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             bound |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
-    lines = [f"import {name}" for name in LEETCODE_MODULES if name in owners - bound]
-    for module, offered in _offered().items():
-        chosen = sorted((names & offered) - bound - owners)
-        bound |= offered
-        if chosen:
-            lines.append(f"from {module} import {', '.join(chosen)}")
-    return "\n".join(lines)
+    return names, owners, bound
 
 
 @cache

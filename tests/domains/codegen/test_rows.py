@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from domino_lightning.domains import CodeGen, Verdict
 from domino_lightning.domains.codegen import rows as codegen_rows
 from domino_lightning.errors import UserError
 from tests.domains.codegen.problems import DOMAIN, DOUBLE, HUMANEVAL, LIVECODEBENCH, WHERE, functional, problem, verdict
@@ -163,3 +164,124 @@ def test_a_group_is_a_statement_up_to_layout_case_and_the_functions_name() -> No
 def test_a_record_without_tests_is_a_problem() -> None:
     results = DOMAIN.complete([problem("assert f() == 1"), problem()], workers=1)
     assert [wrong is None for _, wrong in results] == [True, False]
+
+
+# Fields that are not given, and ids
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+@pytest.mark.parametrize("field", ["starter_code", "entry_point", "solution", "id", "tests"])
+def test_an_optional_field_that_is_null_or_empty_is_not_given(field: str, nothing: Any) -> None:
+    row = {"prompt": "Do it.", "tests": [{"type": "assert", "code": "assert f(2) == 4"}], "task_id": 5, field: nothing}
+    if field != "tests":
+        without = {name: value for name, value in row.items() if name != field}
+        made, expected = DOMAIN.read(row, WHERE), DOMAIN.read(without, WHERE)
+        assert {name: value for name, value in made.items() if value is not None} == {
+            name: value for name, value in expected.items() if value is not None
+        }
+    else:
+        assert DOMAIN.problem(DOMAIN.read(row, WHERE)) is not None
+
+
+def test_optional_fields_of_benchmarks_may_be_null() -> None:
+    mbpp = {"task_id": 0, "text": None, "prompt": "Double.", "test_list": ["assert double(2) == 4"], "code": None}
+    mbpp |= {"test_imports": None, "test_setup_code": None, "test": None}
+    assert DOMAIN.has_answer(DOMAIN.read(mbpp, WHERE)) is False
+    humaneval = DOMAIN.read({**HUMANEVAL, "canonical_solution": None}, WHERE)
+    assert (DOMAIN.has_answer(humaneval), len(humaneval["tests"])) == (False, 1)
+    without = {name: value for name, value in HUMANEVAL.items() if name != "canonical_solution"}
+    assert DOMAIN.read(without, WHERE)["tests"] == humaneval["tests"]
+    private = json.dumps([{"input": "[1]\n2", "output": "3", "testtype": "functional"}])
+    row = {**LIVECODEBENCH, "public_test_cases": None, "private_test_cases": private, "starter_code": None}
+    assert [test["hidden"] for test in DOMAIN.read({**row, "entry_point": "addUp"}, WHERE)["tests"]] == [True]
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [(0, "0"), ("0", "0"), (7, "7"), (3.0, "3"), (None, "3"), ("", "3"), (float("nan"), "3")]
+)
+def test_zero_is_an_id_and_nothing_is_none(given: Any, name: str) -> None:
+    assert DOMAIN.read({"id": given, "prompt": "x", "tests": []}, WHERE)["id"] == name
+
+
+# Tests that would grade nothing, or less
+
+
+def test_unittest_cases_are_refused_by_name() -> None:
+    method = "    def test_a(self):\n        self.assertEqual(total([]), 0)"
+    test = f"import unittest\n\nclass TestCases(unittest.TestCase):\n{method}"
+    with pytest.raises(UserError, match=r"row 3: field 'test' defines no function check"):
+        DOMAIN.read({**HUMANEVAL, "test": test}, WHERE)
+
+
+def test_the_stronger_tests_of_mbpp_plus_count_and_stay_hidden() -> None:
+    row = {"task_id": 1, "prompt": "Double a number.", "code": DOUBLE, "test_list": ["assert double(1) == 2"]}
+    row["test"] = "import math\nfor given, wanted in [(0, 0), (5, 10)]:\n    assert double(given) == wanted"
+    record = DOMAIN.read(row, WHERE)
+    assert [test.get("hidden", False) for test in record["tests"]] == [False, True]
+    assert "wanted" not in record["text"]
+    assert verdict(record, f"```python\n{DOUBLE}\n```").passed
+    assert verdict(record, "```python\ndef double(x):\n    return 2\n```").detail.startswith("test 2 of 2")
+
+
+def test_tests_in_two_places_are_not_chosen_between() -> None:
+    row = {"prompt": "x", "tests": [{"type": "assert", "code": "assert f(1) == 1"}], "test": "assert f(2) == 2"}
+    with pytest.raises(UserError, match="in 'tests' and in 'test'"):
+        DOMAIN.read(row, WHERE)
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ({"tests": [{"type": "assert", "code": "f(1) == 1"}]}, r"tests\[0\]\.code"),
+        ({"tests": [{"type": "assert", "code": "assert (f(1) == 1, 'no')"}]}, r"tests\[0\]\.code"),
+        ({"test_list": ["assert f(1) == 1", "f(2) == 2"], "code": "def f(x): return x"}, r"test_list\[1\]"),
+        ({"test_list": ["assert f(1) == 1"], "test": "def test_f():\n    assert f(2) == 2", "code": None}, "test"),
+        ({"test": "def check(c):\n    c(1) == 1", "canonical_solution": " return x", "entry_point": "f"}, "test"),
+    ],
+)
+def test_tests_that_assert_nothing_are_refused(row: dict[str, Any], field: str) -> None:
+    prompt = "def f(x):\n" if "test" in row and "test_list" not in row else "Do it."
+    with pytest.raises(UserError, match=rf"row 3: field '{field}' tests nothing"):
+        DOMAIN.read({"prompt": prompt, **row}, WHERE)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"test_list": ["assert f(1) == 1", None]},
+        {"test_list": "assert f(1) == 1"},
+        {"test_list": ["assert f(1) == 1"], "test_imports": "import math"},
+        {"test_list": ["assert f(1) == 1"], "test_setup_code": 3},
+        {"test_list": ["assert f(1) == 1"], "test": 3},
+        {"test_list": ["assert f(1) == 1"], "id": {"n": 1}},
+        {"test_list": ["assert f(1) == 1"], "id": True},
+    ],
+    ids=str,
+)
+def test_values_of_another_type_are_refused_and_never_made_text(row: dict[str, Any]) -> None:
+    field = list(row)[-1]
+    with pytest.raises(UserError, match=rf"row 3: field '{field}' must be"):
+        DOMAIN.read({"prompt": "Do it.", "code": "def f(x): return x", **row}, WHERE)
+
+
+def test_modules_that_tests_of_a_release_without_imports_use_are_imported() -> None:
+    row = {"prompt": "x", "code": "def gcd(x): return x", "test_list": ["assert math.isclose(gcd(1), 1)"]}
+    assert DOMAIN.read(row, WHERE)["tests"][0]["code"] == "import math\nassert math.isclose(gcd(1), 1)"
+    assert DOMAIN.read({**row, "test_imports": []}, WHERE)["tests"][0]["code"] == row["test_list"][0]
+
+
+def test_a_rows_own_solution_is_run_against_its_tests(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = [
+        problem("assert f(2) == 4", solution="def f(x):\n    return 2 * x"),
+        problem("assert f(2) == 5", solution="def f(x):\n    return 2 * x"),
+        problem("assert f(2) == 4"),
+    ]
+    found = [wrong for _, wrong in DOMAIN.complete(given, workers=1)]
+    assert (found[0], found[2]) == (None, None)
+    assert str(found[1]).startswith("has a solution that its own tests do not pass (failed: test 1 of 1")
+    late = [[Verdict(False, "timeout", "test 1 of 1: still running")]]
+    monkeypatch.setattr(CodeGen, "grade", lambda *_: iter(late))
+    assert [wrong for _, wrong in DOMAIN.complete(given[:1], workers=1)] == [None]
+    assert "1 solutions of rows did not end within the limits; the first: 'p' (timeout" in caplog.text

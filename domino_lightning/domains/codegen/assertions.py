@@ -1,0 +1,93 @@
+"""Whether a test's code asserts anything: code that cannot fail passes every program."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def asserts_nothing(tree: ast.Module, entry_point: str | None = None) -> str | None:
+    """Why a test fails no program, in a few words; None if it can.
+
+    What is executed is what stands outside of definitions, and the definitions that this names, directly or by one
+    another. In it there must be an `assert` of something that is not true whatever the program does, a `raise`, or
+    the call of an imported function whose value is thrown away (`np.testing.assert_allclose(...)`).
+
+    Args:
+        tree: the test's code.
+        entry_point: the function under test; calling it is no assertion.
+    """
+    nodes = list(_executed(tree))
+    imported = {
+        (alias.asname or alias.name).partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    } - {entry_point}
+    asserted = [node for node in nodes if isinstance(node, ast.Assert)]
+    statements = [node.value for node in nodes if isinstance(node, ast.Expr)]
+    if (
+        any(not _always_true(node.test, entry_point) for node in asserted)
+        or any(isinstance(node, ast.Raise) for node in nodes)
+        or any(isinstance(value, ast.Call) and _root(value.func) in imported for value in statements)
+    ):
+        return None
+    if asserted:
+        return f"what it asserts is true of every program ({ast.unparse(asserted[0])[:60]})"
+    if any(isinstance(node, _Definition) for node in ast.walk(tree)):
+        return "nothing calls the functions or classes in it"
+    if any(isinstance(value, ast.Compare) for value in statements):
+        return "it compares without `assert`"
+    return "there is no assertion in it"
+
+
+def defines(tree: ast.Module, name: str) -> bool:
+    """Whether code defines a function or sets a variable of that name."""
+    return any(
+        (isinstance(node, _Definition) and node.name == name)
+        or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == name)
+        for node in ast.walk(tree)
+    )
+
+
+def _executed(tree: ast.Module) -> Iterator[ast.AST]:
+    """The nodes of statements outside definitions, and of every definition that a node among them names."""
+    definitions: dict[str, list[ast.AST]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, _Definition):
+            definitions.setdefault(node.name, []).append(node)
+    left: list[ast.AST] = list(tree.body)
+    while left:
+        node = left.pop(0)
+        if isinstance(node, _Definition):
+            left += node.decorator_list
+            continue  # its body counts when it is named
+        yield node
+        left += ast.iter_child_nodes(node)
+        name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+        for definition in definitions.pop(name, ()):
+            left += ast.iter_child_nodes(definition)
+
+
+def _always_true(test: ast.expr, entry_point: str | None) -> bool:
+    """Whether a condition holds for every program: a constant, a display that is not empty, the function itself."""
+    if isinstance(test, ast.Tuple | ast.List | ast.Set):
+        return bool(test.elts)  # `assert (f(1) == 2, "message")`
+    if isinstance(test, ast.Dict | ast.Lambda | ast.GeneratorExp):
+        return not isinstance(test, ast.Dict) or bool(test.keys)
+    if isinstance(test, ast.BoolOp):
+        found = [_always_true(value, entry_point) for value in test.values]
+        return all(found) if isinstance(test.op, ast.And) else any(found)
+    if isinstance(test, ast.Name):
+        return test.id == entry_point
+    if isinstance(test, ast.Constant):
+        return bool(test.value)  # `assert False` marks a place that must not be reached
+    return not any(isinstance(node, ast.Name | ast.Call | ast.Await) for node in ast.walk(test))
+
+
+def _root(function: ast.expr) -> str | None:
+    while isinstance(function, ast.Attribute):
+        function = function.value
+    return function.id if isinstance(function, ast.Name) else None
