@@ -8,6 +8,7 @@ from domino_lightning.curation.filters.execution import Executes
 from domino_lightning.curation.filters.lm_judge import Criterion, LMJudge
 from domino_lightning.curation.filters.triviality import Trivial
 from domino_lightning.curation.funnel import Curated, curate
+from domino_lightning.curation.measures import Embedding, HashedNgrams, HiddenStates
 
 __all__ = [
     "Candidate",
@@ -16,10 +17,13 @@ __all__ = [
     "CopiedFromReference",
     "Criterion",
     "Curated",
+    "Embedding",
     "ExactDuplicate",
     "Executes",
     "Filter",
     "Finished",
+    "HashedNgrams",
+    "HiddenStates",
     "LMJudge",
     "Length",
     "Memorised",

@@ -16,8 +16,18 @@ MEASURES = {
     "distinct_4": ("distinct-4", 3, "different 4-grams as a share of all"),
     "compression_ratio": ("Compression ratio", 2, "bytes over compressed bytes; more is more repetitive"),
     "self_bleu": ("Self-BLEU", 1, "of each text against the others, 0 to 100; more is less varied"),
+    "vendi": ("Vendi score", 1, "items that have nothing in common would be so many; at most the number compared"),
+    "remote_clique": ("Remote clique", 3, "mean cosine distance between two texts"),
+    "chamfer": ("Chamfer distance", 3, "mean cosine distance of a text to the nearest other"),
+    "novelsum": ("NovelSum", 3, "distance to the others, near ones first, weighted by how dense the references are"),
     "reference_similarity": ("Nearest-reference similarity", 3, "1 is the same token sequence as a reference"),
     "memorised": ("Memorised share", 3, "copied from references beyond what the memorisation filter allows by default"),
+    "precision": ("Precision", 3, "share of texts that lie among the references"),
+    "recall": ("Recall", 3, "share of references that lie among the texts"),
+    "density": ("Density", 3, "how many references a text lies beside, over five; 1 is as close as they are packed"),
+    "coverage": ("Coverage", 3, "share of references that have a text beside them"),
+    "novelty": ("Novelty", 3, "mean cosine distance to the nearest reference"),
+    "support": ("Support", 3, "share of held-out texts to which a text is nearer than any of as many references"),
 }
 
 

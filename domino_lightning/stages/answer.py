@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from domino_lightning.config.document import Config
+from domino_lightning.config.nodes import ClassNode
 from domino_lightning.curation.card import UNKNOWN, Card, write_card, write_parquet
 from domino_lightning.curation.filters.execution import without_addresses
+from domino_lightning.curation.measures import Embedding
 from domino_lightning.curation.solver import Solver
 from domino_lightning.domains.base import DEFAULT_AGREEMENT, Agreement, Domain
 from domino_lightning.domains.rows import Pair
@@ -45,13 +47,14 @@ class Answer(Stage):
         domain: answers records and makes chat pairs of them.
         solver: samples solutions, where the domain needs any.
         agreement: when solutions agree well enough.
+        embedding: the vectors in which the corpus is measured; null: `HashedNgrams` with its defaults.
         card: licenses for the dataset card.
         seed: of the sampled solutions and of the inputs they are compared on.
         runtime: workers.
     """
 
     name = "answer"
-    version = 4
+    version = 5
     summary = "answer the accepted records and write chat pairs"
     artifact = "corpus"
     samples_key = "answer/answered/samples"
@@ -62,6 +65,7 @@ class Answer(Stage):
         domain: Domain,
         solver: Solver | None = None,
         agreement: Agreement = DEFAULT_AGREEMENT,
+        embedding: Embedding | None = None,
         card: Card = UNKNOWN,
         seed: int = 0,
         runtime: AnswerRuntime = AnswerRuntime(),
@@ -76,6 +80,7 @@ class Answer(Stage):
                 f"{type(domain).__name__}: needs_solutions is set, but its `answer` makes nothing of them. Write it."
             )
         self.domain, self.agreement, self.card, self.runtime = domain, agreement, card, runtime
+        self.embedding = embedding
         self.solver = solver if domain.needs_solutions else None
         self.seed = seed
 
@@ -86,21 +91,32 @@ class Answer(Stage):
 
     @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
-        """The solver's backbone."""
+        """The solver's backbone, and what the embedding's arguments name."""
         solver = section.get("solver")
         found = Solver.contents(solver, "answer.solver.backbone") if isinstance(solver, dict) else {}
-        return {f"solver.{key}": digest for key, digest in found.items()}
+        hashes = {f"solver.{key}": digest for key, digest in found.items()}
+        if embedding := _embedding(section):
+            kind, node = embedding
+            named = kind.contents(node.init_args)
+            hashes |= {f"embedding.init_args.{key}": digest for key, digest in named.items()}
+        return hashes
 
     @classmethod
     def small(cls, config: Config, backbone: str) -> dict[str, Any]:
-        """Two solutions of the tiny model, which agree."""
-        solver = config.document["answer"].get("solver")
+        """Two solutions of the tiny model, which agree; a corpus seen through a language model is seen through it."""
+        section = config.document["answer"]
+        small: dict[str, Any] = {}
+        if embedding := _embedding(section):
+            kind, node = embedding
+            init_args = {**node.init_args, **kind.small(node.init_args, backbone)}
+            small["embedding"] = {"class_path": node.path, "init_args": init_args}
+        solver = section.get("solver")
         if not isinstance(solver, dict):
-            return {}
+            return small
         init_args = {"domain": config.document["domain"]["class_path"], "engine": solver.get("engine")}
         engine = {"class_path": f"{SmokeEngine.__module__}.{SmokeEngine.__name__}", "init_args": init_args}
-        small = {"backbone": backbone, "samples": 2, "sampling": {"max_new_tokens": 4}, "block_size": 4}
-        return {"solver": {**small, "engine": engine}, "agreement": {"own_tests": False}}
+        asked = {"backbone": backbone, "samples": 2, "sampling": {"max_new_tokens": 4}, "block_size": 4}
+        return {**small, "solver": {**asked, "engine": engine}, "agreement": {"own_tests": False}}
 
     @classmethod
     def metrics(cls, directory: Path) -> dict[str, float]:
@@ -186,7 +202,7 @@ class Answer(Stage):
         from domino_lightning.curation.corpus import look_at
 
         references, heldout = (read_jsonl(work.input("prepare", f"{name}.jsonl")) for name in ("reference", "heldout"))
-        return look_at(self.domain, answered, references, heldout, self.seed)
+        return look_at(self.domain, answered, references, heldout, self.seed, self.embedding)
 
     def _pairs(self, answered: Sequence[Record], work: Work) -> list[Pair]:
         """Chat pairs, each with where it came from."""
@@ -208,3 +224,9 @@ class Answer(Stage):
             }
             for record in answered
         ]
+
+
+def _embedding(section: Section) -> tuple[type[Embedding], ClassNode] | None:
+    """The class of a section's embedding and its node; None where there is none."""
+    node = ClassNode.read(section.get("embedding"))
+    return (node.load(Embedding, "answer.embedding"), node) if node else None

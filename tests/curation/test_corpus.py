@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domino_lightning.curation.corpus import compression_ratio, distinct, look_at, self_bleu
+from domino_lightning.curation import HashedNgrams
+from domino_lightning.curation.corpus import look_at
+from domino_lightning.curation.measures.wording import compression_ratio, distinct, self_bleu
 from domino_lightning.curation.similarity import tokens
 from domino_lightning.domains import CodeExec
 
@@ -93,3 +95,42 @@ def test_longer_texts_do_not_count_as_less_distinct() -> None:
     assert found["distinct_1"]["floor_value"] == pytest.approx(
         distinct([tokens(row["code"]) for row in short], 1), abs=1e-6
     )
+
+
+VECTORS = ("vendi", "remote_clique", "chamfer", "novelsum", "precision", "recall", "density", "coverage", "novelty")
+
+
+def test_measures_over_vectors_stand_beside_their_floor_at_equal_numbers() -> None:
+    found = look_at(DOMAIN, records(9), records(6, 20), records(7, 30))
+    assert (found["compared"], found["supporting"], found["embedding"]) == (7, 6, "HashedNgrams")
+    for name in (*VECTORS, "support"):
+        values = found["measures"][name]
+        assert values["value"] is not None and values["floor_value"] is not None
+        assert values["low"] <= values["value"] <= values["high"]
+
+
+def test_a_corpus_that_repeats_itself_is_less_varied_than_its_floor() -> None:
+    once = records(1)[0]
+    ours = [{**once, "id": str(n), "group": str(n)} for n in range(8)]
+    found = look_at(DOMAIN, ours, records(6, 20), records(8, 30))["measures"]
+    assert found["vendi"]["value"] == pytest.approx(1.0)
+    assert found["chamfer"]["value"] == found["remote_clique"]["value"] == 0.0
+    assert all(found[name]["value"] < found[name]["floor_value"] for name in ("vendi", "chamfer", "novelsum"))
+
+
+def test_copies_of_the_references_have_no_novelty_and_support_nothing_new() -> None:
+    references = records(6)
+    found = look_at(DOMAIN, references, references, records(7, 30))["measures"]
+    assert (found["novelty"]["value"], found["precision"]["value"], found["coverage"]["value"]) == (0.0, 1.0, 1.0)
+    assert found["support"]["value"] == 0.5
+    # Held-out texts in place of the references are nearest to themselves.
+    assert look_at(DOMAIN, records(7, 30), references, records(7, 30))["measures"]["support"]["value"] > 0.5
+
+
+def test_a_corpus_is_seen_in_the_vectors_that_were_asked_for() -> None:
+    class OneWord(HashedNgrams):
+        pass
+
+    found = look_at(DOMAIN, records(5), records(4, 9), records(5, 20), embedding=OneWord(orders=(1,), dimensions=2))
+    assert found["embedding"] == "OneWord"
+    assert found["measures"]["vendi"]["value"] == pytest.approx(1.0)  # all grams meet in one dimension

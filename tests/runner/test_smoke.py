@@ -46,6 +46,14 @@ def test_codegen_problems_are_answered_where_programs_agree(tmp_path: Path) -> N
     assert first["messages"][-1]["content"].startswith("```python\ndef ")
 
 
+def test_a_corpus_seen_through_a_large_model_is_seen_through_the_tiny_one(tmp_path: Path) -> None:
+    (path,) = [path for path in EXPERIMENTS if path.stem == "quickstart"]
+    hidden = "answer.embedding.class_path=domino_lightning.curation.HiddenStates"
+    large = "answer.embedding.init_args.backbone=Qwen/Qwen2.5-Coder-7B-Instruct"
+    trial = smoke(path, tmp_path, "finetune.source=synthetic", hidden, large, "--until", "answer")
+    assert read_json(trial / "answer" / "corpus.json")["embedding"] == "HiddenStates"
+
+
 def test_domain_tokens_that_start_from_a_larger_models_prompt_start_from_the_vocabulary_instead(tmp_path: Path) -> None:
     (path,) = [path for path in EXPERIMENTS if path.stem == "quickstart"]
     save_file({"domain": torch.zeros(2, 576)}, str(tmp_path / "soft_prompt.safetensors"))

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
+from domino_lightning.curation import HiddenStates
 from domino_lightning.curation.card import Card
 from domino_lightning.curation.solver import Solver
 from domino_lightning.domains import CodeExec, CodeGen, Domain
 from domino_lightning.errors import UserError
 from domino_lightning.stages.answer import Answer
+from domino_lightning.store.contents import backbone_hash
 from domino_lightning.store.work import Work
 from domino_lightning.synthesis import Engine, LanguageModel, ModelSource, Sampled, Sampling
 from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
@@ -78,6 +80,17 @@ def test_the_corpus_is_measured_beside_heldout_records(answered: Path) -> None:
     # def f ( a ) : return a + 1 | def f ( a ) : return { a : 'e' }, and the held-out: return 'h' * a
     assert corpus["measures"]["length"]["value"] in {10.0, 12.0}
     assert corpus["measures"]["length"]["floor_value"] == 10.0
+
+
+def test_the_corpus_is_measured_in_the_vectors_that_were_asked_for(tmp_path: Path, tiny_backbone: Path) -> None:
+    spec = str(tiny_backbone)
+    corpus = read_json(run(tmp_path, CodeExec(), RECORDS, embedding=HiddenStates(spec)) / "corpus.json")
+    assert corpus["embedding"] == "HiddenStates"
+    assert corpus["measures"]["novelty"]["value"] > 0
+    node = {"class_path": "domino_lightning.curation.HiddenStates", "init_args": {"backbone": spec}}
+    digest = backbone_hash(spec, "answer.embedding.init_args.backbone")
+    assert Answer.contents({"embedding": node}) == {"embedding.init_args.backbone": digest}
+    assert Answer.contents({"embedding": None}) == Answer.contents({}) == {}
 
 
 def test_the_directory_loads_as_a_data_set(answered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
