@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from domino_lightning.curation.licenses import UNKNOWN_LICENSE, check_license
 from domino_lightning.domains.base import Domain
 from domino_lightning.domains.rows import Pair
 from domino_lightning.utils.jsonl import Record
+
+PARQUET = "pairs.parquet"
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,18 @@ class Card:
         backbone_license: of the models that wrote texts and answers.
     """
 
-    license: str = "unknown"
-    reference_license: str = "unknown"
-    backbone_license: str = "unknown"
+    license: str = UNKNOWN_LICENSE
+    reference_license: str = UNKNOWN_LICENSE
+    backbone_license: str = UNKNOWN_LICENSE
+
+    def __post_init__(self) -> None:
+        """Refuse names that the hub does not know; `unknown` is refused only when a run is released.
+
+        Raises:
+            UserError: it names the key.
+        """
+        for name, value in asdict(self).items():
+            check_license(f"answer.card.{name}", value)
 
 
 UNKNOWN = Card()
@@ -50,7 +62,9 @@ def write_parquet(path: Path, pairs: Sequence[Pair]) -> None:
 
 
 def write_card(path: Path, domain: Domain, made_by: str, card: Card, funnel: Record, summary: Record) -> None:
-    """Write a card: at its head what the hub reads, then counts, licenses and funnel.
+    """Write the card of a stage's directory: what loads the Parquet file, then counts, licenses and funnel.
+
+    A release writes a fuller head above the same body (`release/dataset.py`).
 
     Args:
         path: the file, README.md beside the Parquet file.
@@ -60,33 +74,48 @@ def write_card(path: Path, domain: Domain, made_by: str, card: Card, funnel: Rec
         funnel: of `curate`.
         summary: of `answer`: accepted, answered, and rejected by reason.
     """
+    head = {
+        "license": card.license,
+        "task_categories": ["text-generation"],
+        "tags": ["synthetic", *domain.tags, domain.kind],
+        "pretty_name": pretty_name(domain.kind),
+        "configs": [{"config_name": "default", "data_files": PARQUET}],
+    }
+    body = card_body(domain.kind, made_by, license_table("these pairs", card), funnel, summary)
+    path.write_text(f"---\n{_yaml(head)}---\n{body}", encoding="utf-8")
+
+
+def pretty_name(kind: str) -> str:
+    """What a corpus is called."""
+    return f"Synthetic {kind} pairs"
+
+
+def card_body(kind: str, made_by: str, licenses: str, funnel: Record, summary: Record, more: str = "") -> str:
+    """The card below its head: what a row holds, `more` sections in Markdown, licenses and funnel."""
     steps = [*funnel["steps"], {"filter": "answer", "codes": summary["rejected"], **_counts(summary)}]
     rows = [
         f"| {step['filter']} | {step['in']} | {step['rejected']} | {step['out']} | {_codes(step.get('codes'))} |"
         for step in steps
     ]
-    head = {
-        "license": card.license,
-        "task_categories": ["text-generation"],
-        "tags": ["synthetic", *domain.tags, domain.kind],
-        "pretty_name": f"Synthetic {domain.kind} pairs",
-        "configs": [{"config_name": "default", "data_files": "pairs.parquet"}],
-    }
-    path.write_text(
-        f"---\n{_yaml(head)}---\n"
-        f"# Synthetic {domain.kind} pairs\n\n"
+    return (
+        f"# {pretty_name(kind)}\n\n"
         f"{summary['answered']} chat pairs synthesized by domino_lightning from {funnel['candidates']} candidates "
         f"({made_by}). `messages` holds a conversation "
         "that ends with the answer, `source_id` the raw row, `provenance` the soft prompt (sha256), seed, filters and "
-        "stages it went through.\n\n"
-        "## Licences\n\n"
-        f"| what | license |\n| --- | --- |\n| these pairs | {card.license} |\n"
-        f"| reference data | {card.reference_license} |\n| models that wrote texts and answers | "
-        f"{card.backbone_license} |\n\n"
+        f"stages it went through.\n\n{more}"
+        f"## Licences\n\n{licenses}\n"
         "The texts were sampled from a language model; what may be done with them follows from the last two.\n\n"
         "## Funnel\n\n"
-        f"| step | in | rejected | out | by code |\n| --- | ---: | ---: | ---: | --- |\n" + "\n".join(rows) + "\n",
-        encoding="utf-8",
+        f"| step | in | rejected | out | by code |\n| --- | ---: | ---: | ---: | --- |\n" + "\n".join(rows) + "\n"
+    )
+
+
+def license_table(what: str, card: Card, license: str = "") -> str:
+    """The three licenses as a Markdown table; `license` stands for the first where its name says nothing."""
+    return (
+        f"| what | license |\n| --- | --- |\n| {what} | {license or card.license} |\n"
+        f"| reference data | {card.reference_license} |\n| models that wrote texts and answers | "
+        f"{card.backbone_license} |\n"
     )
 
 

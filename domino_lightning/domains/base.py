@@ -106,6 +106,7 @@ class Domain(ABC):
         answered_by: how synthetic records come to their answers, as their provenance tells it.
         needs_solutions: whether synthetic records are answered from solutions that a language model samples;
             `answer` must then be written too.
+        languages: of its texts, as a card on the Hugging Face hub names them (ISO 639, or `code`).
         tags: of the card of its synthetic data.
     """
 
@@ -115,6 +116,7 @@ class Domain(ABC):
     fills_answers: ClassVar[bool] = False
     answered_by: ClassVar[str] = "the text itself"
     needs_solutions: ClassVar[bool] = False
+    languages: ClassVar[tuple[str, ...]] = ("en",)
     tags: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:

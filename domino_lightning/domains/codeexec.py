@@ -53,6 +53,7 @@ class CodeExec(Domain):
     answered_by = "execution"
     tags = ("code",)
     corpus = "pip:domino_lightning/corpus/functions.jsonl"
+    languages = ("en", "code")
 
     def __init__(
         self, max_output: int = 200, instruction: str = QUESTION, system: str | None = None, example: bool = True

@@ -10,7 +10,7 @@ from typing import Any
 
 from domino_lightning.config.document import Config
 from domino_lightning.config.nodes import ClassNode
-from domino_lightning.curation.card import UNKNOWN, Card, write_card, write_parquet
+from domino_lightning.curation.card import PARQUET, UNKNOWN, Card, write_card, write_parquet
 from domino_lightning.curation.filters.execution import without_addresses
 from domino_lightning.curation.measures import Embedding
 from domino_lightning.curation.solver import Solver
@@ -167,7 +167,7 @@ class Answer(Stage):
         write_jsonl(work.directory / "answered.jsonl", answered)
         write_jsonl(work.directory / "rejected.jsonl", rejected)
         write_jsonl(work.directory / "pairs.jsonl", pairs)
-        write_parquet(work.directory / "pairs.parquet", pairs)
+        write_parquet(work.directory / PARQUET, pairs)
         write_json(work.directory / SUMMARY, summary)
         write_json(work.directory / MEASURES, self._look(answered, work))
         made_by = f"stage answer {work.fingerprint}, curate {work.inputs['curate'].name}"

@@ -136,3 +136,9 @@ def test_a_store_that_cannot_be_written_is_told(write_experiment: Write, capsys:
     path = write_experiment()
     message = refused(capsys, command, path, f"root={path}/inside")
     assert message == f"root: '{path}/inside' cannot be written to (Not a directory). Name another directory: root=..."
+
+
+def test_a_license_that_the_hub_does_not_know_is_told_by_check(write_experiment: Write, capsys: Capture) -> None:
+    path = write_experiment({"answer": {"card": {"backbone_license": "llama-3"}}})
+    said = refused(capsys, "check", path)
+    assert said.startswith("answer.card.backbone_license: the hub knows no license 'llama-3'. Did you mean 'llama3'?")

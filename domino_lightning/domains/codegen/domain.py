@@ -65,6 +65,7 @@ class CodeGen(Domain):
     answer_field = "solution"
     tags = ("code",)
     needs_solutions = True
+    languages = ("en", "code")
 
     def __init__(
         self,
