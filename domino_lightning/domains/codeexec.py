@@ -106,14 +106,18 @@ class CodeExec(Domain):
         return {**record, "text": self.render(record)}
 
     def problem(self, record: Mapping[str, Any]) -> str | None:
-        """An output that could never be compared."""
+        """A call that is no Python, or an output that could never be compared."""
         from domino_lightning.execution.literals import NotALiteral, parse_literal
 
         try:
+            parse_python(_call(record))
             if self.has_answer(record):
                 parse_literal(record["output"])
         except NotALiteral as error:
             return f"output is no literal ({error})"
+        except Unparsable as error:
+            if error.reason != "too_long":  # then the sandbox parses it
+                return f"calls {_call(record)[:60]!r}, which is no Python ({error})"
         return None
 
     def complete(self, records: Sequence[Record], workers: int) -> Iterator[tuple[Record, str | None]]:

@@ -226,3 +226,9 @@ def test_an_output_that_is_no_literal_is_told_without_running_anything() -> None
 def test_zero_is_an_id(given: object, name: str) -> None:
     row = {"code": CODE, "input": "1", "id": given, "entry_point": None, "output": None}
     assert DOMAIN.read(row, "data.jsonl, line 4")["id"] == name
+
+
+@pytest.mark.parametrize("field", ["input", "entry_point"])
+def test_a_call_that_is_no_python_is_told_without_running_anything(field: str) -> None:
+    made = DOMAIN.read({"code": CODE, "input": "1", field: "(("}, "data.jsonl, line 4")
+    assert "which is no Python" in str(DOMAIN.problem(made))

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from domino_lightning.cli.main import main
+from domino_lightning.curation.solver import Solver
 from domino_lightning.domains import Domain
 from domino_lightning.errors import UserError
+from domino_lightning.stages.answer import Answer
 from domino_lightning.stages.finetune import Finetune
 from domino_lightning.utils.jsonl import read_json, read_jsonl
 
@@ -118,3 +120,46 @@ def test_references_without_any_answer_are_refused_before_training() -> None:
     finetune.source, finetune.domain = "reference", Given()
     with pytest.raises(UserError, match=r"none of 1 references has an answer.*Give the rows a field 'label'"):
         finetune.answered({"reference": [{"id": "1", "body": "a"}], "heldout": []})
+
+
+def test_the_check_tells_which_references_make_no_pairs(
+    project: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = CODE.replace("class Trivia(Domain):", "class Trivia(Domain):\n    answer_field = 'told'")
+    (project / "my_domain.py").write_text(module, encoding="utf-8")
+    arguments = ["check", "trivia.yaml", "prepare.split.reference=20", "prepare.split.heldout=4"]
+    assert main([*arguments, "finetune.source=both"]) == 0
+    assert "finetune: split reference: 20 of 20 rows have no answer, as Trivia.has_answer has it" in caplog.text
+    assert main([*arguments, "finetune.source=reference"]) == 2
+    assert "none of 20 references has an answer" in capsys.readouterr().err
+
+
+def test_nothing_outside_of_this_folder_names_a_domain_or_a_field_of_one() -> None:
+    package = Path(importlib.import_module("domino_lightning").__file__ or "").parent
+    words = re.compile(r"""\bCodeExec\b|\bCodeGen\b|["'](?:codeexec|codegen|starter_code|canonical_solution)["']""")
+    outside = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0] != "domains"]
+    assert [path.name for path in outside if words.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_a_model_that_answers_needs_an_answer_that_uses_it() -> None:
+    class Asked(Given):
+        needs_solutions = True
+
+    with pytest.raises(UserError, match="Asked: needs_solutions is set, but its `answer` makes nothing of them"):
+        Answer(Asked(), Solver("model"))
+
+
+@pytest.mark.parametrize(
+    ("record", "text"), [({"answer": 3}, "3"), ({"answer": [1, "é"]}, '[1, "é"]'), ({"answer": None}, None), ({}, None)]
+)
+def test_an_answer_that_is_no_text_is_shown_as_json(domain: Any, record: dict[str, Any], text: str | None) -> None:
+    assert domain.answer_text({"question": "Why?", **record}) == text
+    assert domain.has_answer({"question": "Why?", **record}) is (text is not None)
+    (answered,) = domain.answer([{"question": "Why?", **record}], 1)
+    assert (answered.reason is None) is (text is not None)
+
+
+@pytest.mark.parametrize("value", [True, [1], {"a": 1}], ids=str)
+def test_an_id_that_is_neither_text_nor_number_is_refused(domain: Any, value: object) -> None:
+    with pytest.raises(UserError, match="line 7: field 'id' must be a text or a number"):
+        domain.record({"id": value, "question": "Why?", "answer": "So."}, "rows.jsonl, line 7")
