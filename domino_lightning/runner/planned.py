@@ -112,7 +112,7 @@ def execute(stage: str, config: Config, work: Work, begun: Callable[[], None] = 
         UserError: bad input, or a class whose source the fingerprint does not cover.
         Changed: code or outside content is not what the fingerprint covers.
     """
-    from domino_lightning.tracking.wandb import Outputs, artifact_name, log_outputs, stage_run
+    from domino_lightning.tracking.wandb import Forgiven, Outputs, artifact_name, log_outputs, stage_run
     from domino_lightning.utils.memory import keep_freed_memory
     from domino_lightning.utils.progress import silence_advice
 
@@ -133,7 +133,8 @@ def execute(stage: str, config: Config, work: Work, begun: Callable[[], None] = 
         cls.check_contents(work)  # what was read meanwhile
     except BaseException:
         if work.run is not None:  # or the next stage's run would find this one open
-            work.run.finish(exit_code=1)
+            with Forgiven():
+                work.run.finish(exit_code=1)
         raise
     if work.run is not None:
         folder = work.directory
