@@ -6,7 +6,7 @@ import argparse
 
 from domino_lightning.cli.console import make_console
 from domino_lightning.results.diff import ABSENT, compare, read_side
-from domino_lightning.results.garbage import delete, find_garbage
+from domino_lightning.results.garbage import delete, find_garbage, find_temporaries
 from domino_lightning.results.runs import open_run
 from domino_lightning.store.store import Store
 
@@ -62,12 +62,16 @@ def diff(arguments: argparse.Namespace) -> int:
 
 
 def gc(arguments: argparse.Namespace) -> int:
-    """List stages that nothing needs, or delete them."""
+    """List stages that nothing needs and what killed processes left half-written, or delete them."""
     from rich.table import Table
 
     store, deleting, console = Store(arguments.root), arguments.delete, make_console()
-    garbage = find_garbage(store)
+    garbage, temporaries = find_garbage(store), find_temporaries(store)
+    left = sum(path.lstat().st_size for path in temporaries)
     gone = delete(store, garbage) if deleting else garbage
+    if deleting:
+        for path in temporaries:
+            path.unlink(missing_ok=True)
     table = Table(box=None, pad_edge=False)
     for name in ("stage", "fingerprint", "", "MB", "days"):
         table.add_column(name)
@@ -77,6 +81,8 @@ def gc(arguments: argparse.Namespace) -> int:
     if gone:
         console.print(table)
     size = f"{len(gone)} stages that no trial or sweep needs, {sum(each.bytes for each in gone) / 1e6:.1f} MB"
-    remedy = "; --delete removes them" if gone and not deleting else ""
+    if temporaries:
+        size += f"; {len(temporaries)} temporary files of killed processes, {left / 1e6:.1f} MB"
+    remedy = "; --delete removes them" if (gone or temporaries) and not deleting else ""
     console.print(f"{size}{', deleted' if deleting else remedy}", highlight=False)
     return 0

@@ -13,6 +13,7 @@ from domino_lightning.store.store import Store, lineage
 from domino_lightning.utils.jsonl import read_json
 
 RECENT_S = 24 * 3600  # an unfinished stage that was written to since then may still be continued
+WRITING_S = 3600  # no file takes longer to be written: its writer was killed
 StageId = tuple[str, str]  # stage, fingerprint
 
 
@@ -52,6 +53,14 @@ def find_garbage(store: Store) -> list[Garbage]:
                 size = sum(stat.st_size for stat in stats)
                 found.append(Garbage(stage, path.name, path, finished, size, age))
     return found
+
+
+def find_temporaries(store: Store) -> list[Path]:
+    """Files that a killed process left half-written under a temporary name, `.<name>.<...>.tmp`."""
+    now = time.time()
+    places = (store.root / name for name in ("stages", "runs", "sweeps"))
+    found = (path for place in places for path in place.rglob(".*.tmp"))
+    return sorted(path for path in found if not path.is_dir() and now - path.lstat().st_mtime > WRITING_S)
 
 
 def referenced(store: Store) -> set[StageId]:

@@ -114,6 +114,9 @@ def run_plan(
                 outcome = run_apart(store, planned, tracking, forced, announce)
             outcomes.append(outcome)
             store.link(folder, planned.stage, planned.key.fingerprint)
+    except (KeyboardInterrupt, SystemExit):
+        write_trial(folder, document, {**record, "status": "interrupted"})
+        raise
     except BaseException as error:
         message = str(error) or type(error).__name__
         write_trial(folder, document, {**record, "status": "failed", "error": message})

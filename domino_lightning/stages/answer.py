@@ -90,6 +90,14 @@ class Answer(Stage):
         return ("prepare", "curate")
 
     @classmethod
+    def devices(cls, section: Section) -> int:
+        """One where it names a backbone; that of a solver counts only where the domain needs one."""
+        domain = ClassNode.read(section.get("domain"))
+        if domain and "." in domain.path and not domain.load(Domain, "answer.domain").needs_solutions:
+            section = {key: value for key, value in section.items() if key != "solver"}
+        return super().devices(section)
+
+    @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
         """The solver's backbone, and what the embedding's arguments name."""
         solver = section.get("solver")

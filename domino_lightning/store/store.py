@@ -226,9 +226,12 @@ def _is_private(path: Path) -> bool:
 
 
 def safe_name(name: str) -> str:
-    """A file name: separators and control characters become '_', and over-long names end in a hash."""
+    """A file name of its own for every name: what holds other than letters, digits and `_.,=+:@-` ends in a hash.
+
+    On a file system that knows no case, names that differ in case alone share one.
+    """
     safe = re.sub(r"[^\w.,=+:@-]+", "_", name).strip("._") or "_"
-    if len(safe.encode()) <= 120:
+    if safe == name and len(safe.encode()) <= 120:
         return safe
     return f"{safe.encode()[:100].decode(errors='ignore')}-{sha256_text(name)[:12]}"
 

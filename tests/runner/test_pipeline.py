@@ -302,6 +302,22 @@ def test_tampered_input_stops_its_reader(write_experiment: Write, tmp_path: Path
     assert ran(run(path, until="curate", force=["prepare"]))[0] == "prepare"
 
 
+def test_what_ctrl_c_ends_is_interrupted(
+    write_experiment: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from domino_lightning.stages.prepare import Prepare
+
+    def interrupted(self: Prepare, execute: bool = True) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Prepare, "splits", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(write_experiment(REPLAY), until="prepare")
+    record = json.loads((tmp_path / "outputs/runs/small/trial/trial.json").read_text())
+    assert record["status"] == "interrupted"
+    assert "error" not in record
+
+
 def test_refused_input_leaves_no_stage_directory(write_experiment: Write, tmp_path: Path) -> None:
     path = write_experiment(REPLAY)
     (tmp_path / "data.jsonl").write_text('{"code": "def f(): pass"}\n')
