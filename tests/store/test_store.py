@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from domino_lightning.errors import StageFailed
+from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.store.store import MANIFEST, SCRATCH, StageKey, Store, fingerprint, safe_name, trial_name
 from domino_lightning.utils.jsonl import sha256_file
 
@@ -222,3 +222,10 @@ def test_every_name_has_a_directory_of_its_own() -> None:
     found = [safe_name(name) for name in [*plain, *others]]
     assert len(set(found)) == len(found)
     assert all(name == Path(name).name and len(name.encode()) <= 120 for name in found)
+
+
+def test_a_lock_that_is_a_directory_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (tmp_path / "stages" / "tune" / ".abc.lock").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"\.abc\.lock: tune abc cannot be locked .*Remove"), store.lock("tune", "abc"):
+        pass
