@@ -12,6 +12,7 @@ from domino_lightning.generation.language_model import LanguageModel, ModelSourc
 from domino_lightning.generation.prompts import PromptEncoder, end_ids, soft_encoder
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.models.backbone import load_tokenizer, local_source
+from domino_lightning.utils.jsonl import read_object
 from domino_lightning.utils.seeding import derived_seed
 
 if TYPE_CHECKING:

@@ -72,6 +72,7 @@ class Child:
                 "wait": wait,
             },
         )
+        job.chmod(0o600)  # it holds the section as it is, secrets among it
         self._report, write_fd = os.pipe()
         os.set_blocking(self._report, False)
         private = {PARENT: str(os.getpid()), REPORT_FD: str(write_fd)}

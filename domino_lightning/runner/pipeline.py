@@ -19,6 +19,7 @@ from domino_lightning.store.locks import LOCK, held
 from domino_lightning.store.sources import check_sources, forget_compiled, user_sources
 from domino_lightning.store.store import StageKey, Store, fingerprint
 from domino_lightning.utils.jsonl import write_json
+from domino_lightning.utils.masking import masked, masked_override
 
 
 def needed_stages(config: Config, until: str | None = None) -> list[str]:
@@ -143,6 +144,7 @@ def _apart(planned: PlannedStage) -> bool:
 
 
 def write_trial(folder: Path, document: dict[str, Any], record: dict[str, Any]) -> None:
-    """Write a trial's `config.yaml` and `trial.json`, each atomically."""
-    write_document(folder / "config.yaml", document)
-    write_json(folder / "trial.json", record)
+    """Write a trial's `config.yaml` and `trial.json`, each atomically and without secrets."""
+    write_document(folder / "config.yaml", masked(document))
+    overrides = [masked_override(text) for text in record.get("overrides", ())]
+    write_json(folder / "trial.json", {**masked(record), "overrides": overrides})

@@ -109,7 +109,7 @@ class Synthesize(Stage):
     def run(self, work: Work) -> None:
         """Append blocks until the stop rule holds."""
         total = self.stop.candidates
-        shards = BlockLog(work.directory, "raw", self.block_size, total)
+        shards = BlockLog(work.directory, "raw", self.block_size, total, sums=work.scratch)
         rows = shards.recover()
         screen = Screen(self.domain)
         reasons: Counter[str] = Counter(screen(row["text"], row["finished"]) for row in rows)

@@ -25,6 +25,7 @@ from domino_lightning.store.contents import file_hash
 from domino_lightning.store.locks import held
 from domino_lightning.utils.atomic import atomic_write
 from domino_lightning.utils.jsonl import canonical_json, read_json, sha256_file, sha256_text, write_json
+from domino_lightning.utils.masking import masked, masked_override
 
 MANIFEST = "manifest.json"
 SCRATCH = "scratch"  # a stage's checkpoints and other files that no reader needs; not in the manifest
@@ -160,7 +161,7 @@ class Store:
             "contents": dict(key.contents),
             "sources": dict(key.sources),
             "outputs": outputs,
-            "config": dict(section),
+            "config": masked(section),
             "versions": _versions(),
             "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
             "git_sha": _git_sha(),
@@ -261,7 +262,7 @@ def safe_name(name: str) -> str:
 def trial_name(overrides: list[str]) -> str:
     """How a run is called when it is not named: its overrides, or 'default'."""
     chosen = [text for text in overrides if not text.startswith(("root=", "tracking.", "name="))]
-    return ",".join(chosen) or "default"
+    return ",".join(map(masked_override, chosen)) or "default"
 
 
 def _versions() -> dict[str, str]:

@@ -15,6 +15,7 @@ from domino_lightning.config.tracking import Tracking
 from domino_lightning.store.store import SCRATCH
 from domino_lightning.store.work import Work
 from domino_lightning.utils.jsonl import sha256_file, sha256_text
+from domino_lightning.utils.masking import masked, masked_override
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def stage_run(work: Work, stage: str, lineage: Sequence[str]) -> Any:
         lineage: names of the artifacts that it reads.
     """
     inputs = {name: path.name for name, path in work.inputs.items()}
-    config = {"section": dict(work.section), "inputs": inputs, "lineage": list(lineage)}
+    config = {"section": masked(work.section), "inputs": inputs, "lineage": list(lineage)}
     run = start_run(work.tracking, work.fingerprint, f"{stage}-{work.fingerprint[:8]}", stage, config)
     if run is not None and lineage and not run.offline:
         for name in lineage:
@@ -132,7 +133,7 @@ def log_outputs(work: Work, stage: str, outputs: Outputs) -> None:
         work.run.summary.update(dict(outputs.metrics))
         if outputs.samples:
             columns: list[str | int] = list(outputs.samples[0])
-            data = [[row[str(name)] for name in columns] for row in outputs.samples]
+            data: list[Any] = [[row[str(name)] for name in columns] for row in outputs.samples]
             work.run.log({outputs.samples_key: wandb.Table(columns=columns, data=data)})
         if outputs.artifact:
             work.run.log_artifact(_artifact(work, stage, outputs.artifact))
@@ -163,9 +164,10 @@ def log_trial(
         axes: its values on the axes of its sweep; where it is in none, what its overrides set.
         metrics: final numbers of its stages by key.
     """
-    config = {"overrides": record["overrides"], "stage_runs": record["stages"], "trial": record["trial"]}
+    overrides = [masked_override(text) for text in record["overrides"]]
+    config = {"overrides": overrides, "stage_runs": record["stages"], "trial": record["trial"]}
     config |= {name: record[name] for name in ("arm", "seed") if name in record}
-    config |= {axis_key(key): value for key, value in axes.items()}
+    config |= {axis_key(key): value for key, value in masked(axes).items()}
     run = start_run(tracking, trial_id(record), f"{record['experiment']}/{record['trial']}", "trial", config)
     if run is None:
         return
