@@ -10,9 +10,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from domino_lightning.utils.atomic import atomic_write
+from domino_lightning.utils.jsonl import sha256_file
 from domino_lightning.utils.seeding import derived_seed
 
 LAST, BEST = "last.ckpt", "best.ckpt"
+SUM = ".sha256"  # ends the name of the file with the hashes that a checkpoint may have
 
 
 class ResumableCheckpoint(Callback):
@@ -83,6 +85,25 @@ class ResumableCheckpoint(Callback):
             return
         with atomic_write(path) as temporary:
             trainer.save_checkpoint(temporary)
+            sums = path.with_name(path.name + SUM)
+            known = sums.read_text().split()[-1:] if sums.is_file() else []
+            with atomic_write(sums) as beside:  # the old one's stays: either may be there after a kill
+                beside.write_text("\n".join([*known, sha256_file(temporary)]) + "\n")
+
+
+def intact(path: Path) -> bool:
+    """Whether a checkpoint is as it was written; one without a hash beside it only has to be readable."""
+    try:
+        known = path.with_name(path.name + SUM).read_text().split()
+    except (OSError, UnicodeDecodeError):
+        known = []
+    if known:
+        return sha256_file(path) in known
+    try:
+        torch.load(path, weights_only=True, map_location="cpu")
+    except Exception:  # whatever torch makes of garbage
+        return False
+    return True
 
 
 class SeededSteps(Callback):

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from domino_lightning import __version__
-from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.errors import StageFailed, UserError, disk_trouble
 from domino_lightning.execution.sandbox.tiers import TIERS
 from domino_lightning.stages import STAGES, stage_class
+from domino_lightning.utils.streams import enduring_output
 
 EPILOG = """overrides are dotted keys of the document, e.g. tune.trainer.max_steps=200 seed=1
 exit codes: 0 done, 1 a stage failed, 2 bad input, 130 interrupted (the same command continues)"""
@@ -189,8 +190,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
-        code: int = arguments.handler(arguments)
-        return code
+        with enduring_output():
+            code: int = arguments.handler(arguments)
+            return code
     except UserError as error:
         sys.stderr.write(f"domino: {error}\n")
         return 2
@@ -200,5 +202,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("domino: interrupted; the same command continues where it stopped.\n")
         return 130
-    except BrokenPipeError:
-        return 0
+    except OSError as error:
+        trouble = disk_trouble(error, "disk")
+        if trouble is None:
+            raise
+        sys.stderr.write(f"domino: {trouble}\n")
+        return 1

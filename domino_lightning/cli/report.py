@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
 from domino_lightning.cli.console import make_console
@@ -29,8 +30,12 @@ def report(arguments: argparse.Namespace) -> int:
     else:
         folders = find_trials(paths)
         written = list(write_report(folders, output or Path("report")))
-        runs = [open_run(folders[0])]
-        group = str(runs[0].trial["experiment"])
+        runs = []
+        for folder in folders:
+            with suppress(UserError):  # the report has said what cannot be read
+                runs.append(open_run(folder))
+                break
+        group = str(runs[0].trial["experiment"]) if runs else ""
     console = make_console()
     for path in written:
         console.print(f"{path.stem:<8} {path}", highlight=False, soft_wrap=True)

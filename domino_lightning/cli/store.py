@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 
 from domino_lightning.cli.console import make_console
+from domino_lightning.errors import UserError
 from domino_lightning.results.diff import ABSENT, compare, read_side
-from domino_lightning.results.garbage import delete, find_garbage
+from domino_lightning.results.garbage import delete, find_garbage, find_temporaries
 from domino_lightning.results.runs import open_run
 from domino_lightning.store.store import Store
 
@@ -20,19 +21,29 @@ def ls(arguments: argparse.Namespace) -> int:
     table = Table(box=None, pad_edge=False)
     for name in ("run", "status", "pass@1", "accepted", "stages"):
         table.add_column(name, overflow="fold")
+    told: list[str] = []
     for folder in find_trials([arguments.root]):
-        opened = open_run(folder)
+        try:
+            opened = open_run(folder)
+        except UserError as error:
+            table.add_row(f"{folder.parent.name}/{folder.name}", "unreadable", "", "", "")
+            told.append(str(error))
+            continue
         metrics = opened.metrics
+        told += opened.damage.values()
         score = metrics.get("evaluate/test/pass@1")
         accepted = metrics.get("curate/accepted/rows")
         table.add_row(
             f"{opened.trial['experiment']}/{opened.trial['trial']}",
-            opened.trial["status"],
+            "damaged" if opened.damage else opened.status,
             "" if score is None else f"{score:.1%}",
             "" if accepted is None else f"{accepted:.0f}",
-            " ".join(f"{stage}:{digest[:6]}" for stage, digest in opened.trial["stages"].items()),
+            " ".join(f"{stage}:{str(digest)[:6]}" for stage, digest in opened.trial["stages"].items()),
         )
-    make_console().print(table)
+    console = make_console()
+    console.print(table)
+    for text in dict.fromkeys(told):
+        console.print(text, highlight=False, soft_wrap=True)
     return 0
 
 
@@ -41,8 +52,12 @@ def diff(arguments: argparse.Namespace) -> int:
     from rich.table import Table
 
     a, b, console = arguments.a, arguments.b, make_console()
-    found = compare(read_side(a), read_side(b))
+    sides = read_side(a), read_side(b)
+    found = compare(*sides)
     console.print(f"a  {a}\nb  {b}", highlight=False, soft_wrap=True)
+    for side in sides:
+        for text in side.damage:
+            console.print(text, highlight=False, soft_wrap=True)
     tables: dict[str, list[tuple[str, ...]]] = {
         "key": [(key, str(one), str(other)) for key, one, other in found.keys],
         "stage": [(stage, one, "shared" if one == other else other) for stage, one, other in found.stages],
@@ -62,12 +77,16 @@ def diff(arguments: argparse.Namespace) -> int:
 
 
 def gc(arguments: argparse.Namespace) -> int:
-    """List stages that nothing needs, or delete them."""
+    """List stages that nothing needs and what killed processes left half-written, or delete them."""
     from rich.table import Table
 
     store, deleting, console = Store(arguments.root), arguments.delete, make_console()
-    garbage = find_garbage(store)
+    garbage, temporaries = find_garbage(store), find_temporaries(store)
+    left = sum(path.lstat().st_size for path in temporaries)
     gone = delete(store, garbage) if deleting else garbage
+    if deleting:
+        for path in temporaries:
+            path.unlink(missing_ok=True)
     table = Table(box=None, pad_edge=False)
     for name in ("stage", "fingerprint", "", "MB", "days"):
         table.add_column(name)
@@ -77,6 +96,8 @@ def gc(arguments: argparse.Namespace) -> int:
     if gone:
         console.print(table)
     size = f"{len(gone)} stages that no trial or sweep needs, {sum(each.bytes for each in gone) / 1e6:.1f} MB"
-    remedy = "; --delete removes them" if gone and not deleting else ""
+    if temporaries:
+        size += f"; {len(temporaries)} temporary files of killed processes, {left / 1e6:.1f} MB"
+    remedy = "; --delete removes them" if (gone or temporaries) and not deleting else ""
     console.print(f"{size}{', deleted' if deleting else remedy}", highlight=False)
     return 0

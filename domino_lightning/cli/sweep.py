@@ -6,7 +6,7 @@ import argparse
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,8 @@ from domino_lightning.cli.console import make_console
 from domino_lightning.cli.sweep_display import Display, Plans, failures, stage_table, trial_status, trial_table
 from domino_lightning.config.document import Config, compose
 from domino_lightning.config.nodes import ClassNode
-from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.errors import Busy, StageFailed, UserError
+from domino_lightning.store.locks import LOCK, held, is_held
 from domino_lightning.store.store import Store
 from domino_lightning.sweep.budget import check_budgets
 from domino_lightning.sweep.events import EVENTS, SweepState, fold, read_events
@@ -27,12 +28,10 @@ from domino_lightning.sweep.results import open_sweep
 from domino_lightning.sweep.scheduler import Scheduler
 from domino_lightning.sweep.spec import Sweep, load_sweep
 from domino_lightning.sweep.validation import validate, validate_apart
-from domino_lightning.utils.jsonl import read_json
+from domino_lightning.utils.jsonl import read_object
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-LOCK = ".lock"
 
 
 def sweep(arguments: argparse.Namespace) -> int:
@@ -145,11 +144,11 @@ def status(folder: Path, console: Console) -> int:
     Raises:
         UserError: the folder holds no sweep.
     """
-    expansion = read_json(folder / TRIALS)
+    expansion = read_object(folder / TRIALS)
     plans = {trial["trial"]: list(trial["stages"].items()) for trial in expansion["trials"]}
     stages = dict.fromkeys(key for plan in plans.values() for key in plan)
     store = Store(folder.parent.parent)
-    running = _is_held(folder)
+    running = is_held(folder / LOCK)
     state = fold(read_events(folder / EVENTS), stages, store.finished, running)
     launched = state.launched
     if running:
@@ -180,7 +179,11 @@ def _scores(plans: Plans, store: Store) -> dict[str, str]:
         for key in plan:
             path = store.path(*key) / "metrics.json"
             if key[0] == "evaluate" and store.finished(*key) and path.is_file():
-                values = read_json(path)
+                try:
+                    values = read_object(path)
+                except UserError:
+                    scores[trial] = "damaged"
+                    continue
                 name = "evaluate/test/pass@1"
                 if name in values:
                     scores[trial] = f"{values[name]:.1%}"
@@ -200,34 +203,17 @@ def _folder(path: Path, overrides: Sequence[str]) -> Path:
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
     """Hold the sweep, so that the same one is not run twice at a time."""
-    from filelock import FileLock, Timeout
-
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        launched = fold(read_events(folder / EVENTS), (), lambda *_: False, running=True).launched
-        raise UserError(
-            f"{folder}: process {launched.get('pid')} on {launched.get('host')} is running this sweep since "
-            f"{launched.get('time')}. `domino sweep ... --status` shows how far it is."
-        ) from None
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(folder / LOCK, "this sweep"))
+        except Busy:
+            launched = fold(read_events(folder / EVENTS), (), lambda *_: False, running=True).launched
+            raise UserError(
+                f"{folder}: process {launched.get('pid')} on {launched.get('host')} is running this sweep since "
+                f"{launched.get('time')}. `domino sweep ... --status` shows how far it is."
+            ) from None
         yield
-    finally:
-        lock.release()
-
-
-def _is_held(folder: Path) -> bool:
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from domino_lightning.domains.rows import Message
 from domino_lightning.errors import UserError
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.store.contents import backbone_hash
-from domino_lightning.utils.jsonl import read_json
+from domino_lightning.utils.jsonl import read_object
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +51,7 @@ class ModelSource:
         Raises:
             UserError: the backbone under it is another one now.
         """
-        description, model = read_json(directory / "coder.json"), directory / "model"
+        description, model = read_object(directory / "coder.json"), directory / "model"
         base = str(description["base"])
         known = description.get("base_hash")  # an earlier version does not name it
         if known is not None and backbone_hash(base, "finetune.model.backbone") != known:
@@ -71,7 +71,7 @@ class ModelSource:
             directory: holds `soft_prompt.safetensors` and `soft_prompt.json`.
             backbone: spec to use; by default the one named in the export. Another model is refused on loading.
         """
-        return cls(backbone or str(read_json(directory / "soft_prompt.json")["backbone"]), soft_prompt=directory)
+        return cls(backbone or str(read_object(directory / "soft_prompt.json")["backbone"]), soft_prompt=directory)
 
 
 class LanguageModel(ABC):

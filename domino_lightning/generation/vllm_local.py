@@ -12,7 +12,7 @@ from domino_lightning.generation.language_model import LanguageModel, ModelSourc
 from domino_lightning.generation.prompts import PromptEncoder, end_ids, soft_encoder
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.models.backbone import load_tokenizer, local_source
-from domino_lightning.utils.jsonl import read_json
+from domino_lightning.utils.jsonl import read_object
 from domino_lightning.utils.seeding import derived_seed
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def lora_rank(adapter: Path) -> int:
     Raises:
         UserError: no adapter there, or one of a rank beyond what vLLM takes.
     """
-    rank = int(read_json(adapter / "adapter_config.json")["r"])
+    rank = int(read_object(adapter / "adapter_config.json")["r"])
     for allowed in LORA_RANKS:
         if rank <= allowed:
             return allowed

@@ -13,7 +13,7 @@ from torch import Tensor
 from domino_lightning.errors import UserError
 from domino_lightning.store.contents import backbone_hash
 from domino_lightning.utils.atomic import atomic_write
-from domino_lightning.utils.jsonl import read_json, sha256_text, write_json
+from domino_lightning.utils.jsonl import read_object, sha256_text, write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -126,7 +126,7 @@ def read_soft_prompt(directory: Path, backbone: str) -> tuple[Tensor, dict[str, 
 
     from domino_lightning.models.backbone import load_tokenizer
 
-    description = read_json(directory / DESCRIPTION)
+    description = read_object(directory / DESCRIPTION)
     here = identity(backbone, load_tokenizer(backbone))
     # An export of an earlier version names fewer things; what it does not name cannot be compared.
     differing = [key for key in here if key != "backbone" and key in description and description[key] != here[key]]

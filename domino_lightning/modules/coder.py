@@ -175,6 +175,10 @@ class CoderModule(LightningModule):
             options = StateDictOptions(full_state_dict=True, cpu_offload=True)
             state = get_model_state_dict(self.model, options=options)
         if distributed.rank() == 0:
+            for config in getattr(self.model, "peft_config", {}).values():
+                for name, value in vars(config).items():
+                    if isinstance(value, set):  # which would be written in the order of hashes
+                        setattr(config, name, sorted(value))
             self.model.save_pretrained(str(directory), state_dict=state)
 
 

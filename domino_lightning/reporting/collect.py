@@ -11,6 +11,7 @@ from typing import Any
 
 from domino_lightning.errors import UserError
 from domino_lightning.stages import STAGES
+from domino_lightning.store.store import MANIFEST, altered, read_manifest
 from domino_lightning.tracking.metrics_file import Metric
 from domino_lightning.utils.jsonl import read_json
 
@@ -21,8 +22,9 @@ _REMEDY = "Pass a trial, runs/<experiment> or the store's root."
 class StageDir:
     """One stage of a trial: where it is in the store and what its manifest says.
 
-    `state` is "finished" (has a manifest), "unfinished" (a directory without one), "unreadable" (a manifest
-    that is not a JSON object) or "not run".
+    `state` is "finished" (has a manifest), "unfinished" (a directory without one), "damaged" (a manifest that is not
+    whole, or files that are not what they were; `damage` says which) or "not run". What is damaged is read by nobody:
+    its `path` leads nowhere.
     """
 
     name: str
@@ -30,6 +32,7 @@ class StageDir:
     path: Path
     state: str
     manifest: dict[str, Any] = field(default_factory=dict)
+    damage: str = ""
 
     @property
     def exists(self) -> bool:
@@ -157,16 +160,18 @@ def read_trial(path: Path) -> TrialDir:
     fingerprints = known if isinstance(known, dict) else {}
     root = path.parent.parent.parent
     overrides = info.get("overrides")
-    problems = [str(text) for text in (error, info.get("error"), config_error) if text]
+    stages = {name: _read_stage(path, root, name, str(fingerprints.get(name) or "")) for name in STAGES}
+    damage = [stage.damage for stage in stages.values() if stage.damage]
+    problems = [str(text) for text in (error, info.get("error"), config_error, *damage) if text]
     return TrialDir(
         path=path,
         experiment=str(info.get("experiment") or path.parent.name),
         name=str(info.get("trial") or path.name),
         overrides=tuple(map(str, overrides)) if isinstance(overrides, list) else (),
-        status="unreadable" if error else str(info.get("status") or "unknown"),
+        status="unreadable" if error else "damaged" if damage else str(info.get("status") or "unknown"),
         started_at=str(info.get("started_at") or ""),
         error="\n".join(problems),
-        stages={name: _read_stage(path, root, name, str(fingerprints.get(name) or "")) for name in STAGES},
+        stages=stages,
         config=config,
         config_text=config_text,
     )
@@ -205,10 +210,13 @@ def _read_stage(trial: Path, root: Path, name: str, fingerprint: str) -> StageDi
         fingerprint = fingerprint or path.name
     else:
         return StageDir(name, fingerprint, stored if fingerprint else link, "not run")
-    if not (path / "manifest.json").is_file():
+    if not (path / MANIFEST).exists():
         return StageDir(name, fingerprint, path, "unfinished")
-    manifest, error = _read_object(path / "manifest.json")
-    return StageDir(name, fingerprint, path, "unreadable" if error else "finished", manifest)
+    manifest = read_manifest(path)
+    damage = f"{path / MANIFEST} is damaged" if manifest is None else next(altered(path, manifest), "")
+    if damage:
+        return StageDir(name, fingerprint, path / "damaged", "damaged", manifest or {}, f"{damage}. It is left out.")
+    return StageDir(name, fingerprint, path, "finished", manifest or {})
 
 
 def read_optional(stage: StageDir, name: str) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.stages import STAGES, stage_class
 from domino_lightning.sweep.results import SweepRuns
 from domino_lightning.tracking.wandb import axis_key, has_api_key
-from domino_lightning.utils.jsonl import read_json, write_json
+from domino_lightning.utils.jsonl import read_object, write_json
 
 FOLDER = "dashboard"  # in the sweep's directory: workspace.json, report.json, and saved.json once they are on a server
 NO_ENTITY = "entity"  # stands in the JSON where nobody is logged in
@@ -212,7 +212,7 @@ def _default_entity() -> str:
 def _save(workspace: Any, report: Any, marker: Path) -> list[str]:
     import wandb
 
-    saved = read_json(marker) if marker.is_file() else {}
+    saved = read_object(marker) if marker.is_file() else {}
     if saved:
         workspace._internal_name, workspace._internal_id = saved["workspace"]
         report.id = saved["report"]

@@ -10,8 +10,7 @@ from typing import Any
 from domino_lightning.errors import UserError
 from domino_lightning.results.runs import open_run
 from domino_lightning.stages import STAGES, stage_class
-from domino_lightning.store.store import MANIFEST, lineage
-from domino_lightning.utils.jsonl import read_json
+from domino_lightning.store.store import MANIFEST, altered, lineage, read_manifest
 
 ABSENT = "–"
 PLACE = ("root", "name")  # say where results lie, not what they are
@@ -25,6 +24,7 @@ class Side:
     keys: Mapping[str, Any]
     stages: Mapping[str, str]
     metrics: Mapping[str, float]
+    damage: tuple[str, ...] = ()  # what cannot be trusted, and is left out
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,18 @@ def read_side(path: Path) -> Side:
     if (path / "trial.json").is_file():
         run = open_run(path)
         document = {key: value for key, value in run.config.items() if key not in PLACE}
-        return Side(path, dict(flattened(document)), run.trial["stages"], run.metrics)
+        metrics = run.metrics
+        return Side(path, dict(flattened(document)), run.trial["stages"], metrics, tuple(run.damage.values()))
     if (path / MANIFEST).is_file():
-        manifest = read_json(path / MANIFEST)
+        manifest = read_manifest(path)
+        if manifest is None:
+            raise UserError(f"{path / MANIFEST} is damaged; the stage has to run again.")
         found = lineage(path.resolve())
-        sections = {stage: each["config"] for stage, each in found.items()}
+        sections = {stage: each.get("config", {}) for stage, each in found.items()}
         stages = {stage: str(each["fingerprint"]) for stage, each in found.items()}
-        return Side(path, dict(flattened(sections)), stages, stage_class(manifest["stage"]).metrics(path))
+        damage = tuple(altered(path, manifest))
+        metrics = {} if damage else stage_class(manifest["stage"]).metrics(path)
+        return Side(path, dict(flattened(sections)), stages, metrics, damage)
     raise UserError(
         f"{path}: neither a trial (trial.json) nor a finished stage ({MANIFEST}). Name runs/<experiment>/<trial>, or "
         "a stage in it; `domino ls` lists trials."

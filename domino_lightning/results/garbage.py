@@ -10,9 +10,10 @@ from pathlib import Path
 from domino_lightning.errors import Busy, UserError
 from domino_lightning.stages import STAGES
 from domino_lightning.store.store import Store, lineage
-from domino_lightning.utils.jsonl import read_json
+from domino_lightning.utils.jsonl import read_object
 
 RECENT_S = 24 * 3600  # an unfinished stage that was written to since then may still be continued
+WRITING_S = 3600  # no file takes longer to be written: its writer was killed
 StageId = tuple[str, str]  # stage, fingerprint
 
 
@@ -54,13 +55,21 @@ def find_garbage(store: Store) -> list[Garbage]:
     return found
 
 
+def find_temporaries(store: Store) -> list[Path]:
+    """Files that a killed process left half-written under a temporary name, `.<name>.<...>.tmp`."""
+    now = time.time()
+    places = (store.root / name for name in ("stages", "runs", "sweeps"))
+    found = (path for place in places for path in place.rglob(".*.tmp"))
+    return sorted(path for path in found if not path.is_dir() and now - path.lstat().st_mtime > WRITING_S)
+
+
 def referenced(store: Store) -> set[StageId]:
     """The stages that trials and sweeps name, and those that these rest on."""
     named: set[StageId] = set()
     for path in store.root.glob("runs/*/*/trial.json"):
-        named.update(_stages(path, [read_json(path)]))
+        named.update(_stages(path, [read_object(path)]))
     for path in store.root.glob("sweeps/*/trials.json"):
-        named.update(_stages(path, read_json(path).get("trials", [])))
+        named.update(_stages(path, read_object(path).get("trials", [])))
     kept = set(named)
     for stage, digest in named:
         for name, manifest in lineage(store.path(stage, digest)).items():

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from domino_lightning.config.document import one_line
 from domino_lightning.errors import UserError
 from domino_lightning.stages import stage_class
-from domino_lightning.utils.jsonl import Record, read_json, read_jsonl
+from domino_lightning.store.locks import LOCK, is_held
+from domino_lightning.store.store import MANIFEST, altered, read_manifest, safe_name
+from domino_lightning.utils.jsonl import Record, read_jsonl, read_object
 
 if TYPE_CHECKING:
     import pandas
 
     from domino_lightning.config.tracking import Tracking
     from domino_lightning.results.soft_prompt import SoftPrompt
+
+
+log = logging.getLogger(__name__)
 
 
 class Run:
@@ -31,35 +38,81 @@ class Run:
         import yaml
 
         self.path = path
-        self.trial: Record = read_json(path / "trial.json")
-        self.config: dict[str, Any] = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+        self.trial: Record = read_object(path / "trial.json")
+        texts = [name for name in ("experiment", "trial", "status") if not isinstance(self.trial.get(name), str)]
+        if texts or not isinstance(self.trial.get("stages"), dict):
+            raise UserError(f"{path / 'trial.json'}: no record of a trial (no {(texts or ['stages'])[0]}).")
+        try:
+            config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise UserError(f"{path / 'config.yaml'}: cannot be read ({one_line(error)}).") from None
+        if not isinstance(config, dict):
+            raise UserError(f"{path / 'config.yaml'}: holds no configuration.")
+        self.config: dict[str, Any] = config
+
+    @property
+    def status(self) -> str:
+        """pending, running, finished, failed or interrupted; a process that was killed could not say the last."""
+        status = str(self.trial["status"])
+        if status != "running":
+            return status
+        root, sweep = self.path.absolute().parents[2], self.trial.get("sweep")
+        folder = root / "sweeps" / safe_name(str(sweep)) if sweep else self.path
+        return "running" if is_held(folder / LOCK) else "interrupted"
+
+    @cached_property
+    def damage(self) -> dict[str, str]:
+        """What is wrong with finished stages, by stage: a file that is not what it was, a manifest cut off."""
+        found = {}
+        for name in self.trial["stages"]:
+            folder = self.path / name
+            if not (folder / MANIFEST).exists():
+                continue
+            manifest = read_manifest(folder)
+            if manifest is None:
+                found[name] = f"{folder / MANIFEST} is damaged"
+            elif first := next(altered(folder, manifest), None):
+                found[name] = first
+        return found
 
     def stage(self, name: str) -> Path:
         """The directory of a stage.
 
         Raises:
-            UserError: the trial has no such stage, or it has not been reached.
+            UserError: the trial has no such stage, it has not been reached, or its files are not what they were.
         """
         folder = self.path / name
         if not folder.is_dir():
             raise UserError(f"{self.path}: no stage '{name}' here; there are {', '.join(self.trial['stages'])}.")
+        if name in self.damage:
+            raise UserError(f"{self.damage[name]}. Run it again with --force {name}, or restore the file.")
         return folder
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """Final numbers of all stages, by `<stage>/<split>/<name>`."""
-        return {
-            key: value
-            for name in self.trial["stages"]
-            if (self.path / name).is_dir()
-            for key, value in stage_class(name).metrics(self.path / name).items()
-        }
+        """Final numbers of all stages, by `<stage>/<split>/<name>`.
+
+        Those of a damaged stage are left out, with a warning; `damage` says afterwards which could not be read.
+        """
+        found: dict[str, float] = {}
+        for name in self.trial["stages"]:
+            if not (self.path / name).is_dir():
+                continue
+            try:
+                if name not in self.damage:
+                    found |= stage_class(name).metrics(self.path / name)
+            except (UserError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+                self.damage[name] = f"{self.path / name} cannot be read ({one_line(error)})"
+            if name in self.damage:
+                log.warning("%s. Its numbers are left out.", self.damage[name])
+        return found
 
     def history(self) -> pandas.DataFrame:
         """Every logged value of the training stages: columns `step`, `key`, `value`."""
         import pandas
 
-        files = [self.path / name / "metrics.csv" for name in self.trial["stages"]]
+        whole = [name for name in self.trial["stages"] if name not in self.damage]
+        files = [self.path / name / "metrics.csv" for name in whole]
         frames = [pandas.read_csv(file) for file in files if file.is_file()]
         if not frames:
             return pandas.DataFrame(columns=["step", "key", "value"])

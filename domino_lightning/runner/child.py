@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import StageFailed, UserError
-from domino_lightning.runner.job import PARENT, REPORT_FD
+from domino_lightning.runner.job import PARENT, REPORT_FD, without_ranks
 from domino_lightning.runner.planned import Announce, PlannedStage, StageOutcome
 from domino_lightning.store.store import Store
 from domino_lightning.utils.jsonl import write_json
@@ -24,7 +24,6 @@ from domino_lightning.utils.jsonl import write_json
 StageMessage = dict[str, Any]
 GRACE_S = 3.0  # between asking a process to end and killing it
 _TICK_S = 0.1  # how often an exit is looked for where the system cannot tell
-_RANK = ("LOCAL_RANK", "GLOBAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 class Child:
@@ -73,9 +72,9 @@ class Child:
                 "wait": wait,
             },
         )
+        job.chmod(0o600)  # it holds the section as it is, secrets among it
         self._report, write_fd = os.pipe()
         os.set_blocking(self._report, False)
-        inherited = {name: value for name, value in os.environ.items() if name not in _RANK}
         private = {PARENT: str(os.getpid()), REPORT_FD: str(write_fd)}
         try:
             self.process = subprocess.Popen(
@@ -83,7 +82,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**inherited, **(environment or {}), **private},
+                env={**without_ranks(os.environ), **(environment or {}), **private},
                 pass_fds=(write_fd,),
                 start_new_session=True,
             )

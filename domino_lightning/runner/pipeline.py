@@ -5,18 +5,21 @@ from __future__ import annotations
 import time
 from collections import ChainMap
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from domino_lightning.config.document import Config, write_document
 from domino_lightning.config.tracking import Tracking
-from domino_lightning.errors import UserError
+from domino_lightning.errors import Busy, StageFailed, UserError, disk_trouble
 from domino_lightning.runner.child import run_apart
 from domino_lightning.runner.planned import Announce, PlannedStage, StageOutcome, run_planned
 from domino_lightning.stages import STAGES, stage_class
+from domino_lightning.store.locks import LOCK, held
 from domino_lightning.store.sources import check_sources, forget_compiled, user_sources
 from domino_lightning.store.store import StageKey, Store, fingerprint
 from domino_lightning.utils.jsonl import write_json
+from domino_lightning.utils.masking import masked, masked_override
 
 
 def needed_stages(config: Config, until: str | None = None) -> list[str]:
@@ -92,7 +95,6 @@ def run_plan(
         for planned in plan:  # what is loaded by now is what runs, however long it takes to get there
             check_sources(planned.stage, planned.section, planned.key.sources)
     store.create()
-    folder = store.trial(document["name"], trial)
     experiment = str(document["name"])
     record: dict[str, Any] = {
         "experiment": experiment,
@@ -102,23 +104,33 @@ def run_plan(
         "status": "running",
         "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    write_trial(folder, document, record)
     tracking = Tracking(**document["tracking"], group=experiment, root=str(store.root))
     outcomes: list[StageOutcome] = []
-    try:
-        for planned in plan:
-            forced = planned.stage in force
-            if in_process or not _apart(planned) or (store.finished(*planned.id) and not forced):
-                outcome = run_planned(config, store, planned, tracking, forced, announce=announce)
-            else:
-                outcome = run_apart(store, planned, tracking, forced, announce)
-            outcomes.append(outcome)
-            store.link(folder, planned.stage, planned.key.fingerprint)
-    except BaseException as error:
-        message = str(error) or type(error).__name__
-        write_trial(folder, document, {**record, "status": "failed", "error": message})
-        raise
-    write_trial(folder, document, {**record, "status": "finished"})
+    with ExitStack() as stack:
+        try:
+            folder = store.trial(experiment, trial)
+            with suppress(Busy):  # the same trial, given twice: its stages wait for each other
+                stack.enter_context(held(folder / LOCK, f"trial {trial}"))
+            write_trial(folder, document, record)
+            for planned in plan:
+                forced = planned.stage in force
+                if in_process or not _apart(planned) or (store.finished(*planned.id) and not forced):
+                    outcome = run_planned(config, store, planned, tracking, forced, announce=announce)
+                else:
+                    outcome = run_apart(store, planned, tracking, forced, announce)
+                outcomes.append(outcome)
+                store.link(folder, planned.stage, planned.key.fingerprint)
+            write_trial(folder, document, {**record, "status": "finished"})
+        except BaseException as error:
+            trouble = disk_trouble(error, store.root)
+            interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
+            message = {"error": trouble or str(error) or type(error).__name__}
+            ended = {"status": "interrupted"} if interrupted else {"status": "failed", **message}
+            with suppress(OSError, UnboundLocalError):  # where the disk is the trouble, `ls` tells by the lock
+                write_trial(folder, document, record | ended)
+            if trouble:
+                raise StageFailed(trouble) from None
+            raise
     if any(outcome.ran for outcome in outcomes):
         from domino_lightning.tracking.wandb import axes_of, log_trial
 
@@ -132,6 +144,7 @@ def _apart(planned: PlannedStage) -> bool:
 
 
 def write_trial(folder: Path, document: dict[str, Any], record: dict[str, Any]) -> None:
-    """Write a trial's `config.yaml` and `trial.json`, each atomically."""
-    write_document(folder / "config.yaml", document)
-    write_json(folder / "trial.json", record)
+    """Write a trial's `config.yaml` and `trial.json`, each atomically and without secrets."""
+    write_document(folder / "config.yaml", masked(document))
+    overrides = [masked_override(text) for text in record.get("overrides", ())]
+    write_json(folder / "trial.json", {**masked(record), "overrides": overrides})

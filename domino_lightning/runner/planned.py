@@ -13,7 +13,7 @@ from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import Changed, UserError
 from domino_lightning.stages import stage_class
 from domino_lightning.store.sources import check_covered, check_sources, forget_compiled, user_sources
-from domino_lightning.store.store import StageKey, Store
+from domino_lightning.store.store import MANIFEST, StageKey, Store
 from domino_lightning.store.work import Work
 
 Announce = Callable[[str], None]
@@ -83,6 +83,9 @@ def run_planned(
         if store.finished(stage, digest):
             announce(f"{stage:<11} {digest}  finished before, not run again")
             return StageOutcome(planned, directory, ran=False, wall_s=0.0)
+        if (directory / MANIFEST).exists():  # cut off by a crash: what it covered cannot be told from what changed
+            announce(f"{stage:<11} {digest}  its manifest is damaged, so the stage is run again")
+            store.discard(stage, digest)
         resumed = directory.is_dir() and any(directory.iterdir())
         announce(f"{stage:<11} {digest}  {'continuing' if resumed else 'running'}")
         inputs = {name: store.verified(name, value) for name, value in planned.key.inputs.items()}
@@ -112,7 +115,7 @@ def execute(stage: str, config: Config, work: Work, begun: Callable[[], None] = 
         UserError: bad input, or a class whose source the fingerprint does not cover.
         Changed: code or outside content is not what the fingerprint covers.
     """
-    from domino_lightning.tracking.wandb import Outputs, artifact_name, log_outputs, stage_run
+    from domino_lightning.tracking.wandb import Forgiven, Outputs, artifact_name, log_outputs, stage_run
     from domino_lightning.utils.memory import keep_freed_memory
     from domino_lightning.utils.progress import silence_advice
 
@@ -133,7 +136,8 @@ def execute(stage: str, config: Config, work: Work, begun: Callable[[], None] = 
         cls.check_contents(work)  # what was read meanwhile
     except BaseException:
         if work.run is not None:  # or the next stage's run would find this one open
-            work.run.finish(exit_code=1)
+            with Forgiven():
+                work.run.finish(exit_code=1)
         raise
     if work.run is not None:
         folder = work.directory

@@ -54,12 +54,14 @@ class ReportPipe:
 def explain(error: BaseException) -> tuple[str, str]:
     """How a stage ended, as the sweep's event log names it, and its last error in one line."""
     from domino_lightning.config.document import one_line
-    from domino_lightning.errors import StageFailed, UserError
+    from domino_lightning.errors import StageFailed, UserError, disk_trouble
 
     if isinstance(error, UserError):
         return "input", str(error)
     if isinstance(error, StageFailed):
         return "error", str(error)
+    if trouble := disk_trouble(error, "the store"):
+        return "error", trouble
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "memory", f"out of memory ({one_line(error) or type(error).__name__})"
     return "error", f"{type(error).__name__}: {one_line(error)}"
@@ -86,14 +88,14 @@ def _last_words(path: Path, rank: int, stage: str, error: Exception) -> int:
 
 def _words_of_another(path: Path, stage: str) -> tuple[str, str]:
     """How another rank ended and its error, as it left them."""
-    from domino_lightning.utils.jsonl import read_json
+    from domino_lightning.utils.jsonl import read_object
 
     deadline = time.monotonic() + PATIENCE_S
     while not path.is_file() and time.monotonic() < deadline:
         time.sleep(0.05)
     if not path.is_file():
         return "error", f"stage {stage}: another rank died without a word. The same command continues the stage."
-    words = read_json(path)
+    words = read_object(path)
     return words["how"], words["error"]
 
 
@@ -101,14 +103,14 @@ def main(job_file: str) -> int:
     """Run the stage that a job file describes, and report how it went."""
     from domino_lightning.config.document import Config
     from domino_lightning.config.tracking import Tracking
-    from domino_lightning.errors import Busy, StageFailed, UserError
+    from domino_lightning.errors import Busy, StageFailed, UserError, disk_trouble
     from domino_lightning.runner.planned import PlannedStage, execute, run_planned
     from domino_lightning.store.store import SCRATCH, StageKey, Store
     from domino_lightning.store.work import Work
-    from domino_lightning.utils.jsonl import read_json
+    from domino_lightning.utils.jsonl import read_object
 
     report = ReportPipe()
-    job = read_json(job_file)
+    job = read_object(job_file)
     store, tracking = Store(job["root"]), Tracking(**job["tracking"])
     key = StageKey(job["stage"], job["fingerprint"], job["inputs"], job["contents"], job["sources"])
     planned = PlannedStage(key, job["section"])
@@ -151,7 +153,7 @@ def main(job_file: str) -> int:
             report.send("failed", how=how, error=message)
             return 2 if how == "input" else 1
         how, message = explain(error)
-        if not isinstance(error, (UserError, StageFailed)):
+        if not isinstance(error, (UserError, StageFailed)) and not disk_trouble(error, store.root):
             message = f"stage {planned.stage}: {message}"
             traceback.print_exc()
         report.send("failed", how=how, error=message)

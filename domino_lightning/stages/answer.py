@@ -22,7 +22,7 @@ from domino_lightning.stages.base import Stage, first_rows, shown
 from domino_lightning.store.store import lineage
 from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.block_log import BlockLog
-from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
+from domino_lightning.utils.jsonl import Record, read_jsonl, read_object, write_json, write_jsonl
 from domino_lightning.utils.progress import progress_bar
 
 SUMMARY, MEASURES = "answers.json", "corpus.json"
@@ -90,6 +90,14 @@ class Answer(Stage):
         return ("prepare", "curate")
 
     @classmethod
+    def devices(cls, section: Section) -> int:
+        """One where it names a backbone; that of a solver counts only where the domain needs one."""
+        domain = ClassNode.read(section.get("domain"))
+        if domain and "." in domain.path and not domain.load(Domain, "answer.domain").needs_solutions:
+            section = {key: value for key, value in section.items() if key != "solver"}
+        return super().devices(section)
+
+    @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
         """The solver's backbone, and what the embedding's arguments name."""
         solver = section.get("solver")
@@ -123,9 +131,9 @@ class Answer(Stage):
         """Pairs, and the measures of their corpus beside the held-out floor."""
         metrics: dict[str, float] = {}
         if (path := directory / SUMMARY).is_file():
-            metrics["answer/pairs/rows"] = read_json(path)["answered"]
+            metrics["answer/pairs/rows"] = read_object(path)["answered"]
         if (path := directory / MEASURES).is_file():
-            for name, found in read_json(path)["measures"].items():
+            for name, found in read_object(path)["measures"].items():
                 values = {f"answer/pairs/{name}": found["value"], f"answer/heldout/{name}": found["floor_value"]}
                 metrics |= {key: value for key, value in values.items() if value is not None}
         return metrics
@@ -171,7 +179,7 @@ class Answer(Stage):
         write_json(work.directory / SUMMARY, summary)
         write_json(work.directory / MEASURES, self._look(answered, work))
         made_by = f"stage answer {work.fingerprint}, curate {work.inputs['curate'].name}"
-        funnel = read_json(work.input("curate", "funnel.json"))
+        funnel = read_object(work.input("curate", "funnel.json"))
         write_card(work.directory / "README.md", self.domain, made_by, self.card, funnel, summary)
 
     def _answers(self, records: Sequence[Record], solutions: Sequence[Sequence[str]], work: Work) -> list[Record]:

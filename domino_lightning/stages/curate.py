@@ -14,7 +14,7 @@ from domino_lightning.curation.funnel import curate
 from domino_lightning.domains.base import Domain
 from domino_lightning.stages.base import Stage, first_rows, shown, table
 from domino_lightning.store.work import Section, Work
-from domino_lightning.utils.jsonl import read_json, read_jsonl, write_json, write_jsonl
+from domino_lightning.utils.jsonl import read_jsonl, read_object, write_json, write_jsonl
 
 FUNNEL = "funnel.json"
 
@@ -78,7 +78,7 @@ class Curate(Stage):
         path = directory / FUNNEL
         if not path.is_file():
             return {}
-        funnel = read_json(path)
+        funnel = read_object(path)
         rejected = {f"curate/rejected/{step['filter']}": step["rejected"] for step in funnel["steps"]}
         return {**rejected, "curate/accepted/rows": funnel["accepted"]}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ from domino_lightning.generation.sampling import Sampling
 from domino_lightning.stages.base import Stage, first_rows
 from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.block_log import BlockLog
-from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
+from domino_lightning.utils.jsonl import Record, read_jsonl, read_object, write_json, write_jsonl
 from domino_lightning.utils.progress import progress_bar
+
+log = logging.getLogger(__name__)
 
 SCORES = "metrics.json"
 
@@ -113,7 +116,7 @@ class Evaluate(Stage):
     def metrics(cls, directory: Path) -> dict[str, float]:
         """pass@k with intervals, counts, perplexity."""
         path = directory / SCORES
-        found: dict[str, float] = read_json(path) if path.is_file() else {}
+        found: dict[str, float] = read_object(path) if path.is_file() else {}
         return found
 
     @classmethod
@@ -202,8 +205,11 @@ class Evaluate(Stage):
         """Of the answers of held-out references; nothing where none has an answer."""
         path = work.scratch / "perplexity.json"
         if path.is_file():
-            found: dict[str, float] = read_json(path)
-            return found
+            try:
+                found: dict[str, float] = read_object(path)
+                return found
+            except UserError as error:
+                log.warning("%s It is taken again.", error)
         pairs: list[Sequence[Message]] = []
         if self.heldout:
             records = in_turn(read_jsonl(work.input("prepare", "heldout.jsonl")))

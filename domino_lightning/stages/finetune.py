@@ -14,7 +14,7 @@ from domino_lightning.stages.base import shown
 from domino_lightning.stages.training import TrainingRuntime, TrainingStage
 from domino_lightning.store.contents import backbone_hash
 from domino_lightning.store.work import Section, Work
-from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
+from domino_lightning.utils.jsonl import Record, read_jsonl, read_object, write_json, write_jsonl
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningDataModule, LightningModule
@@ -93,7 +93,7 @@ class Finetune(TrainingStage):
     def metrics(cls, directory: Path) -> dict[str, float]:
         """Steps and pairs, and what the fit has logged."""
         path = directory / CODER
-        coder = read_json(path) if path.is_file() else {}
+        coder = read_object(path) if path.is_file() else {}
         counts = {f"finetune/train/{name}": coder[name] for name in ("steps", "pairs") if name in coder}
         return counts | super().metrics(directory)
 

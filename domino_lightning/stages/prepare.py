@@ -25,7 +25,7 @@ from domino_lightning.errors import UserError
 from domino_lightning.stages.base import Stage, shown
 from domino_lightning.store.contents import HUB_DATASET, PIP, data_hash
 from domino_lightning.store.work import Section, Work
-from domino_lightning.utils.jsonl import Record, read_json, write_json, write_jsonl
+from domino_lightning.utils.jsonl import Record, read_object, write_json, write_jsonl
 from domino_lightning.utils.progress import progress_bar
 
 log = logging.getLogger(__name__)
@@ -186,7 +186,7 @@ class Prepare(Stage):
     def metrics(cls, directory: Path) -> dict[str, float]:
         """Rows of the splits."""
         path = directory / SPLITS
-        rows = read_json(path)["rows"] if path.is_file() else {}
+        rows = read_object(path)["rows"] if path.is_file() else {}
         return {f"prepare/{split}/rows": count for split, count in rows.items()}
 
     @classmethod

@@ -22,7 +22,7 @@ from domino_lightning.synthesis.generators.smoke import SmokeGenerator
 from domino_lightning.synthesis.panel import Panel
 from domino_lightning.synthesis.screen import Screen, shortfall
 from domino_lightning.utils.block_log import BlockLog
-from domino_lightning.utils.jsonl import read_json, write_json
+from domino_lightning.utils.jsonl import read_object, write_json
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Synthesize(Stage):
     def metrics(cls, directory: Path) -> dict[str, float]:
         """Candidates, those past the screen, tokens."""
         path = directory / SUMMARY
-        summary = read_json(path) if path.is_file() else {}
+        summary = read_object(path) if path.is_file() else {}
         names = ("candidates", "screened_in", "tokens")
         return {f"synthesize/raw/{name}": summary[name] for name in names if name in summary}
 
@@ -109,7 +109,7 @@ class Synthesize(Stage):
     def run(self, work: Work) -> None:
         """Append blocks until the stop rule holds."""
         total = self.stop.candidates
-        shards = BlockLog(work.directory, "raw", self.block_size, total)
+        shards = BlockLog(work.directory, "raw", self.block_size, total, sums=work.scratch)
         rows = shards.recover()
         screen = Screen(self.domain)
         reasons: Counter[str] = Counter(screen(row["text"], row["finished"]) for row in rows)

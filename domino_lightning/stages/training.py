@@ -19,6 +19,8 @@ from domino_lightning.tracking.metrics_file import METRICS, MetricsFile
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 
+log = logging.getLogger(__name__)
+
 # Given by the stage, not by the user.
 OWNED = {
     "logger",
@@ -168,10 +170,15 @@ class TrainingStage(Stage):
             UserError: a seed or a combination of trainer settings that Lightning refuses.
             StageFailed: the run was interrupted before its last step.
         """
-        from domino_lightning.callbacks.checkpoint import BEST, LAST
+        from domino_lightning.callbacks.checkpoint import BEST, LAST, intact
 
         trainer = self._trainer(work, monitor, callbacks)
         last, best = work.scratch / LAST, work.scratch / BEST
+        damaged = [path for path in (last, best) if path.is_file() and not intact(path)]
+        if damaged:  # told before other ranks are started
+            log.warning("%s is damaged, so stage %s starts again from its first step.", damaged[0], self.name)
+            for path in (last, best):
+                path.unlink(missing_ok=True)
         # weights_only: a checkpoint of ours holds tensors and plain values; nothing is unpickled.
         try:
             trainer.fit(model, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)

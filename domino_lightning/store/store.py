@@ -13,16 +13,19 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from domino_lightning.errors import Busy, StageFailed, UserError
+from domino_lightning.store.contents import file_hash
+from domino_lightning.store.locks import held
 from domino_lightning.utils.atomic import atomic_write
 from domino_lightning.utils.jsonl import canonical_json, read_json, sha256_file, sha256_text, write_json
+from domino_lightning.utils.masking import masked, masked_override
 
 MANIFEST = "manifest.json"
 SCRATCH = "scratch"  # a stage's checkpoints and other files that no reader needs; not in the manifest
@@ -111,8 +114,8 @@ class Store:
         return self.root / "stages" / stage / digest
 
     def finished(self, stage: str, digest: str) -> bool:
-        """Whether the manifest is there; without it the stage has not finished."""
-        return (self.path(stage, digest) / MANIFEST).is_file()
+        """Whether the manifest is there and whole; without it the stage has not finished."""
+        return read_manifest(self.path(stage, digest)) is not None
 
     @contextmanager
     def lock(self, stage: str, digest: str, wait: bool = True) -> Iterator[None]:
@@ -121,22 +124,18 @@ class Store:
         Raises:
             Busy: another process holds it, and `wait` is false.
         """
-        from filelock import FileLock, Timeout
-
         path = self.path(stage, digest)
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(f".{digest}.lock"))
-        try:
-            lock.acquire(timeout=0.2 if wait else 0)
-        except Timeout:
-            if not wait:
-                raise Busy(f"{stage} {digest}: another process is running it.") from None
-            sys.stderr.write(f"{stage} {digest}: another process is running it; waiting.\n")
-            lock.acquire()
-        try:
+        lock, what = path.with_name(f".{digest}.lock"), f"{stage} {digest}"
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(held(lock, what, 0.2 if wait else 0.0))
+            except Busy:
+                if not wait:
+                    raise
+                sys.stderr.write(f"{what}: another process is running it; waiting.\n")
+                stack.enter_context(held(lock, what, -1.0))
             yield
-        finally:
-            lock.release()
 
     def busy(self, stage: str, digest: str) -> bool:
         """Whether a process holds the stage now."""
@@ -162,7 +161,7 @@ class Store:
             "contents": dict(key.contents),
             "sources": dict(key.sources),
             "outputs": outputs,
-            "config": dict(section),
+            "config": masked(section),
             "versions": _versions(),
             "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
             "git_sha": _git_sha(),
@@ -179,15 +178,11 @@ class Store:
             StageFailed: the stage is not finished, or a file is missing or differs.
         """
         folder = self.path(stage, digest)
-        if not self.finished(stage, digest):
-            raise StageFailed(f"{folder}: stage {stage} has not finished (no {MANIFEST}).")
-        for name, expected in read_json(folder / MANIFEST)["outputs"].items():
-            path = folder / name
-            if not path.is_file() or sha256_file(path) != expected["sha256"]:
-                state = "has changed since" if path.is_file() else "is missing though"
-                raise StageFailed(
-                    f"{path} {state} stage {stage} finished. Run it again with --force {stage}, or restore the file."
-                )
+        manifest = read_manifest(folder)
+        if manifest is None:
+            raise StageFailed(f"{folder}: stage {stage} has not finished (no {MANIFEST}, or not a whole one).")
+        for damage in altered(folder, manifest, sha256_file):
+            raise StageFailed(f"{damage}. Run it again with --force {stage}, or restore the file.")
         return folder
 
     def discard(self, stage: str, digest: str) -> None:
@@ -209,12 +204,40 @@ class Store:
             temporary.symlink_to(target)
 
 
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """A stage's manifest; None where there is none, or one that a crash has left empty or cut off."""
+    try:
+        manifest = read_json(folder / MANIFEST)
+    except UserError:
+        return None
+    whole = isinstance(manifest, dict) and all(isinstance(manifest.get(name), str) for name in ("stage", "fingerprint"))
+    whole = whole and all(isinstance(manifest.get(name), dict) for name in ("inputs", "outputs"))
+    return manifest if whole else None
+
+
+def altered(
+    folder: Path, manifest: Mapping[str, Any], digest: Callable[[Path], str] = file_hash
+) -> Iterator[str]:
+    """What is wrong with the files of a finished stage, in words that begin with the path.
+
+    Args:
+        folder: the stage's directory.
+        manifest: its manifest.
+        digest: how files are hashed; by default a large one only if something about it has changed.
+    """
+    for name, expected in manifest["outputs"].items():
+        path = folder / name
+        if not path.is_file():
+            yield f"{path} is missing though stage {manifest['stage']} finished"
+        elif not isinstance(expected, dict) or digest(path) != expected.get("sha256"):
+            yield f"{path} has changed since stage {manifest['stage']} finished"
+
+
 def lineage(directory: Path) -> dict[str, dict[str, Any]]:
     """Manifests of a stage's directory and of all that it rests on, by stage name; what is not there is left out."""
-    path = directory / MANIFEST
-    if not path.is_file():
+    manifest = read_manifest(directory)
+    if manifest is None:
         return {}
-    manifest = read_json(path)
     found = {str(manifest["stage"]): manifest}
     for stage, digest in manifest["inputs"].items():
         found = lineage(directory.parents[1] / stage / digest) | found
@@ -226,9 +249,12 @@ def _is_private(path: Path) -> bool:
 
 
 def safe_name(name: str) -> str:
-    """A file name: separators and control characters become '_', and over-long names end in a hash."""
+    """A file name of its own for every name: what holds other than letters, digits and `_.,=+:@-` ends in a hash.
+
+    On a file system that knows no case, names that differ in case alone share one.
+    """
     safe = re.sub(r"[^\w.,=+:@-]+", "_", name).strip("._") or "_"
-    if len(safe.encode()) <= 120:
+    if safe == name and len(safe.encode()) <= 120:
         return safe
     return f"{safe.encode()[:100].decode(errors='ignore')}-{sha256_text(name)[:12]}"
 
@@ -236,7 +262,7 @@ def safe_name(name: str) -> str:
 def trial_name(overrides: list[str]) -> str:
     """How a run is called when it is not named: its overrides, or 'default'."""
     chosen = [text for text in overrides if not text.startswith(("root=", "tracking.", "name="))]
-    return ",".join(chosen) or "default"
+    return ",".join(map(masked_override, chosen)) or "default"
 
 
 def _versions() -> dict[str, str]:

@@ -13,6 +13,7 @@ from domino_lightning.sweep.events import StageState
 from domino_lightning.sweep.graph import Graph, StageId
 from domino_lightning.sweep.spec import Sweep
 from domino_lightning.utils.jsonl import Record, write_json
+from domino_lightning.utils.masking import masked, masked_override
 
 SWEEP, TRIALS = "sweep.yaml", "trials.json"
 
@@ -20,12 +21,13 @@ SWEEP, TRIALS = "sweep.yaml", "trials.json"
 def write_expansion(sweep: Sweep, graph: Graph) -> None:
     """Write `sweep.yaml` and `trials.json` into the sweep's folder."""
     sweep.folder.mkdir(parents=True, exist_ok=True)
-    write_document(sweep.folder / SWEEP, sweep.source.document)
+    write_document(sweep.folder / SWEEP, masked(sweep.source.document))
     trials = [
         {**trial.record(), "folder": safe_name(trial.name), "stages": dict(graph.plans[trial.name])}
         for trial in sweep.trials
     ]
-    write_json(sweep.folder / TRIALS, {**sweep.record(), "trials": trials})
+    record = {**sweep.record(), "overrides": [masked_override(text) for text in sweep.overrides]}
+    write_json(sweep.folder / TRIALS, masked({**record, "trials": trials}))
 
 
 class TrialRecords:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_lightning.errors import UserError
 from domino_lightning.sweep.records import TRIALS
 from domino_lightning.tracking.wandb import is_logged, log_trial, trial_id
-from domino_lightning.utils.jsonl import Record, read_json
+from domino_lightning.utils.jsonl import Record, read_object
 
 if TYPE_CHECKING:
     import pandas
 
 from domino_lightning.results.runs import Run, axis_value
+
+log = logging.getLogger(__name__)
 
 
 class SweepRuns:
@@ -26,7 +29,7 @@ class SweepRuns:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.record: Record = read_json(path / TRIALS)
+        self.record: Record = read_object(path / TRIALS)
 
     @property
     def name(self) -> str:
@@ -58,7 +61,7 @@ class SweepRuns:
         return self.root / "runs" / self.path.name / str(trial["folder"])
 
     def runs(self, arm: str | None = None) -> list[Run]:
-        """The trials that have begun, of one arm or of all.
+        """The trials that have begun, of one arm or of all; one that cannot be read is left out, with a warning.
 
         Raises:
             UserError: the sweep has no such arm.
@@ -66,8 +69,14 @@ class SweepRuns:
         if arm is not None and arm not in self.arms:
             raise UserError(f"{self.path}: no arm '{arm}' here; there are: {'; '.join(self.arms)}.")
         chosen = [trial for trial in self.record["trials"] if arm in (None, trial["arm"])]
-        folders = [self.folder(trial) for trial in chosen]
-        return [Run(folder) for folder in folders if (folder / "trial.json").is_file()]
+        runs = []
+        for folder in map(self.folder, chosen):
+            if (folder / "trial.json").is_file():
+                try:
+                    runs.append(Run(folder))
+                except UserError as error:
+                    log.warning("%s The trial is left out.", error)
+        return runs
 
     def log_trials(self) -> int:
         """Give every finished trial that has none its W&B run, where the sweep is tracked; how many got one."""
@@ -94,8 +103,12 @@ class SweepRuns:
             row: Record = {"trial": trial["trial"], "arm": trial["arm"], "seed": trial["seed"], "status": "pending"}
             row |= {axis_column(axis): axis_value(trial, axis) for axis in self.axes}
             if (self.folder(trial) / "trial.json").is_file():
-                run = Run(self.folder(trial))
-                row |= {"status": run.trial["status"], **run.metrics}
+                try:
+                    run = Run(self.folder(trial))
+                    row |= {"status": run.status, **run.metrics}
+                except UserError as error:
+                    log.warning("%s", error)
+                    row["status"] = "unreadable"
             rows.append(row)
         return pandas.DataFrame(rows)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from domino_lightning.store.work import Work
 from domino_lightning.tracking.metrics_file import METRICS, SPEED, MetricsFile
+from domino_lightning.tracking.wandb import Forgiven
 
 TIMED = "/speed/"
 
@@ -54,7 +56,39 @@ def lightning_loggers(work: Work) -> list[Any]:
     """Loggers of a training stage: metrics.csv always, and the stage's W&B run if there is one."""
     loggers: list[Any] = [LongCsvLogger(work.directory / METRICS)]
     if work.run is not None:
-        from lightning.pytorch.loggers import WandbLogger
-
-        loggers.append(WandbLogger(experiment=work.run))
+        loggers.append(ForgivingWandbLogger(experiment=work.run))
     return loggers
+
+
+class ForgivingWandbLogger(WandbLogger):
+    """Logs to W&B until that fails, and says so once: a tracker never ends a fit."""
+
+    failed = False
+
+    def _try(self, call: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+        if self.failed:
+            return
+        with Forgiven():
+            call(*args, **kwargs)
+            return
+        self.failed = True
+
+    def log_metrics(self, *args: Any, **kwargs: Any) -> None:
+        """Numbers of a step."""
+        self._try(super().log_metrics, *args, **kwargs)
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Settings."""
+        self._try(super().log_hyperparams, *args, **kwargs)
+
+    def log_table(self, *args: Any, **kwargs: Any) -> None:
+        """A table of texts."""
+        self._try(super().log_table, *args, **kwargs)
+
+    def log_image(self, *args: Any, **kwargs: Any) -> None:
+        """Images."""
+        self._try(super().log_image, *args, **kwargs)
+
+    def finalize(self, status: str) -> None:
+        """The end of the fit."""
+        self._try(super().finalize, status)

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from domino_lightning.config.document import one_line
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.store.store import SCRATCH
 from domino_lightning.store.work import Work
 from domino_lightning.utils.jsonl import sha256_file, sha256_text
+from domino_lightning.utils.masking import masked, masked_override
 
 log = logging.getLogger(__name__)
 
@@ -22,19 +24,21 @@ _ARTIFACT_NAME = re.compile(r"[^\w.-]+")
 
 
 def start_run(tracking: Tracking, run_id: str, name: str, job_type: str, config: Mapping[str, Any]) -> Any:
-    """A W&B run, or None when tracking is disabled, W&B fails, or this is not the first rank."""
+    """A W&B run, or None when tracking is disabled, W&B fails in whatever way, or this is not the first rank."""
     if tracking.wandb == "disabled" or int(os.environ.get("LOCAL_RANK", "0")) > 0:
         return None
-    import wandb
-
     folder = Path(tracking.root)  # W&B makes a directory wandb/ in it
-    folder.mkdir(parents=True, exist_ok=True)
-    mode: Any = tracking.wandb
-    if mode == "online" and not has_api_key():
-        log.warning("W&B: no API key, so this run is kept offline; `domino wandb-sync --root %s` uploads it.", folder)
-        mode = "offline"
-    settings = wandb.Settings(silent=True, console="off", x_disable_stats=True, disable_git=True)
-    try:
+    with Forgiven():
+        import wandb
+
+        logging.getLogger("wandb").setLevel(logging.CRITICAL)  # what it raises is told below, without a traceback
+        folder.mkdir(parents=True, exist_ok=True)
+        mode: Any = tracking.wandb
+        if mode == "online" and not has_api_key():
+            remedy = f"`domino wandb-sync --root {folder}` uploads it"
+            log.warning("W&B: no API key, so this run is kept offline; %s.", remedy)
+            mode = "offline"
+        settings = wandb.Settings(silent=True, console="off", x_disable_stats=True, disable_git=True)
         return wandb.init(
             entity=tracking.entity or None,
             project=tracking.project,
@@ -48,9 +52,7 @@ def start_run(tracking: Tracking, run_id: str, name: str, job_type: str, config:
             config=dict(config),
             settings=settings,
         )
-    except wandb.Error as error:
-        _warn(error)
-        return None
+    return None
 
 
 def has_api_key() -> bool:
@@ -60,9 +62,22 @@ def has_api_key() -> bool:
     return bool(os.environ.get("WANDB_API_KEY") or wandb.login(prompt=False, verify=False))
 
 
-def _warn(error: Exception) -> None:
-    """A tracker that fails costs its charts, never the stage: CSV and JSON in the store hold the numbers."""
-    log.warning("W&B: %s: %s. This run is not tracked; its numbers are in the store.", type(error).__name__, error)
+class Forgiven:
+    """A context in which what W&B raises costs a warning, never the stage: the store holds the numbers."""
+
+    def __enter__(self) -> None:
+        """Nothing."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        """Its own errors, those of its settings, its process, the network and the disk; not Ctrl-C."""
+        if not isinstance(error, Exception):
+            return False
+        log.warning(
+            "W&B: %s: %s. What this run logs from here on is not tracked; its numbers are in the store.",
+            type(error).__name__,
+            one_line(error),
+        )
+        return True
 
 
 def stage_run(work: Work, stage: str, lineage: Sequence[str]) -> Any:
@@ -77,15 +92,13 @@ def stage_run(work: Work, stage: str, lineage: Sequence[str]) -> Any:
         lineage: names of the artifacts that it reads.
     """
     inputs = {name: path.name for name, path in work.inputs.items()}
-    config = {"section": dict(work.section), "inputs": inputs, "lineage": list(lineage)}
+    config = {"section": masked(work.section), "inputs": inputs, "lineage": list(lineage)}
     run = start_run(work.tracking, work.fingerprint, f"{stage}-{work.fingerprint[:8]}", stage, config)
     if run is not None and lineage and not run.offline:
-        import wandb
-
         for name in lineage:
             try:
                 run.use_artifact(f"{name}:latest")
-            except (wandb.Error, ValueError) as error:
+            except Exception as error:
                 log.warning("W&B: %s, which this run reads, is not there to be linked (%s).", name, error)
     return run
 
@@ -114,19 +127,17 @@ class Outputs:
 
 def log_outputs(work: Work, stage: str, outputs: Outputs) -> None:
     """Put a finished stage's numbers, samples and artifact into its W&B run and end the run."""
-    import wandb
+    with Forgiven():
+        import wandb
 
-    try:
         work.run.summary.update(dict(outputs.metrics))
         if outputs.samples:
             columns: list[str | int] = list(outputs.samples[0])
-            data = [[row[str(name)] for name in columns] for row in outputs.samples]
+            data: list[Any] = [[row[str(name)] for name in columns] for row in outputs.samples]
             work.run.log({outputs.samples_key: wandb.Table(columns=columns, data=data)})
         if outputs.artifact:
             work.run.log_artifact(_artifact(work, stage, outputs.artifact))
         work.run.finish()
-    except (wandb.Error, OSError, ValueError) as error:
-        _warn(error)
 
 
 def _artifact(work: Work, stage: str, kind: str) -> Any:
@@ -153,19 +164,16 @@ def log_trial(
         axes: its values on the axes of its sweep; where it is in none, what its overrides set.
         metrics: final numbers of its stages by key.
     """
-    config = {"overrides": record["overrides"], "stage_runs": record["stages"], "trial": record["trial"]}
+    overrides = [masked_override(text) for text in record["overrides"]]
+    config = {"overrides": overrides, "stage_runs": record["stages"], "trial": record["trial"]}
     config |= {name: record[name] for name in ("arm", "seed") if name in record}
-    config |= {axis_key(key): value for key, value in axes.items()}
+    config |= {axis_key(key): value for key, value in masked(axes).items()}
     run = start_run(tracking, trial_id(record), f"{record['experiment']}/{record['trial']}", "trial", config)
     if run is None:
         return
-    import wandb
-
-    try:
+    with Forgiven():
         run.summary.update(dict(metrics))
         run.finish()
-    except (wandb.Error, OSError) as error:
-        _warn(error)
 
 
 def trial_id(record: Mapping[str, Any]) -> str:
@@ -205,13 +213,11 @@ def log_report(tracking: Tracking, files: Sequence[Path]) -> None:
     run = start_run(tracking, digest, f"report-{tracking.group}", "report", {})
     if run is None:
         return
-    import wandb
+    with Forgiven():
+        import wandb
 
-    try:
         artifact = wandb.Artifact(f"report-{_ARTIFACT_NAME.sub('-', tracking.group)}", type="report")
         for path in files:
             artifact.add_file(str(path.resolve()))
         run.log_artifact(artifact)
         run.finish()
-    except (wandb.Error, OSError, ValueError) as error:
-        _warn(error)

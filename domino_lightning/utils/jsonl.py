@@ -102,14 +102,28 @@ def read_json(path: str | Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-        UserError: the file is missing or not JSON.
+        UserError: the file is missing, cannot be read or is not JSON.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError among them
         raise UserError(f"{path}: not JSON ({error}).") from None
+
+
+def read_object(path: str | Path) -> Record:
+    """The object that a JSON file holds.
+
+    Raises:
+        UserError: as `read_json`, or it holds something else.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds {json.dumps(value)[:40]}, where a JSON object is expected.")
+    return value
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -34,6 +34,7 @@ def silence_advice() -> None:
         r".*in eval mode at the start of training.*",
         r".*sync_dist.*",
         r".*LeafSpec.*",
+        r".*`srun` command is available.*",  # as on any login node
         r".*is_gradient_checkpointing.*",
         r".*your dataloader is not resumable.*",  # batches are a function of seed and step, and skip what was done
     ):

@@ -228,6 +228,23 @@ def test_a_finished_fit_that_lost_only_its_export_does_not_train_again(tune: Run
     assert started.calls == 0
 
 
+@pytest.mark.parametrize("name", [LAST, "best.ckpt"])
+@pytest.mark.parametrize("damage", ["empty", "cut off", "one bit"])
+def test_a_damaged_checkpoint_starts_the_fit_again_with_a_word(
+    tune: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, damage: str
+) -> None:
+    schedule = {"max_steps": 2, "val_check_interval": 1, "check_val_every_n_epoch": None}
+    whole = tune("run", schedule)
+    path = tmp_path / "run" / "scratch" / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes({"empty": b"", "cut off": data[: len(data) // 2], "one bit": data}[damage])
+    (tmp_path / "run" / "soft_prompt.safetensors").unlink()
+    tune("run", schedule).assert_same(whole)
+    (told,) = [record.message for record in caplog.records if "damaged" in record.message]
+    assert told == f"{path} is damaged, so stage tune starts again from its first step."
+
+
 def test_the_exported_step_is_the_one_with_the_lowest_heldout_nll(tune: Run, tmp_path: Path) -> None:
     # A rate this high makes later steps worse than some earlier one.
     schedule = {"max_steps": 8, "val_check_interval": 2, "check_val_every_n_epoch": None}

@@ -11,7 +11,7 @@ import pytest
 
 from domino_lightning.cli.main import main
 from domino_lightning.errors import UserError
-from domino_lightning.results.garbage import RECENT_S, delete, find_garbage
+from domino_lightning.results.garbage import RECENT_S, delete, find_garbage, find_temporaries
 from domino_lightning.store.store import StageKey, Store
 from domino_lightning.utils.jsonl import write_json
 
@@ -115,3 +115,17 @@ def test_a_trial_that_cannot_be_read_stops_the_search(store: Store, finish: Fini
 def test_a_directory_without_stages_is_no_store(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no store here"):
         find_garbage(Store(tmp_path))
+
+
+def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    old, young = (tmp_path / "stages/tune/0123" / f".x.json.{pid}.tmp" for pid in (1, 2))
+    link = tmp_path / "runs/a/b/.tune.3.tmp"
+    for path in (old, young):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{")
+    link.parent.mkdir(parents=True)
+    link.symlink_to("nowhere")
+    os.utime(old, (0, 0))
+    os.utime(link, (0, 0), follow_symlinks=False)
+    assert find_temporaries(store) == [link, old]

@@ -16,6 +16,7 @@ from domino_lightning.config.document import load_config
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.runner.child import Child, run_apart
+from domino_lightning.runner.job import without_ranks
 from domino_lightning.runner.pipeline import make_plan, run_plan
 from domino_lightning.runner.planned import PlannedStage
 from domino_lightning.store.store import Store
@@ -136,3 +137,10 @@ def test_a_stage_whose_parent_died_before_it_looked_ends_itself(prepared: Prepar
     command = [sys.executable, "-m", "domino_lightning.runner.process", str(job)]
     environment = {**os.environ, "DOMINO_PARENT": str(2**22)}  # beyond the largest process id
     assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+
+
+def test_a_stage_process_does_not_take_itself_for_a_rank_of_an_allocation() -> None:
+    ours = {"PATH": "/bin", "HOME": "/h", "CUDA_VISIBLE_DEVICES": "0", "OMP_NUM_THREADS": "4", "PMIND": "x"}
+    theirs = ["SLURM_NTASKS", "SLURM_JOB_ID", "SBATCH_X", "PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "RANK"]
+    theirs += ["LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "MASTER_PORT", "TORCHELASTIC_RUN_ID"]
+    assert without_ranks(ours | dict.fromkeys(theirs, "1")) == ours

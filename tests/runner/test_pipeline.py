@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -300,6 +301,68 @@ def test_tampered_input_stops_its_reader(write_experiment: Write, tmp_path: Path
     assert record["status"] == "failed"
     assert "has changed since" in record["error"]
     assert ran(run(path, until="curate", force=["prepare"]))[0] == "prepare"
+
+
+def test_what_ctrl_c_ends_is_interrupted(
+    write_experiment: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from domino_lightning.stages.prepare import Prepare
+
+    def interrupted(self: Prepare, execute: bool = True) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Prepare, "splits", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(write_experiment(REPLAY), until="prepare")
+    record = json.loads((tmp_path / "outputs/runs/small/trial/trial.json").read_text())
+    assert record["status"] == "interrupted"
+    assert "error" not in record
+
+
+@pytest.mark.parametrize("content", ["", '{"outputs": {'], ids=["empty", "cut off"])
+def test_a_damaged_manifest_makes_the_stage_run_again_with_a_word(write_experiment: Write, content: str) -> None:
+    path = write_experiment(REPLAY)
+    prepare = run(path, until="prepare")[0]
+    (prepare.directory / MANIFEST).write_text(content)
+    told: list[str] = []
+    assert ran(run(path, until="prepare", announce=told.append)) == ["prepare"]
+    assert "its manifest is damaged, so the stage is run again" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "directory", "words"),
+    [
+        ("stages", False, "stages"),
+        ("stages/prepare", False, "prepare"),
+        ("runs", False, "runs"),
+        ("runs/small/trial/trial.json", True, "trial.json"),
+        ("runs/small/trial/.lock", True, ".lock"),
+    ],
+)
+def test_what_lies_in_the_way_is_one_line(
+    write_experiment: Write, tmp_path: Path, name: str, directory: bool, words: str
+) -> None:
+    path, place = write_experiment(REPLAY), tmp_path / "outputs" / name
+    place.parent.mkdir(parents=True)
+    place.mkdir() if directory else place.write_text("")
+    with pytest.raises((StageFailed, UserError), match=rf"outputs.*{words}: .*(Move it away|Remove)"):
+        run(path, until="prepare")
+
+
+def test_a_full_disk_is_one_line(
+    write_experiment: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from domino_lightning.stages.prepare import Prepare
+
+    def full(self: Prepare, work: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Prepare, "run", full)
+    assert main(["run", str(write_experiment(REPLAY)), "--until", "prepare"]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"domino: {tmp_path / 'outputs'}: the disk is full. Free space, and give the same command")
+    record = json.loads((tmp_path / "outputs/runs/small/default/trial.json").read_text())
+    assert (record["status"], "the disk is full" in record["error"]) == ("failed", True)
 
 
 def test_refused_input_leaves_no_stage_directory(write_experiment: Write, tmp_path: Path) -> None:

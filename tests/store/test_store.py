@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from domino_lightning.errors import StageFailed
-from domino_lightning.store.store import MANIFEST, SCRATCH, StageKey, Store, fingerprint, trial_name
+from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.store.store import MANIFEST, SCRATCH, StageKey, Store, fingerprint, safe_name, trial_name
 from domino_lightning.utils.jsonl import sha256_file
 
 BASE: dict[str, Any] = {
@@ -213,3 +213,19 @@ def test_trial_is_called_by_what_makes_it_differ() -> None:
     assert trial_name([]) == "default"
     assert trial_name(["root=elsewhere", "tracking.wandb=online", "name=n"]) == "default"
     assert trial_name(["root=r", "seed=1", "finetune.source=none"]) == "seed=1,finetune.source=none"
+
+
+def test_every_name_has_a_directory_of_its_own() -> None:
+    plain = ["seed=1", "a.b=0.5,c=x", "weight=1e-3", "naïve", "a_b", "-x-"]
+    assert [safe_name(name) for name in plain] == plain
+    others = ["a/b", "a b", "a\\b", "a\nb", "a__b", "a_b_", ".a_b", "_a_b", "a?b", "x" * 200, "x" * 201, "/", "."]
+    found = [safe_name(name) for name in [*plain, *others]]
+    assert len(set(found)) == len(found)
+    assert all(name == Path(name).name and len(name.encode()) <= 120 for name in found)
+
+
+def test_a_lock_that_is_a_directory_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (tmp_path / "stages" / "tune" / ".abc.lock").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"\.abc\.lock: tune abc cannot be locked .*Remove"), store.lock("tune", "abc"):
+        pass

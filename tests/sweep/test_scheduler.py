@@ -58,7 +58,8 @@ class FakeLauncher(Launcher):
 
 def finish(store: Store, stage: str, digest: str) -> None:
     store.path(stage, digest).mkdir(parents=True, exist_ok=True)
-    (store.path(stage, digest) / MANIFEST).write_text("{}")
+    manifest = {"stage": stage, "fingerprint": digest, "inputs": {}, "outputs": {}}
+    (store.path(stage, digest) / MANIFEST).write_text(json.dumps(manifest))
 
 
 def run(sweep: Sweep, launcher: FakeLauncher, **options: Any) -> bool:

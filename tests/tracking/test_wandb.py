@@ -13,8 +13,10 @@ from domino_lightning.config.document import load_config
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.runner.pipeline import make_plan, run_plan
 from domino_lightning.stages import stage_class
+from domino_lightning.store.work import Work
+from domino_lightning.tracking.loggers import ForgivingWandbLogger
 from domino_lightning.tracking.offline import OfflineRun
-from domino_lightning.tracking.wandb import axes_of, log_report, start_run
+from domino_lightning.tracking.wandb import Outputs, axes_of, log_outputs, log_report, start_run
 from tests.conftest import finished_offline_runs, write_rows
 
 
@@ -268,3 +270,71 @@ def test_a_tracker_that_cannot_start_costs_a_warning_not_the_stage(
     monkeypatch.setattr(wandb, "init", broken)
     assert start_run(Tracking("offline", root=str(tmp_path)), "id", "name", "tune", {}) is None
     assert "no such service" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("disk"), ValueError("mode"), RuntimeError("home"), KeyError("x"), AssertionError("y")]
+)
+def test_whatever_wandb_raises_costs_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    import wandb
+
+    def fails(*args: Any, **kwargs: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(wandb, "init", fails)
+    assert start_run(Tracking("offline", root=str(tmp_path)), "id", "name", "prepare", {}) is None
+    (record,) = caplog.records
+    assert type(error).__name__ in record.message
+    assert "not tracked" in record.message
+
+
+def test_a_directory_that_wandb_cannot_use_costs_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "wandb").write_text("a file")
+    assert start_run(Tracking("offline", root=str(tmp_path)), "id", "name", "prepare", {}) is None
+    (tmp_path / "root").write_text("a file")
+    assert start_run(Tracking("offline", root=str(tmp_path / "root")), "id", "name", "prepare", {}) is None
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize(("name", "value"), [("WANDB_MODE", "foo"), ("WANDB_BASE_URL", "not a url")])
+def test_settings_that_wandb_refuses_cost_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    run = start_run(Tracking("offline", root=str(tmp_path)), "id", "name", "prepare", {})
+    if run is None:
+        assert "not tracked" in caplog.text
+    else:  # a setting that it did not need offline
+        run.finish()
+
+
+class BrokenRun:
+    """A W&B run whose process has gone."""
+
+    offline = True
+    id = name = "gone"
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        self.asked += 1
+        raise BrokenPipeError("the service is gone")
+
+
+def test_a_tracker_that_fails_while_a_stage_runs_never_ends_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = BrokenRun()
+    work = Work(tmp_path, {}, "0" * 16, {}, run=run)
+    log_outputs(work, "prepare", Outputs({"a": 1.0}, "", [], ""))
+    logger = ForgivingWandbLogger(experiment=run)  # type: ignore[arg-type]
+    for step in range(3):
+        logger.log_metrics({"a": 1.0}, step)
+        logger.log_table("t", columns=["a"], data=[[1]])
+    logger.finalize("success")
+    assert len(caplog.records) == 2  # once at the end of a stage, once in a fit

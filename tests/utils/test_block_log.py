@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ def write(folder: Path, upto: int = TOTAL) -> list[dict[str, Any]]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """The shards; the hashes of their blocks are hidden beside them."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +113,36 @@ def test_a_shard_out_of_place_is_an_error_that_names_it(tmp_path: Path, complete
     (tmp_path / "raw-00001.jsonl").write_bytes(contents(complete)["raw-00001.jsonl"])
     with pytest.raises(StageFailed, match=r"raw-00001\.jsonl: unexpected shard; expected raw-00000\.jsonl"):
         block_log(tmp_path).recover()
+
+
+@given(shard=st.integers(0, 3), share=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_one_flipped_bit_anywhere_is_made_again(complete: Path, shard: int, share: float, bit: int) -> None:
+    whole = contents(complete)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(shutil.copytree(complete, Path(temporary) / "log"))
+        path = folder / f"raw-0000{shard}.jsonl"
+        data = bytearray(path.read_bytes())
+        data[int(share * len(data))] ^= 1 << bit
+        path.write_bytes(data)
+        recovered = write(folder)
+        assert recovered == [row(number) for number in range(len(recovered))]
+        assert shard * BLOCK * PER_SHARD <= len(recovered) < TOTAL
+        assert contents(folder) == whole
+        assert block_log(folder).recover() == [row(number) for number in range(TOTAL)]
+
+
+def test_what_is_damaged_is_told(complete: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = Path(shutil.copytree(complete, tmp_path / "log"))
+    path = folder / "raw-00001.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"finished"', b'"finishee"', 1))
+    assert len(write(folder)) == BLOCK * PER_SHARD
+    told = [record.message for record in caplog.records]
+    assert "raw-00001.jsonl: an interrupted or damaged block was cut off" in told[0]
+    assert ["raw-00002" in told[1], "raw-00003" in told[2]] == [True, True]
+
+
+@pytest.mark.parametrize("sums", [b"", b"garbage\n\xff\xfe", b"0 123\n3 "])
+def test_hashes_that_are_lost_cost_nothing(complete: Path, tmp_path: Path, sums: bytes) -> None:
+    folder = Path(shutil.copytree(complete, tmp_path / "log"))
+    (folder / ".raw.sha256").write_bytes(sums)
+    assert len(block_log(folder).recover()) == TOTAL

@@ -27,7 +27,7 @@ class SeedRun:
 
     @property
     def status(self) -> str:
-        """pending, running, finished, failed or unreadable."""
+        """pending, running, finished, failed, unreadable or damaged."""
         return self.trial.status if self.trial else "pending"
 
     @cached_property

@@ -210,7 +210,7 @@ def failures(data: SweepData) -> list[SweepFailure]:
         what = str(event.get("error") or event.get("how") or "")
         found.append(SweepFailure(stage, what, names, _existing(data, log)))
     for run in data.trials:
-        if run.trial and run.status in {"failed", "unreadable"} and run.name not in told:
+        if run.trial and run.status in {"failed", "unreadable", "damaged"} and run.name not in told:
             found.append(SweepFailure("trial", run.trial.error, [run.name], ""))
     return found
 

@@ -38,7 +38,8 @@ class LocalLauncher(Launcher):
     stage's threads are limited to its share; on one machine, equal shares give equal bits.
 
     Args:
-        slots: places for stages without accelerator; by default one for every two cores.
+        slots: places for stages without accelerator; by default one for every two cores or, beside accelerators, as
+            many as leave every stage four.
         gpus: ids for CUDA_VISIBLE_DEVICES; by default what that variable names, or else all of them. `[]`: none.
     """
 
@@ -47,7 +48,7 @@ class LocalLauncher(Launcher):
             raise UserError(f"launcher.init_args.slots: {slots} must be 1 or more.")
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.gpus = visible_gpus() if gpus is None else [str(gpu) for gpu in gpus]
-        places = slots or max(1, cores // 2)
+        places = slots or max(1, cores // 4 - len(self.gpus) if self.gpus else cores // 2)
         self.threads = max(1, cores // (places + len(self.gpus)))
         self.slots = places + len(self.gpus)
         started = time.monotonic()

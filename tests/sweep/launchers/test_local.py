@@ -12,6 +12,7 @@ import pytest
 
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import UserError
+from domino_lightning.stages import stage_class
 from domino_lightning.store.store import Store
 from domino_lightning.sweep import LocalLauncher, Place, Task
 from domino_lightning.sweep.graph import make_graph
@@ -90,6 +91,24 @@ def test_by_default_there_is_a_slot_for_every_two_cores(monkeypatch: pytest.Monk
         cores(monkeypatch, count)
         launcher = LocalLauncher(gpus=[])
         assert (launcher.slots, launcher.threads) == (slots, threads)
+
+
+def test_beside_accelerators_every_stage_is_left_four_cores_where_there_are_that_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for count, gpus, slots, threads in ((64, 8, 16, 4), (16, 1, 4, 4), (128, 4, 32, 4), (8, 8, 9, 1), (2, 1, 2, 1)):
+        cores(monkeypatch, count)
+        launcher = LocalLauncher(gpus=list(range(gpus)))
+        assert (launcher.slots, launcher.threads) == (slots, threads), (count, gpus)
+
+
+def test_a_solver_that_the_domain_does_not_need_asks_for_no_accelerator() -> None:
+    solver = {"backbone": "x/y"}
+    for domain, devices in (("CodeExec", 0), ("CodeGen", 1)):
+        path = f"domino_lightning.domains.{domain}"
+        for node in (path, {"class_path": path}):
+            assert stage_class("answer").devices({"domain": node, "solver": solver}) == devices
+            assert stage_class("answer").devices({"domain": node}) == 0
 
 
 def test_ranks_on_the_cpu_take_a_slot_each(
