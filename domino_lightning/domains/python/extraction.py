@@ -40,7 +40,7 @@ def find_program(completion: str, starter_code: str, entry_point: str | None) ->
     whole = _whole(completion)
     if whole is not None and _does_something(whole) and (entry_point is None or _answers(whole, entry_point)):
         return _with_prelude(whole, starter_code, entry_point)
-    text = answer_part(completion)
+    text = answer_part(_with_fences(completion))
     blocks = [block for _, block in sorted(_blocks(text), key=lambda pair: pair[0])]  # stable: python ones last
     programs = [code for code in (_whole(block) for block in blocks) if code is not None and _does_something(code)]
     for code in reversed(programs):
@@ -64,7 +64,7 @@ def find_program(completion: str, starter_code: str, entry_point: str | None) ->
 def _blocks(text: str) -> Iterator[tuple[bool, str]]:
     """(whether it is marked as Python, body) of every block; a fence with a label also ends the one before."""
     fence, python, body = "", False, []
-    for line in source_lines(_with_fences(text)):
+    for line in source_lines(text):
         mark = FENCE.match(line)
         closes = fence and (mark or line.rstrip().endswith(fence) and line.count(fence) == 1)
         if fence and closes and not (mark and mark["fence"][0] != fence[0]):
