@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from domino_lightning.domains.python.marks import answer_part, own_marks
 from domino_lightning.errors import UserError
 from domino_lightning.execution.literals import (
     CONSTRUCTORS,
@@ -20,8 +21,7 @@ from domino_lightning.execution.literals import (
 )
 
 _OPENING, _CLOSING, _QUESTION = "[ANSWER]", "[/ANSWER]", "[PYTHON]"  # LiveCodeBench's and CRUXEval's marks
-
-
+_MARK = re.compile(r"\[/?ANSWER\]|\[PYTHON\]")
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*$", re.MULTILINE)
 _ASSERT = re.compile(r"\bassert\b")
 _MAX_ASSERTIONS = 64
@@ -61,7 +61,8 @@ def grade_answer(completion: str, expected: str, call: str | None = None) -> Gra
 def extract_answer(completion: str, call: str | None = None) -> str | None:
     """The answer's text in a completion, or None when there is none at all.
 
-    It is looked for, in this order, in
+    Reasoning up to `</think>` and what follows an end-of-turn mark are no part of it; neither they nor the tags below
+    are meant where they stand in a string. It is looked for, in this order, in
     1. the last `[ANSWER]...[/ANSWER]` block. The closing tag may be missing (generation stopped on it); so
        may the opening one (the prompt ended with it), and then what precedes the first closing tag is the
        block. A `[PYTHON]` after a block begins a question of the model's own, and the rest is left out;
@@ -74,6 +75,7 @@ def extract_answer(completion: str, call: str | None = None) -> str | None:
         completion: what the model wrote.
         call: source of the call asked about, such as `f('a', 1)`; it tells its assertion from other examples.
     """
+    completion = answer_part(completion)
     block = _answer_block(completion)
     text = _FENCE.sub("", completion if block is None else block).strip()
     found = list(_assertions(text))
@@ -86,17 +88,22 @@ def extract_answer(completion: str, call: str | None = None) -> str | None:
 
 
 def _answer_block(completion: str) -> str | None:
-    first_open, first_close = completion.find(_OPENING), completion.find(_CLOSING)
-    if first_close >= 0:
-        completion = completion[:first_close] + completion[first_close:].partition(_QUESTION)[0]
-    if first_close >= 0 and not 0 <= first_open < first_close:
-        return completion[:first_close]
-    if first_open < 0:
+    found = [*own_marks(_MARK, completion)] or [*_MARK.finditer(completion)]  # or all of it stands in quotes
+    marks = [(mark.group(), mark.start(), mark.end()) for mark in found]
+    names = [name for name, _, _ in marks]
+    first_close = names.index(_CLOSING) if _CLOSING in names else len(names)
+    if _QUESTION in names[first_close:]:
+        question = names.index(_QUESTION, first_close)
+        completion, marks = completion[: marks[question][1]], marks[:question]
+    opened = [end for name, _, end in marks if name == _OPENING]
+    closed = [start for name, start, _ in marks if name == _CLOSING]
+    if closed and not (opened and opened[0] <= closed[0]):
+        return completion[: closed[0]]
+    if not opened:
         return None
-    last_close = completion.rfind(_CLOSING)
-    if last_close < 0:
-        return completion[completion.rfind(_OPENING) + len(_OPENING) :]
-    return completion[completion.rfind(_OPENING, 0, last_close) + len(_OPENING) : last_close]
+    if not closed:
+        return completion[opened[-1] :]
+    return completion[max(end for end in opened if end <= closed[-1]) : closed[-1]]
 
 
 def _assertions(text: str) -> Iterator[tuple[ast.expr, str]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from domino_lightning.execution.matching import same_output, same_value
+from domino_lightning.execution.matching import same_json, same_output, same_value
 
 
 @pytest.mark.parametrize(
@@ -89,3 +89,53 @@ def test_values_are_compared_by_type_and_leniently_under_compat(
 ) -> None:
     assert same_value(tree, wanted) is strict
     assert same_value(tree, wanted, "lcb") is lenient
+
+
+@pytest.mark.parametrize(
+    ("tree", "wanted", "strict", "lenient"),
+    [
+        ({"a": ["<i8", [2, 2], [1, 2, 3, 4]]}, [[1, 2], [3, 4]], True, False),
+        ({"a": ["<i8", [4], [1, 2, 3, 4]]}, [[1, 2], [3, 4]], False, False),
+        ({"a": ["<f8", [2], [1.0, 2.0]]}, [1, 2], False, False),  # a float is no integer
+        ({"a": ["<i8", [], [5]]}, 5, True, False),
+        ({"a": ["<i8", [2, 0], []]}, [[], []], True, False),
+        ({"a": ["<i8", [10**9, 0], []]}, [], False, False),
+        ({"a": ["|O", [2], [{"t": [1]}, "x"]]}, [[1], "x"], True, False),
+        ({"a": ["<i8", "no shape", [1]]}, [1], False, False),
+        ({"a": ["<i8", [1]]}, [1], False, False),
+        ({"n": ["<f8", 0.5]}, 0.5, True, True),
+        ({"n": ["|b1", True]}, 1, False, True),
+        ({"n": [1]}, 1, False, False),
+    ],
+)
+def test_arrays_count_as_lists(tree: Any, wanted: Any, strict: bool, lenient: bool) -> None:
+    assert same_value(tree, wanted) is strict
+    assert same_value(tree, wanted, "lcb") is lenient
+
+
+def test_values_may_nest_as_deep_as_json_is_read() -> None:
+    deep = "[" * 900 + "]" * 900
+    assert same_json(deep.encode(), deep)
+    assert not same_json(b"[" + deep.encode() + b"]", deep)
+    assert not same_json(b"[" * 100_000, deep)
+    assert not same_json(b"not JSON", "1")
+
+
+def test_every_json_value_has_room_for_its_tree() -> None:
+    """Tuples, dicts, arrays and large integers take more brackets than plain JSON does."""
+    for value, wanted in (
+        (b'{"d":[["a",{"t":[{"t":[]},{"t":[]}]}],["b",{"d":[]}]]}', '{"a": [[], []], "b": {}}'),
+        (b'{"t":[' + b",".join([b'{"i":"0xde0b6b3a7640000"}'] * 50) + b"]}", str([10**18] * 50)),
+        (b'{"d":[' + b",".join(b'["%d",{"t":[{"d":[]}]}]' % i for i in range(99)) + b"]}", None),
+    ):
+        assert same_json(value, wanted or "{" + ", ".join(f'"{i}": [{{}}]' for i in range(99)) + "}")
+
+
+@pytest.mark.parametrize("value", [b"[" + b"[]," * 5_000_000, b"[" + b"1," * 8_000_000, b'"' + b"," * 9_999_999 + b'"'])
+def test_a_result_of_far_more_values_is_not_read(value: bytes) -> None:
+    tracemalloc.start()
+    try:
+        assert not same_json(value, "[1, 2, 3]")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()

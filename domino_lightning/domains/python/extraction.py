@@ -9,13 +9,11 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from domino_lightning.domains.base import Unparsable
+from domino_lightning.domains.python.marks import FENCE, answer_part, own_marks
 from domino_lightning.domains.python.source import MAX_CHARACTERS, parse_python, source_lines, starter_tree
 
-_FENCE = re.compile(r"[ \t]*(?P<fence>`{3,}|~{3,})[ \t]*(?P<label>[\w+#-]*)(?![^\n]*`)")
 _PYTHON = {"python", "py", "python3", "py3"}
 _TAG = re.compile(r"[ \t]*\[(/?)PYTHON\][ \t]*")  # Code Llama's marks
-_THOUGHT = re.compile(r"\A.*</think(?:ing)?>", re.DOTALL)
-_END = re.compile(r"<\|(?:im_end|im_start|endoftext|end_of_text|eot_id)\|>|</s>")
 _READS = re.compile(r"\binput\s*\(|\bstdin\b|\bopen\s*\(\s*(?:0|['\"]/dev/stdin)|\bread\s*\(\s*0\b")
 _START = re.compile(
     r"(?:(?:def|class|import|from|async|if|for|while|with|try|print)\b|@"
@@ -27,7 +25,8 @@ _MAX_STARTS = 40
 def find_program(completion: str, starter_code: str, entry_point: str | None) -> str | None:
     """The program in a completion, with what it needs of the starter code before it, or None.
 
-    Reasoning up to `</think>` and what follows an end-of-turn marker are no part of the answer. In the rest it
+    Reasoning up to `</think>` and what follows an end-of-turn mark are no part of the answer, where these are marks and
+    not the program's text (`marks.py`). In the rest it
     is looked for, in this order, in
     1. the whole text, if it is Python;
     2. fenced blocks (also unclosed or indented ones), ```python before others, later before earlier: the first
@@ -41,7 +40,7 @@ def find_program(completion: str, starter_code: str, entry_point: str | None) ->
     whole = _whole(completion)
     if whole is not None and _does_something(whole) and (entry_point is None or _answers(whole, entry_point)):
         return _with_prelude(whole, starter_code, entry_point)
-    text = _END.split(_THOUGHT.sub("", completion), maxsplit=1)[0]
+    text = answer_part(_with_fences(completion))
     blocks = [block for _, block in sorted(_blocks(text), key=lambda pair: pair[0])]  # stable: python ones last
     programs = [code for code in (_whole(block) for block in blocks) if code is not None and _does_something(code)]
     for code in reversed(programs):
@@ -65,8 +64,8 @@ def find_program(completion: str, starter_code: str, entry_point: str | None) ->
 def _blocks(text: str) -> Iterator[tuple[bool, str]]:
     """(whether it is marked as Python, body) of every block; a fence with a label also ends the one before."""
     fence, python, body = "", False, []
-    for line in source_lines(_TAG.sub(lambda tag: "\n```\n" if tag[1] else "\n```python\n", text)):
-        mark = _FENCE.match(line)
+    for line in source_lines(text):
+        mark = FENCE.match(line)
         closes = fence and (mark or line.rstrip().endswith(fence) and line.count(fence) == 1)
         if fence and closes and not (mark and mark["fence"][0] != fence[0]):
             if not mark:
@@ -81,6 +80,14 @@ def _blocks(text: str) -> Iterator[tuple[bool, str]]:
             fence, python = mark["fence"], mark["label"].lower() in _PYTHON
     if fence:
         yield python, "\n".join(body)
+
+
+def _with_fences(text: str) -> str:
+    """The text with fences for tags."""
+    for tag in reversed([*own_marks(_TAG, text)]):
+        fence = "\n```\n" if tag[1] else "\n```python\n"
+        text = text[: tag.start()] + fence + text[tag.end() :]
+    return text
 
 
 def _whole(text: str) -> str | None:

@@ -95,6 +95,32 @@ PROGRAMS = {
         "except OSError: pass",
         "failed",
     ),
+    "keeps shared memory that it does not touch": hostile(
+        PRINT,
+        "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\nlibc.mmap.restype = ctypes.c_void_p\n"
+        "for flags in (0x21, 0x23, 0x40021):\n"
+        "    if libc.mmap(None, ctypes.c_size_t(1 << 21), 3, flags, -1, ctypes.c_long(0)) != 2 ** 64 - 1: print(42)\n"
+        "try: os.open('/dev/zero', os.O_RDWR); print(42)\n"
+        "except OSError: pass",
+        "failed",
+    ),
+    "hands pages to a pipe": hostile(
+        PRINT,
+        "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        "vmsplice, splice, tee = {'x86_64': (278, 275, 276)}.get(os.uname().machine, (75, 76, 77))\n"
+        "for call in (vmsplice, splice, tee):\n"
+        "    libc.syscall(call, -1, 0, -1, 0, 1, 0)\n"
+        "    if ctypes.get_errno() != 1: print(42)",
+        "failed",
+    ),
+    "swaps its memory out": hostile(
+        PRINT,
+        "import mmap\nm = mmap.mmap(-1, 1 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\nm.madvise(4)\n"
+        "for advice in (20, 21):\n"
+        "    try: m.madvise(advice); print(42)\n"
+        "    except OSError: pass",
+        "failed",
+    ),
     "runs a shell": hostile(
         PRINT,
         "import os, subprocess\nos.system('echo 42')\n"

@@ -27,6 +27,18 @@ SETS = [{"type": "assert", "code": "assert set(f([3, 1, 1])) == set((1, 3))"}]
 TYPES = [{"type": "assert", "code": "assert isinstance(f(2), list)\nassert f(2) == [0, 1]"}]
 CLOSE = [{"type": "assert", "code": "assert math.isclose(f(2), 1.41, rel_tol=0.01)"}]
 RAISES = [{"type": "assert", "code": "try:\n    f(-1)\n    assert 0\nexcept ValueError:\n    pass\nassert f(1) == 2"}]
+INTEGRAL = [{"type": "assert", "code": "assert isinstance(f(21), numbers.Integral) and f(21) == 42"}]
+ALLCLOSE = [{"type": "assert", "code": "assert np.allclose(f(2), [1.41])"}]
+SEND = "import os\ndef send(body):\n    data = b'%016x' % len(body) + body\n    while data: data = data[os.write(4, data):]\nsend("
+REPORT = (
+    "import gc, os\n"
+    "for o in gc.get_objects():\n"
+    "    for cell in getattr(o, '__closure__', None) or ():\n"
+    "        try: v = cell.cell_contents\n"
+    "        except ValueError: continue\n"
+    "        if type(v) is str and len(v) == 32:\n"
+    "            os.write(3, b'{\"nonce\":\"%s\",\"status\":\"value\"}\\n' % v.encode() + b'"
+)
 
 PROGRAMS = {
     # Forged output.
@@ -213,6 +225,44 @@ PROGRAMS = {
         [{"type": "assert", "code": "cases = {21: 42, 4: 8}\nassert all(map(lambda x: f(x) == cases[x], cases))"}],
         "def f(x): raise StopIteration", "error",
     ),
+    "imports what equals everything": hostile(CHECK, "from unittest.mock import _ANY as f", "failed", "error"),
+    "imports what equals everything, called without arguments": hostile(
+        [{"type": "assert", "code": "assert f() == 42"}], "from unittest.mock import _ANY as f", "failed"
+    ),
+    "imports a class that equals everything": hostile(
+        [{"type": "assert", "code": "s = Stack()\nassert s == [1]"}], "from unittest.mock import _ANY as Stack", "failed"
+    ),
+    "imports a call that is anything": hostile(ASSERT, "from unittest.mock import MagicMock as f", "failed", "error"),
+    "takes a module's name to share the test's process": hostile(
+        INTEGRAL, EQUAL + "numbers = None\ndef f(x): return Liar()", "error"
+    ),
+    "puts a class in a module's place": hostile(
+        INTEGRAL, EQUAL + "class numbers: Integral = object\ndef f(x): return Liar()", "error"
+    ),
+    "imports another module in its place": hostile(
+        INTEGRAL, EQUAL + "import unittest.mock as numbers\ndef f(x): return Liar()", "error"
+    ),
+    "changes the module that the test means": hostile(
+        INTEGRAL, EQUAL + "import numbers\nnumbers.Integral = Liar\ndef f(x): return Liar()", "failed"
+    ),
+    "puts a class in numpy's place": hostile(ALLCLOSE, "class np: allclose = lambda *a: True\ndef f(x): return [0]", "error"),
+    "changes numpy": hostile(ALLCLOSE, "import numpy as np\nnp.allclose = lambda *a: True\ndef f(x): return [0]", "failed"),
+    "hides a built-in beside the function under test": hostile(
+        [{"type": "assert", "code": "assert abs(f(2) - 1.41) < 0.01"}], "abs = lambda x: 0\ndef f(x): return 0", "failed"
+    ),
+    "names the test's own variables": hostile(
+        [{"type": "assert", "code": "want = 42\nassert f(21) == want\nassert __name__ == '__main__'"}],
+        "want = 21\n__name__ = '__main__'\n__builtins__ = {}" + DEFINE, "failed", "error",
+    ),
+    # Answers of a size that nobody wants to read.
+    "millions of empty lists for the grader": hostile(
+        RETURN, REPORT + "[' + b'[],' * 300_000 + b'1]')\nos._exit(0)", "failed", "crashed", "output_limit"
+    ),
+    "millions of empty lists for the checker": hostile(ASSERT, SEND + "b'[],' * 5_000_000)" + DEFINE, "output_limit"),
+    "millions of empty dicts for the checker": hostile(ASSERT, SEND + "b'{},' * 5_000_000)" + DEFINE, "output_limit"),
+    "millions of texts for the checker": hostile(ASSERT, SEND + "b'\"\",' * 5_000_000)" + DEFINE, "output_limit"),
+    "brackets without end for the checker": hostile(ASSERT, SEND + "b'[' * 5_000_000)" + DEFINE, "output_limit"),
+    "a message that is no message": hostile(RETURN, "import os\nos.write(3, b'[' * 900_000)\nos._exit(0)", "crashed"),
     # Text.
     "prints what is not UTF-8": hostile(PRINT, "import sys\nsys.stdout.buffer.write(b'42\\xff\\n')", "failed"),
     "prints lone surrogates": hostile(PRINT, "print('\\ud800')", "error"),

@@ -35,6 +35,42 @@ def satisfies(test: str, program: str) -> Honest:
     return Honest({"type": "assert", "code": test}, program, "f")
 
 
+VEC = """
+class Vec:
+    def __init__(self, x, y): self.x, self.y = x, y
+    def __eq__(self, o): return isinstance(o, Vec) and (self.x, self.y) == (o.x, o.y)
+    def __hash__(self): return hash((self.x, self.y))
+    def __neg__(self): return Vec(-self.x, -self.y)
+    def __abs__(self): return (self.x ** 2 + self.y ** 2) ** 0.5
+    def __add__(self, o): return Vec(self.x + o.x, self.y + o.y)
+    def __radd__(self, o): return self if o == 0 else NotImplemented
+    def __iadd__(self, o):
+        self.x += o.x
+        return self
+    def __mul__(self, k): return Vec(self.x * k, self.y * k)
+    __rmul__ = __mul__
+    def __matmul__(self, o): return self.x * o.x + self.y * o.y
+    def __mod__(self, k): return Vec(self.x % k, self.y % k)
+    def __and__(self, o): return Vec(self.x & o.x, self.y & o.y)
+    def __divmod__(self, k): return Vec(self.x // k, self.y // k), self % k
+    def __int__(self): return int(abs(self))
+    def __index__(self): return self.x
+    def __round__(self, n=0): return Vec(round(self.x, n), round(self.y, n))
+    def __getitem__(self, i): return (self.x, self.y)[i]
+    def __delitem__(self, i): setattr(self, "xy"[i], 0)
+    def __contains__(self, item): return item in (self.x, self.y)
+    def __reversed__(self): return iter((self.y, self.x))
+    def __format__(self, spec): return format(self.x, spec)
+    def __lt__(self, o): return abs(self) < abs(o) if isinstance(o, Vec) else abs(self) < o
+    @classmethod
+    def unit(cls): return cls(1, 0)
+"""
+BAG = "class Bag:\n    def __init__(self, *a): self.a = a\n    def __contains__(self, x): return x in self.a"
+ARRAY = "import numpy as np\ndef f(x): return np.array(x) * 2"
+STREAM = "import asyncio, sys\nasync def main():\n    loop = asyncio.get_running_loop()\n    r = asyncio.StreamReader()\n    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(r), sys.stdin)\n"
+DEEP = "def f(n):\n    x = {0}\n    for _ in range(n): x = {1}\n    return x"
+
+
 PROGRAMS = {
     # Standard input.
     "input()": prints(LINES, "6\n15\n24", "for _ in range(int(input())): print(sum(map(int, input().split())))"),
@@ -54,6 +90,9 @@ PROGRAMS = {
     "until EOFError": prints("1\n2\n", "3", "s = 0\nwhile True:\n    try: s += int(input())\n    except EOFError: break\nprint(s)"),
     "large input": prints(LARGE, "19999900000", "import sys\nprint(sum(map(int, sys.stdin)))"),
     "input never read": prints(LARGE, "1", "print(1)"),
+    "asyncio's reader": prints(LINES, "4", STREAM + "    n = 0\n    while await r.readline(): n += 1\n    print(n)\nasyncio.run(main())"),
+    "asyncio's reader and writer": prints("a\nb", "A\nB", STREAM + "    t, p = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, sys.stdout)\n    w = asyncio.StreamWriter(t, p, r, loop)\n    while line := await r.readline(): w.write(line.upper())\n    await w.drain()\nasyncio.run(main())"),
+    "a selector on the input": prints(LINES, "3", "import selectors, sys\ns = selectors.DefaultSelector()\ns.register(sys.stdin, 1)\ns.select()\nprint(sys.stdin.readline())"),
     # Standard output.
     "large output": prints("", LARGE, "for i in range(200000): print(i)"),
     "sys.stdout.write": prints("", "1\n2", "import sys\nsys.stdout.write('\\n'.join(['1', '2']))"),
@@ -88,6 +127,14 @@ PROGRAMS = {
     "a pool of threads": prints("", "45", "from concurrent.futures import ThreadPoolExecutor as P\nwith P(8) as p: print(sum(p.map(int, range(10))))"),
     "a pool of processes": prints("", "285", "from multiprocessing import Pool\ndef f(x): return x * x\nif __name__ == '__main__':\n    with Pool(2) as p: print(sum(p.map(f, range(10))))"),
     "children that share a large object": prints("", "1", "import os, time\nx = bytearray(b'1') * (150 << 20)\nfor _ in range(4):\n    if not os.fork():\n        time.sleep(0.2)\n        os._exit(x[0] - 49)\nprint(1 + sum(os.wait()[1] for _ in range(4)))"),
+    "a pool that spawns": prints("", "14", "import multiprocessing as mp\ndef f(x): return x * x\nif __name__ == '__main__':\n    with mp.get_context('spawn').Pool(2) as p: print(sum(p.map(f, range(4))))"),
+    "a pool behind a fork server": prints("", "5", "import multiprocessing as mp\ndef f(x): return x * x\nif __name__ == '__main__':\n    with mp.get_context('forkserver').Pool(1) as p: print(sum(p.map(f, range(3))))"),
+    "a handler for children": prints("", "1", "import os, signal\nn = []\nsignal.signal(signal.SIGCHLD, lambda *a: n.append(1))\nif not os.fork(): os._exit(0)\nos.wait()\nprint(len(n))"),
+    "children that nobody waits for": prints("", "1", "import os, signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\nfor _ in range(3):\n    if not os.fork(): os._exit(0)\nprint(1)"),
+    "anonymous shared memory": prints("", "A", "import mmap, os\nm = mmap.mmap(-1, 8)\nif not os.fork():\n    m[0] = 65\n    os._exit(0)\nos.wait()\nprint(m[:1].decode())"),
+    "a shared value": prints("", "2", "import multiprocessing as mp\ndef f(v): v.value += 2\nv = mp.Value('i', 0)\np = mp.Process(target=f, args=(v,))\np.start(); p.join()\nprint(v.value)"),
+    "its own file": prints("", "2", "print(open(__file__).read().count('print'))"),
+    "its own source": prints("", "def f(): return 1", "import inspect\ndef f(): return 1\nprint(inspect.getsource(f))"),
     "a temporary file": prints("", "x", "import tempfile\nwith tempfile.NamedTemporaryFile('w+') as f:\n    f.write('x'); f.seek(0); print(f.read())"),
     "a child process": prints("", "2", "import subprocess, sys\nprint(subprocess.run([sys.executable, '-c', 'print(1 + 1)'], capture_output=True, text=True).stdout)"),
     "a forked child that exits": prints("", "1\n0", "import os, sys\npid = os.fork()\nif not pid:\n    print(1)\n    sys.exit()\nprint(os.waitpid(pid, 0)[1])"),
@@ -105,6 +152,10 @@ PROGRAMS = {
     "a large integer": returns([], 10**40, "def f(): return 10**40"),
     "a dict": returns([], {"a": [1]}, "def f(): return defaultdict(list, a=[1])"),
     "a numpy scalar": returns([[1, 2]], 3, "import numpy as np\ndef f(x): return np.sum(x)"),
+    "an array": returns([[1, 2], 2], [[2, 4], [1, 2]], "import numpy as np\ndef f(x, n): return np.array([x, x]) * np.array([[n], [1]])"),
+    "arrays and scalars inside": returns([], {"a": [1.5], "b": [True, 2]}, "import numpy as np\ndef f(): return {'a': np.array([1.5]), 'b': [np.bool_(True), np.int8(2)]}"),
+    "an array without items": returns([], [[], []], "import numpy as np\ndef f(): return np.zeros((2, 0))"),
+    "lists deeper than a hundred": returns([179], eval("[" * 180 + "]" * 180), DEEP.format("[]", "[x]")),
     "a str subclass": returns([], "a", "class S(str): pass\ndef f(): return S('a')"),
     "state between calls is gone": returns([1], 1, "n = 0\ndef f(x):\n    global n\n    n += x\n    return n"),
     "LeetCode's names": returns([[5, 1, 4]], 1, "def f(xs: List[int]) -> int:\n    heapify(xs)\n    return heappop(xs) if inf > 0 else None"),
@@ -143,6 +194,35 @@ PROGRAMS = {
     "the same object": satisfies("n = Node()\nassert f(n) is n\nassert f(n).next is n.next and n.next is not n", "class Node:\n    def __init__(self, deep=True): self.next = Node(False) if deep else None\ndef f(n): return n"),
     "as deep as the interpreter allows": satisfies("assert f(990) == 990", "def f(n): return n and 1 + f(n - 1)"),
     "subclasses of list and dict": satisfies("assert f() == [1, 2] and [1, 2] == f() and f() != [1]\nassert D(a=1) == {'a': 1}", "class L(list): pass\nclass D(dict): pass\ndef f(): return L([1, 2])"),
+    # Objects under assertions.
+    "operators of every kind": satisfies("v = Vec(3, 4)\nassert -v == Vec(-3, -4) and abs(v) == 5 and v @ Vec(1, 2) == 11\nassert v % 2 == Vec(1, 0) and v & Vec(1, 4) == Vec(1, 4) and int(v) == 5\nassert v * 3 == Vec(9, 12) == 3 * v and (v * 3).x == 9\nassert round(Vec(1.2, 1.8)) == Vec(1, 2) and [10, 20][Vec(1, 0)] == 20 and sum([v, v]) == Vec(6, 8)", VEC),
+    "as set or dict keys": satisfies("assert len({Vec(1, 2), Vec(1, 2), Vec(2, 1)}) == 2\nassert {Vec(1, 2): 'a'}[Vec(1, 2)] == 'a'\nassert Vec(1, 2) in [Vec(1, 2)]", VEC),
+    "the name of a class": satisfies("assert Vec.__name__ == 'Vec'\nassert f.__name__ == 'f'", VEC + "def f(): pass"),
+    "copies": satisfies("import copy\nv = Vec(1, [2])\nw, u = copy.copy(v), copy.deepcopy(v)\nassert w is not v and w == v == u\nu.y.append(3)\nassert v.y == [2]", VEC),
+    "del": satisfies("v = Vec(1, 2)\ndel v[1]\nassert v.y == 0\ndel v.x\nassert not hasattr(v, 'x')", VEC),
+    "in place": satisfies("v = w = Vec(1, 2)\nv += Vec(1, 0)\nassert w is v and w.x == 2", VEC),
+    "formats, orders, reversals": satisfies("assert f'{Vec(7, 1):03d}' == '007'\nassert sorted([Vec(3, 4), Vec(1, 0)])[0] == min(Vec(3, 4), Vec(1, 0)) == Vec(1, 0)\nassert list(reversed(Vec(1, 2))) == [2, 1]", VEC),
+    "a class method and an operator": satisfies("assert Vec.unit() * 2 == Vec(2, 0)\nx, y = Vec.unit()\nassert (x, y) == (1, 0)", VEC),
+    "an object in an object": satisfies("assert Vec(1, 2) in f()", VEC + BAG + "\ndef f(): return Bag(Vec(1, 2))"),
+    "a generator that is sent to": satisfies("g = f()\nassert next(g) == 1\nassert g.send(4) == 8\ng.close()", "def f():\n    x = yield 1\n    yield 2 * x"),
+    "a method called send": satisfies("b = Box()\nb.send(1)\nassert b.got == [1]", "class Box:\n    def __init__(self): self.got = []\n    def send(self, x): self.got.append(x)"),
+    "named tuples": satisfies("assert f().x == 1\nassert f() == (1, 2)\nx, y = f()\nassert y == 2 and f()[1] == 2 and len(f()) == 2", "from collections import namedtuple\nP = namedtuple('P', 'x y')\ndef f(): return P(1, 2)"),
+    "members of an enumeration": satisfies("assert f(1) == 1 and f(1).name == 'RED' and Color(1) is Color.RED", "import enum\nclass Color(enum.IntEnum):\n    RED = 1\ndef f(x): return Color(x)"),
+    "operators on what a subclass of list holds": satisfies("assert f() + [3] == [1, 2, 3] and 2 in f() and f().top() == 2 and f() < [1, 3]", "class L(list):\n    def top(self): return self[-1]\ndef f(): return L([1, 2])"),
+    "lists deeper than a hundred, asserted": satisfies("x = []\nfor _ in range(600): x = [x]\nassert f(600) == x", DEEP.format("[]", "[x]")),
+    "tuples and dicts as deep": satisfies("x = ()\nfor _ in range(300): x = ({0: x},)\nassert f(300) == x", DEEP.format("()", "({0: x},)")),
+    # Arrays under assertions.
+    "allclose": satisfies("import numpy as np\nassert np.allclose(f([1.0, 2.0]), [2.0, 4.0])\nassert not np.allclose(f([1.0]), [1.0])", ARRAY),
+    "norm, array_equal, all": satisfies("import numpy as np\nassert np.linalg.norm(f([1, 2]) - np.array([2, 4])) < 1e-9\nassert np.array_equal(f([[1, 2]]), [[2, 4]])\nassert (f([1, 2]) == np.array([2, 4])).all()", ARRAY),
+    "an array's methods": satisfies("x = f([[1, 2]])\nassert x.shape == (1, 2) and x.tolist() == [[2, 4]] and x.sum() == 6 and str(x.dtype) == 'int64'", ARRAY),
+    "arrays of every type": satisfies("a, b, c, d, e = f()\nassert a[0] == [1] and b.any() and not b.all() and c[0] == 1j and list(d) == ['x', 'yy'] and str(e) == '2020-01-01'", "import numpy as np\ndef f(): return np.array([[1], 'a', None], dtype=object), np.array([True, False]), np.array([1j]), np.array(['x', 'yy']), np.datetime64('2020-01-01')"),
+    "an array as argument, changed in place": satisfies("import numpy as np\nx = np.arange(3)\nassert f(x) is None\nassert x.tolist() == [0, 2, 4]", "def f(x): x *= 2"),
+    "numpy that only the program imports": satisfies("assert np.allclose(f([1.0]), [2.0])", ARRAY),
+    # Imports that the test forgot, and the program has.
+    "numbers.Integral": satisfies("assert isinstance(f(21), numbers.Integral) and f(21) == 42", "import numbers\ndef f(x): return 2 * x"),
+    "a Counter": satisfies("assert f('aab') == Counter('aba') and isinstance(f(''), Counter)", "from collections import Counter\ndef f(s): return Counter(s)"),
+    "a spawned pool in a call": satisfies("assert f() == [0, 1, 4]", "import multiprocessing as mp\ndef g(x): return x * x\ndef f():\n    with mp.get_context('spawn').Pool(1) as p: return p.map(g, range(3))"),
+    "its own source in a call": satisfies("assert f().startswith('def f')", "import inspect\ndef f(): return inspect.getsource(f)"),
 }  # fmt: skip
 
 # Test code that needs the program's own classes or streams runs beside it.
@@ -153,6 +233,16 @@ SHARED = {
     "a function as argument": satisfies("assert f(lambda x: x + 1, 1) == 2", "def f(g, x): return g(x)"),
     "a context manager": satisfies("with P() as x:\n    assert x == 1", "class P:\n    def __enter__(self): return 1\n    def __exit__(self, *a): pass"),
     "captured output": satisfies("import io\nfrom contextlib import redirect_stdout\nout = io.StringIO()\nwith redirect_stdout(out):\n    f()\nassert out.getvalue() == 'hi\\n'", "def f(): print('hi')"),
+    "the type of an object": satisfies("v = Vec(1, 2)\nassert type(v) is Vec and type(v).__name__ == 'Vec' and v.__class__ is Vec", VEC),
+    "a class pattern": satisfies("match Vec(1, 2):\n    case Vec(x=1, y=y):\n        assert y == 2\n    case _:\n        assert 0", VEC),
+    "divmod": satisfies("assert divmod(Vec(7, 5), 2) == (Vec(3, 2), Vec(1, 1))", VEC),
+    "a plain value of an operator with one": satisfies("assert abs(Vec(3, 4) * 2) == 10", VEC),
+    "an order with a plain value": satisfies("assert Vec(3, 4) < 6", VEC),
+    "in by __contains__ alone": satisfies("assert 3 in Bag(1, 3) and 4 not in Bag(1)", BAG),
+    "the end of a generator that is sent to": satisfies("g = f()\nnext(g)\ntry:\n    g.send(1)\n    assert 0\nexcept StopIteration as e:\n    assert e.value == 1", "def f():\n    x = yield\n    return x"),
+    "the source of a function": satisfies("import inspect\nassert 'return 7' in inspect.getsource(f)", "def f(): return 7"),
+    "a docstring": satisfies("assert f.__doc__ == 'Doubles.'", "def f(x):\n    'Doubles.'\n    return 2 * x"),
+    "a class of the program's that is called like a known one": satisfies("assert Counter().n == 0", "class Counter:\n    n = 0"),
     "await": satisfies("import asyncio\nasync def main():\n    assert await f() == 1\nasyncio.run(main())", "async def f(): return 1"),
 }  # fmt: skip
 

@@ -8,6 +8,25 @@ import pytest
 from domino_lightning.execution.sandbox.limits import Limits
 from tests.execution.sandbox.hostile import ASSERT, EQUAL, FLOATS, LISTS, RETURN, Hostile, hostile, require_failure
 
+# Every operator, its results liars too.
+WORSE = EQUAL + """
+    def __sub__(self, other): return self
+    __rsub__ = __isub__ = __add__ = __radd__ = __mul__ = __rmul__ = __mod__ = __neg__ = __sub__
+    def __le__(self, other): return True
+    __ge__ = __contains__ = __le__
+    def __float__(self): return 0.0
+    def __int__(self): return 0
+    def __round__(self, digits=0): return 0
+    def __array__(self, *a, **k): return 0
+    def __array_ufunc__(self, *a, **k): return True
+"""
+LIES = WORSE + "def f(x): return Liar()"
+
+
+def asserted(test: str) -> list[dict[str, str]]:
+    return [{"type": "assert", "code": test}]
+
+
 PROGRAMS = {
     "equal to everything": hostile(RETURN, EQUAL + "def f(x): return Liar()", "error"),
     "equal to everything, asserted": hostile(ASSERT, EQUAL + "def f(x): return Liar()", "failed"),
@@ -35,6 +54,43 @@ PROGRAMS = {
     "overwrites the argument that the test compares with": hostile(
         [{"type": "assert", "code": "x = [3, 1, 2]\nassert f(x) == sorted([3, 1, 2])"}],
         "def f(x):\n    x[:] = [0]\n    return x", "failed",
+    ),
+    "a liar is all that a difference leaves": hostile(FLOATS, LIES, "error"),
+    "a difference in place": hostile(asserted("x = f(2)\nx -= 1.41\nassert abs(x) < 0.01"), LIES, "error"),
+    "the other way round": hostile(asserted("assert abs(1.41 - f(2)) < 0.01"), LIES, "error"),
+    "rounded": hostile(asserted("assert round(f(2) - 1.41, 2) == 0"), LIES, "error"),
+    "between two bounds": hostile(asserted("assert 1.40 <= f(2) <= 1.42"), LIES, "error"),
+    "holds everything": hostile(asserted("assert 42 in f(2)"), LIES, "failed"),
+    "is one of two": hostile(asserted("assert f(2) in (41, 42)"), LIES, "failed"),
+    "is not unequal": hostile(asserted("assert not f(2) != 42"), LIES, "failed"),
+    "a key's hash": hostile(
+        asserted("assert {42: 1}.get(f(2))"),
+        "class L:\n    def __eq__(self, o): return True\n    def __hash__(self): return 42\ndef f(x): return L()", "failed",
+    ),
+    "numbers of numpy's": hostile(asserted("import numpy as np\nassert np.isclose(f(2), 1.41)"), LIES, "error", "failed", "timeout"),
+    "an attribute": hostile(asserted("assert f(2).x == 42"), LIES, "failed"),
+    "an object that a class makes": hostile(asserted("assert Stack() == [1]"), WORSE + "class Stack(Liar): pass", "failed"),
+    "what its method gives": hostile(
+        asserted("assert Circle(2).area() - 12.56 < 0.1"),
+        WORSE + "class Circle(Liar):\n    def __init__(self, *r): pass\n    def area(self): return self", "error",
+    ),
+    "what its method makes": hostile(
+        asserted("assert abs(Circle(2).area() - 12.56) < 0.1"),
+        WORSE + "class Circle(Liar):\n    def __init__(self, *r): pass\n    def area(self): return Circle()", "error",
+    ),
+    "a list by its operators": hostile(
+        asserted("assert f(2) + [1] == [42, 1]\nassert f(2)[0] == 42"),
+        "class L(list):\n    def __add__(self, o): return [42, 1]\n    def __getitem__(self, i): return 42\ndef f(x): return L()",
+        "failed",
+    ),
+    "a tuple that the test asks for more": hostile(
+        asserted("assert f(2) == (1, 2) and f(2).x == 1"),
+        "class T(tuple):\n    x = 1\n    def __eq__(self, o): return True\n    __hash__ = None\ndef f(x): return T()", "failed",
+    ),
+    "an array of a class of its own": hostile(
+        asserted("import numpy as np\nassert np.allclose(f(2), [1.41])"),
+        "import numpy as np\nclass A(np.ndarray):\n    def __sub__(self, o): return 0\n    __eq__ = lambda *a: True\ndef f(x): return np.zeros(1).view(A)",
+        "failed", "error", "timeout",
     ),
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from domino_lightning.execution.sandbox.limits import Limits
-from tests.execution.sandbox.hostile import ASSERT, PRINT, RETURN, Hostile, hostile, require_failure
+from tests.execution.sandbox.hostile import ASSERT, PRINT, RETURN, Hostile, hostile, require_failure, verdict
 
 PROGRAMS = {
     # Time.
@@ -97,6 +97,26 @@ PROGRAMS = {
         "import mmap\nx = []\nwhile True:\n    m = mmap.mmap(-1, 1 << 24)\n    m.write(b'x' * (1 << 24))\n    x.append(m)",
         "memory", "error",
     ),
+    "maps shared memory and lets go of it": hostile(
+        PRINT,
+        "import mmap\nx = []\nwhile True:\n    m = mmap.mmap(-1, 1 << 24)\n    m.write(b'x' * (1 << 24))\n    m.madvise(4)\n    x.append(m)",
+        "memory", "error",
+    ),
+    "fills sockets": hostile(
+        PRINT,
+        "import os, socket, time\n"
+        "for _ in range(3): os.fork()\n"
+        "x = []\n"
+        "for _ in range(240):\n"
+        "    pair = socket.socketpair()\n"
+        "    x.append(pair)\n"
+        "    pair[0].setblocking(False)\n"
+        "    try:\n"
+        "        while True: pair[0].send(b'x' * 65536)\n"
+        "    except OSError: pass\n"
+        "time.sleep(99)",
+        "memory",
+    ),
     "fills the disk": hostile(
         PRINT,
         "for i in range(10**6):\n    with open(str(i), 'wb') as file: file.write(b'x' * (8 << 20))", "error", "memory"
@@ -111,3 +131,39 @@ PROGRAMS = {
 @pytest.mark.parametrize("case", PROGRAMS.values(), ids=PROGRAMS)
 def test_they_fail(case: Hostile, tier: str, limits: Limits) -> None:
     require_failure(case, tier, limits)
+
+
+FORKS = "import os, signal, time, ctypes\n{0}\nwhile True:\n    if not os.fork():\n        end = time.process_time() + {1}\n        while time.process_time() < end: pass\n        os._exit(0)\n    try: os.wait()\n    except ChildProcessError: pass\n"
+IGNORED = "signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
+NOT_KEPT = (
+    "class Action(ctypes.Structure): _fields_ = [('handler', ctypes.c_void_p), ('mask', ctypes.c_ulong * 16), "
+    "('flags', ctypes.c_int), ('restorer', ctypes.c_void_p)]\n"
+    "ctypes.CDLL(None).sigaction(17, ctypes.byref(Action(flags=2)), None)"  # SA_NOCLDWAIT
+)
+CHILDREN = {
+    "that are waited for": FORKS.format("", 0.02),
+    "that nobody need wait for": FORKS.format(IGNORED, 0.05),
+    "that live shorter than it takes to look": FORKS.format(IGNORED, 0.004),
+    "that leave nothing to wait for": FORKS.format(NOT_KEPT, 0.02),
+    "of children that have gone": (
+        "import os, signal, time\n"
+        "while True:\n"
+        "    if not os.fork():\n"
+        "        os.setsid()\n"
+        "        signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "        if not os.fork():\n"
+        "            end = time.process_time() + 0.02\n"
+        "            while time.process_time() < end: pass\n"
+        "        os._exit(0)\n"
+        "    os.wait()\n"
+        "    time.sleep(0.01)\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("program", CHILDREN.values(), ids=CHILDREN)
+def test_the_time_of_children_counts(program: str, tier: str, limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Limits, "wall_s", 60.0)  # a busy machine must not let the wall clock come first
+    found = verdict(hostile(PRINT, program), tier, limits)
+    assert (found.status, found.trust) == ("timeout", "parent")
+    assert "CPU" in found.detail

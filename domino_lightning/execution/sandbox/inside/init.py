@@ -7,7 +7,6 @@ not dumpable and immune to signals from inside its namespace; when it exits, the
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -15,24 +14,19 @@ import resource
 import select
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from domino_lightning.execution.sandbox.inside import kernel
+from domino_lightning.execution.sandbox.inside.meter import LINUX, Meter, reaped_s
 
 BOX = "/box"  # what a program may write to
 WORK = f"{BOX}/work"  # where it starts; its source lies beside
 UID = 1000  # inside; outside it is a number of its own per running program
-_TICK_S = 0.02
+_TICK_S = 0.02  # on average; a program that knew the next one could hide from it
 _NONCE = 32
 _SLACK = 1 << 16  # of the channel, beyond the value; and of what the parent tells apart by itself
-_TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-_CORES = os.cpu_count() or 1
-_FEW = 8  # processes whose pages are told apart, which takes its time
-_LINUX = sys.platform == "linux"
 
 
 def run_init(
@@ -108,7 +102,7 @@ def _confine(limits: dict[str, Any]) -> None:
         work = os.environ["HOME"] = os.environ["TMPDIR"] = os.path.join(limits["directory"], "work")
         os.mkdir(work)
         os.chdir(work)
-        if _LINUX:
+        if LINUX:
             kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         return
@@ -131,11 +125,11 @@ def _watch(program: int, control: socket.socket, limits: dict[str, Any]) -> dict
     poll.register(control, select.POLLIN)
     if hasattr(os, "pidfd_open"):
         poll.register(os.pidfd_open(program), select.POLLIN)
-    meter = _Meter(program, limits["isolated"])
+    meter = Meter(program, limits["isolated"])
     written = limits["output_bytes"] + _SLACK
     killed, ended = "", None
     while ended is None:
-        for fd, _ in poll.poll(1000 * _TICK_S):
+        for fd, _ in poll.poll(1000 * _TICK_S * (0.5 + os.urandom(1)[0] / 255)):
             if fd == control.fileno():
                 _kill_all(program, limits["isolated"])  # nobody waits for the result any more
                 os._exit(1)
@@ -155,7 +149,8 @@ def _watch(program: int, control: socket.socket, limits: dict[str, Any]) -> dict
                 _kill_all(program, limits["isolated"])
     code, usage = ended
     _kill_all(program, limits["isolated"])
-    cpu_s = max(meter.cpu_s, usage.ru_utime + usage.ru_stime)
+    _reap_all()
+    cpu_s = max(meter.cpu_s, usage.ru_utime + usage.ru_stime, reaped_s())
     if not killed and (cpu_s > limits["cpu_s"] or -code == signal.SIGXCPU):
         killed = "cpu"
     return {"code": code, "killed": killed, "cpu_s": cpu_s, "waited_s": meter.waited_s}
@@ -174,6 +169,13 @@ def _reap(program: int) -> tuple[int, resource.struct_rusage] | None:
     return ended
 
 
+def _reap_all() -> None:
+    """Wait for what was killed, so that its time counts."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+
+
 def _kill_all(program: int, isolated: bool) -> None:
     if isolated:
         with contextlib.suppress(ProcessLookupError):
@@ -181,7 +183,7 @@ def _kill_all(program: int, isolated: bool) -> None:
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(program, signal.SIGKILL)
-    while _LINUX:  # this process adopts orphans: kill generation after generation
+    while LINUX:  # this process adopts orphans: kill generation after generation
         with open(f"/proc/self/task/{os.getpid()}/children") as file:
             children = [int(pid) for pid in file.read().split()]
         if not [pid for pid in children if _kill_and_reap(pid, pid != program)]:
@@ -195,68 +197,3 @@ def _kill_and_reap(pid: int, reap: bool) -> bool:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
     return reap
-
-
-class _Meter:
-    """What a program and its descendants use: CPU seconds, bytes of memory, seconds waiting for a core."""
-
-    def __init__(self, program: int, isolated: bool) -> None:
-        self.program, self.isolated = program, isolated
-        self.cpu_s = self.waited_s = 0.0
-        self.memory = 0
-        self.pids: list[str] = []
-        self.baseline = 0 if not _LINUX else _stat("self")[1]
-
-    def read(self) -> None:
-        """Measure now. A process that ends between two readings counts where its parent waited for it."""
-        if not _LINUX:
-            return
-        pids = [name for name in os.listdir("/proc") if name.isdigit() and name != "1"] if self.isolated else []
-        self.pids = pids
-        cpu_s = memory = waited_s = 0.0
-        for pid in pids or [str(self.program)]:
-            with contextlib.suppress(OSError):
-                used, resident = _stat(pid)
-                cpu_s += used
-                memory += max(0, resident - self.baseline)
-                with open(f"/proc/{pid}/schedstat") as file:
-                    waited_s += int(file.read().split()[1]) / 1e9
-        if self.isolated:
-            orphans = resource.getrusage(resource.RUSAGE_CHILDREN)
-            cpu_s += orphans.ru_utime + orphans.ru_stime
-        self.cpu_s, self.memory = max(self.cpu_s, cpu_s), int(memory)
-        if len(pids) <= _CORES:  # a crowd waits for its own
-            self.waited_s = max(self.waited_s, waited_s)
-
-
-    def own_memory(self) -> int:
-        """Resident bytes, with pages that a few forked processes share counted once: a pool of workers has many."""
-        if not 1 < len(self.pids) <= _FEW:
-            return self.memory
-        try:
-            return sum(map(_proportional, self.pids))
-        except PermissionError:  # one shows nothing
-            return self.memory
-
-
-def _proportional(pid: str) -> int:
-    """Resident bytes, each page divided by the processes that map it."""
-    try:
-        with open(f"/proc/{pid}/smaps_rollup") as file:
-            return sum(int(line.split()[1]) << 10 for line in file if line.startswith("Pss:"))
-    except (ProcessLookupError, FileNotFoundError):
-        return _stat(pid)[1] if os.path.exists(f"/proc/{pid}") else 0  # it has ended, or its first thread has
-
-
-def _stat(pid: str) -> tuple[float, int]:
-    """CPU seconds, waited-for children included, and resident bytes."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
-    if len(fields) < 22:
-        raise OSError(errno.ESRCH, f"process {pid} is gone")
-    resident = int(fields[21])
-    if fields[0] == b"Z" and int(fields[17]) > 1:  # the first thread has ended and shows no memory; the others have it
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/statm", "rb") as statm:
-                resident = max(resident, int(statm.read().split()[1]))
-    return sum(map(int, fields[11:15])) / _TICKS, resident * _PAGE

@@ -45,6 +45,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "memfd_create": (319, 279), "memfd_secret": (447, 447),
     "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195),
     "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
+    "vmsplice": (278, 75), "splice": (275, 76), "tee": (276, 77),  # pages held by a pipe
     "mbind": (237, 235), "set_mempolicy": (238, 237), "migrate_pages": (256, 238), "move_pages": (279, 239),
 }  # fmt: skip
 _CHECKER: dict[str, tuple[int | None, int | None]] = {
@@ -60,6 +61,9 @@ _OWN: dict[str, tuple[int, int]] = {
 }  # fmt: skip
 _SECOND_TOO = ("setpriority", "ioprio_set")  # which kind of id comes first, and 0 is a process only for one of them
 _CLONE3 = 435
+_MMAP, _MADVISE = {"x86_64": (9, 28), "aarch64": (222, 233)}.get(MACHINE, (0, 0))
+_MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
+_MADV_COLD, _MADV_PAGEOUT = 20, 21
 _CLONE, _SOCKET = {"x86_64": (56, 41), "aarch64": (220, 198)}.get(MACHINE, (0, 0))
 _NAMESPACES = NEWNS | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET | NEWCGROUP | NEWTIME
 _AF_UNIX = 1
@@ -89,6 +93,11 @@ def build_filter(checker: bool = False) -> bytes:
         if name in _SECOND_TOO:
             checked += [_line(_LOAD, 24), _line(_EQUAL, 0, 1, 0), _refuse(errno.EPERM)]
         lines += [_line(_EQUAL, pair[column], 0, len(checked) + 1), *checked, _line(_RETURN, _ALLOW)]
+    # Anonymous shared memory stays when no process shows it as resident any more; what is swapped out shows nowhere.
+    lines += [_line(_EQUAL, _MMAP, 0, 5), _line(_LOAD, 40), _line(_ANY_BIT, _MAP_SHARED, 0, 2)]
+    lines += [_line(_ANY_BIT, _MAP_ANONYMOUS, 0, 1), _refuse(errno.EPERM), _line(_RETURN, _ALLOW)]
+    lines += [_line(_EQUAL, _MADVISE, 0, 5), _line(_LOAD, 32), _line(_EQUAL, _MADV_COLD, 1, 0)]
+    lines += [_line(_EQUAL, _MADV_PAGEOUT, 0, 1), _refuse(errno.EPERM), _line(_RETURN, _ALLOW)]
     lines += [_line(_EQUAL, _CLONE3, 0, 1), _refuse(errno.ENOSYS)]  # glibc then calls clone, whose flags show
     if checker:
         lines += [_line(_EQUAL, _CLONE, 0, 3), _line(_LOAD, 16), _line(_ANY_BIT, _CLONE_THREAD, 1, 0)]

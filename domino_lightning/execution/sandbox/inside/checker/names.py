@@ -31,18 +31,25 @@ _SCOPES = (
     ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
 )  # fmt: skip
 _SHORT = {"np": "numpy"}  # what everyone calls a module
+# Names that everyone knows from one module, and that tests use of it where the program imports them.
+_KNOWN = {
+    **dict.fromkeys(("ChainMap", "Counter", "OrderedDict", "defaultdict", "deque", "namedtuple"), "collections"),
+    "Decimal": "decimal",
+    "Fraction": "fractions",
+}
 _MODULES = sys.stdlib_module_names | {"numpy", *_SHORT}
 
 
 def make_namespace(test: ast.Module, program: ast.Module, entry_point: str | None, peer: Peer) -> Link:
     """A link whose namespace is what the test sees.
 
-    A name is the program's if the test uses it and neither binds it, nor is it a built-in's. A name that can only mean
-    a module, by the attributes that the test asks it for, is that module where the program imports it too.
+    A name is the program's if the test uses it and neither binds it, nor is it a built-in's. One that can only mean a
+    module, by the attributes that the test asks it for, is that module where the program imports it, and nothing where
+    it does not; likewise what everyone knows from one module, `Counter`.
 
     Args:
         test: its names say what there is.
-        program: only for modules that it imports and the test forgot to.
+        program: only for what it imports and the test forgot to.
         entry_point: called like a built-in, it is the program's all the same.
         peer: the program's process.
 
@@ -53,7 +60,13 @@ def make_namespace(test: ast.Module, program: ast.Module, entry_point: str | Non
     used -= set(_bound(test.body, inner=False))
     modules = _modules(test, used)
     hidden = {name for name in used if hasattr(builtins, name)}
-    asked = used - hidden - modules.keys()
+    imported = set(_imports(program))
+    known = {name: getattr(importlib.import_module(_KNOWN[name]), name) for name in used & _KNOWN.keys()}
+    known.pop(entry_point or "", None)
+    for name in known:
+        if (name, f"{_KNOWN[name]}.{name}") not in imported:
+            raise Unproxyable(f"it uses {name} and does not import it")
+    asked = used - hidden - modules.keys() - known.keys()
     if entry_point in hidden:
         asked.add(entry_point)
     elif not asked and len(hidden) > 1:
@@ -61,8 +74,7 @@ def make_namespace(test: ast.Module, program: ast.Module, entry_point: str | Non
     asked = asked or hidden  # the test is of nothing else, so it means the program's `sum`
     local = set(_bound(test.body))
     _require_proxyable(test, asked - local, local | modules.keys() | (hidden - asked))
-    namespace: dict[str, Any] = {"__name__": "__main__"}
-    imported = set(_imports(program))
+    namespace: dict[str, Any] = {"__name__": "__main__", **known}
     namespace.update({name: module for name, module in modules.items() if (name, module.__name__) in imported})
     link = Link(peer, namespace, _attributes(test))
     hoisted = [ast.unparse(node) for node in test.body if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -86,10 +98,11 @@ def _modules(test: ast.Module, used: set[str]) -> dict[str, Any]:
 
 
 def _imports(program: ast.Module) -> Iterator[tuple[str, str]]:
-    """(name, module) of every `import` of a program's."""
+    """(name, what it stands for) of everything that a program imports."""
     for node in ast.walk(program):
-        if isinstance(node, ast.Import):
-            yield from ((alias.asname or alias.name, alias.name) for alias in node.names)
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            yield from ((alias.asname or alias.name, f"{module}{alias.name}") for alias in node.names)
 
 
 def _attributes(test: ast.Module) -> frozenset[str]:

@@ -74,8 +74,8 @@ class Remote:
         message = {"o": "call", "h": self._remote_number, "a": trees, "k": keywords}
         places: dict[int | str, Any] = dict([*enumerate(arguments), *named.items()])
         found = self._remote_link.request(message, places)
-        if type(found) is Remote and self._remote_named:
-            found._remote_mark("made")
+        if type(found) is Remote:  # a method that gives back its object gives whatever the program likes
+            object.__setattr__(found, "_remote_made", self._remote_named)
         return found
 
     def __getattr__(self, name: str) -> Any:

@@ -1,0 +1,108 @@
+"""Plain data that crosses between processes: what comes back, what is bounded, what is refused."""
+
+from __future__ import annotations
+
+import collections
+import datetime
+import sys
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+from domino_lightning.execution.sandbox.inside import wire
+
+
+def sent(value: object) -> Any:
+    with wire.deeply():
+        return wire.decode(wire.loads(wire.dumps(wire.encode(value))))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, True, -1, 10**40, 1.5, "a\ud800", b"\xff", bytearray(b"a"), 1j, range(1, 9, 2), (), [], {}, set(),
+        (1, [2, {3: (4,)}], {5}, frozenset({6})), {(1, 2): {"a": None}}, collections.deque([1, (2,)]),
+        collections.Counter("aab"), collections.OrderedDict(b=1, a=2), Decimal("1.50"), Fraction(1, 3),
+        datetime.date(2020, 1, 2), datetime.datetime(2020, 1, 2, 3, 4), datetime.time(1, 2),
+    ],
+)  # fmt: skip
+def test_data_comes_back_as_what_it_was(value: object) -> None:
+    found = sent(value)
+    assert type(found) is type(value)
+    assert found == value
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6).reshape(2, 3), np.array([1.5, np.inf]), np.array(3), np.zeros((2, 0, 3)), np.array([1, 2], "u1"),
+        np.array([True]), np.array([1j], "c8"), np.array(["a", "bcd"]), np.array([b"a"]),
+        np.array(["2020-01-01"], "M8[D]"), np.array([3], "m8[s]"), np.array([0.1], "f4"),
+        np.asfortranarray(np.eye(2)), np.arange(6)[::-2],
+    ],
+)  # fmt: skip
+def test_arrays_come_back_with_type_and_shape(array: Any) -> None:
+    found = sent([array])[0]
+    assert (type(found), found.dtype, found.shape) == (np.ndarray, array.dtype, array.shape)
+    assert np.array_equal(found, array)
+    if array.size:
+        scalar = array.ravel()[0]
+        assert type(sent(scalar)) is type(scalar)
+        assert sent(scalar) == scalar
+    found[...] = found
+
+
+def test_arrays_of_objects_keep_what_they_hold() -> None:
+    array = np.empty(3, object)
+    array[:] = [[1], "a", None]
+    found = sent(array)
+    assert found.dtype == object
+    assert found.tolist() == [[1], "a", None]
+
+
+def test_the_limit_of_the_interpreter_is_as_it_was() -> None:
+    before = sys.getrecursionlimit()
+    deep: list[Any] = []
+    for _ in range(wire.MAX_DEPTH - 2):
+        deep = [deep]
+    found, depth = sent(deep), 0
+    while found:
+        found, depth = found[0], depth + 1
+    assert depth == wire.MAX_DEPTH - 2
+    assert sys.getrecursionlimit() == before
+    for _ in range(3):
+        deep = [deep]
+    with pytest.raises(wire.TooLarge):
+        wire.encode(deep)
+    assert sys.getrecursionlimit() == before
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"[]," * 3_000_000, b"{}," * 3_000_000, b"1," * 5_000_000, b'"",' * 5_000_000, b"[" * 5_000_000],
+)
+def test_too_many_values_are_not_read(data: bytes) -> None:
+    with pytest.raises(wire.TooLarge):
+        wire.loads(data, load=lambda _: pytest.fail("it was read"))
+
+
+def test_marks_in_a_text_are_no_values() -> None:
+    text = ',[{\\"' * 1_500_000
+    assert wire.loads(wire.dumps([text])) == [text]
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"zz": 1}, {}, {"a": 1, "b": 2}, {"h": [1, "x"]}, {"L": [[], {"h": [1, "x"]}]}, {"i": "no"}, {"d": [[1]]},
+        {"s": [[]]}, {"b": "\u1234"}, {"x": ["Path", "/"]}, {"a": ["V8", [1], [1]]}, {"a": ["<i8", [2], [1]]},
+        {"a": ["<i8" * 99, [1], [1]]}, {"a": [8, [1], [1]]}, {"a": ["<i8", [1], ["x"]]}, {"n": ["<f8"]},
+        {"r": [1, 2, 0]},
+    ],
+)  # fmt: skip
+def test_what_no_value_makes_is_refused(tree: object) -> None:
+    with pytest.raises(wire.NotPlain):
+        wire.decode(tree)
