@@ -37,6 +37,7 @@ ORDER = (
     "planning",
     "sweep",
     "reporting",
+    "release",
     "testing",
     "__init__",  # the Python API: open_run, open_sweep
     "cli",

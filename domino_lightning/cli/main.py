@@ -19,6 +19,8 @@ EPILOG = """overrides are dotted keys of the document, e.g. tune.trainer.max_ste
 exit codes: 0 done, 1 a stage failed, 2 bad input, 130 interrupted (the same command continues)"""
 
 
+PARTS = ("data", "soft-prompt", "coder")  # of a release
+
 Handler = Callable[[argparse.Namespace], int]
 
 
@@ -87,6 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
         "wandb-sync", "report", "wandb_sync", "upload W&B runs that were kept offline, and attach their lineage"
     )
     sync.add_argument("--root", type=Path, default=Path("outputs"), help="store (default: outputs)")
+    _push_arguments(add("push", "push", "push", "release a run's data, soft prompt and coder on the Hugging Face hub"))
     diff = add("diff", "store", "diff", "two trials or stages: keys that differ, stages they share, numbers")
     diff.add_argument("a", type=Path, help="runs/<experiment>/<trial>, or a stage in it")
     diff.add_argument("b", type=Path, help="the same")
@@ -140,6 +143,23 @@ def _grade_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compat", choices=["lcb"], default="", help="lenient rules of LiveCodeBench's checker")
     parser.add_argument("--tier", choices=TIERS, help="isolation (default: the best that the host allows)")
     _skip_bad_lines(parser)
+
+
+def _push_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Each part is a repository: USER/NAME the data, USER/NAME-soft-prompt, USER/NAME-coder."
+    parser.add_argument("run", type=Path, help="runs/<experiment>/<trial>")
+    parser.add_argument("--to", required=True, metavar="USER/NAME", help="where to push; made if it is not there")
+    parts = f"one of {', '.join(PARTS)}; may be repeated (default: all that the run has)"
+    parser.add_argument("--only", choices=PARTS, action="append", default=[], metavar="PART", help=parts)
+    parser.add_argument("--dry-run", action="store_true", help="list repositories and files, push nothing")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="lay the repositories out in this directory, too")
+    parser.add_argument("--private", action="store_true", help="make repositories private")
+    for name, what in (("", "what is released"), ("reference-", "the reference data"), ("backbone-", "the models")):
+        parser.add_argument(
+            f"--{name}license", default="", metavar="NAME", help=f"of {what} (default: the run's answer.card)"
+        )
+    parser.add_argument("--license-name", default="", metavar="NAME", help="of a license that the hub calls 'other'")
+    parser.add_argument("--license-link", default="", metavar="URL", help="of its text")
 
 
 def _skip_bad_lines(parser: argparse.ArgumentParser) -> None:
