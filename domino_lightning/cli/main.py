@@ -79,6 +79,9 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--output", type=Path, help="directory to write (default: report; for a sweep <root>/sweeps/<name>/report)"
     )
+    report.add_argument(
+        "--watch", action="store_true", help="of a sweep: write again every 15 s until all its trials have ended"
+    )
     report.add_argument("--baseline", metavar="ARM", help="arm of a sweep to compare with (default: the sweep's)")
     dashboard = add(
         "dashboard", "report", "dashboard", "define a sweep's W&B workspace and report, as JSON when offline"
