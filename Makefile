@@ -10,7 +10,7 @@ STAMP := $(VENV)/.domino-setup
 BENCHMARKS := $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup smollm2 quickstart test lint bench clean
+.PHONY: help setup smollm2 quickstart test lint docs bench clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [VENV=$(VENV)] [PYTHON=$(PYTHON)] [ARGS=\"overrides of quickstart\"]"
@@ -45,6 +45,10 @@ test: $(STAMP) ## run the tests
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: $(STAMP) ## build the documentation into build/site, strictly: a broken link is an error
+	@$(PIP) install -c constraints.txt -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(STAMP) ## run every benchmark with --quick
 	@test -n "$(BENCHMARKS)" || echo "no benchmarks in benchmarks/"

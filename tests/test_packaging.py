@@ -77,7 +77,9 @@ def test_environment_yml_brings_pip_and_a_python_that_setup_cfg_admits() -> None
 
 
 @pytest.mark.parametrize(
-    "requirement", [*runtime_requirements(), *extra("test"), *extra("lint"), *extra("dashboard")], ids=lambda r: r.name
+    "requirement",
+    [*runtime_requirements(), *extra("test"), *extra("lint"), *extra("dashboard"), *extra("docs")],
+    ids=lambda r: r.name,
 )
 def test_pinned_version_lies_in_the_range_of_setup_cfg(requirement: Requirement) -> None:
     pinned = pins()[canonicalize_name(requirement.name)]
@@ -107,7 +109,7 @@ def test_jsonargparse_stays_below_5_and_brings_its_two_extras() -> None:
 
 
 def test_every_range_has_a_floor_and_a_ceiling() -> None:
-    requirements = [*runtime_requirements(), *extra("test"), *extra("lint"), *extra("dashboard")]
+    requirements = [*runtime_requirements(), *extra("test"), *extra("lint"), *extra("dashboard"), *extra("docs")]
     open_ended = [str(r) for r in requirements if not {">=", "<"} <= {s.operator for s in r.specifier}]
     assert open_ended == []
 

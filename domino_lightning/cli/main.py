@@ -80,6 +80,9 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--output", type=Path, help="directory to write (default: report; for a sweep <root>/sweeps/<name>/report)"
     )
+    report.add_argument(
+        "--watch", action="store_true", help="of a sweep: write again every 15 s until all its trials have ended"
+    )
     report.add_argument("--baseline", metavar="ARM", help="arm of a sweep to compare with (default: the sweep's)")
     power = add("power", "power", "show", "from a pilot sweep, the seeds and problems that a difference needs")
     power.add_argument("sweep", type=Path, help="a sweep: its YAML or its directory <root>/sweeps/<name>")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from domino_lightning.cli.console import make_console
 from domino_lightning.errors import UserError
 
+WATCH_S = 15  # between pages of a sweep that is watched
+
 
 def report(arguments: argparse.Namespace) -> int:
     """Write the report of a sweep or of the given runs, and log it to W&B where they were logged."""
-    from domino_lightning.reporting import find_trials, write_report, write_sweep_report
+    from domino_lightning.reporting import find_trials, write_report
     from domino_lightning.results.runs import open_run
     from domino_lightning.sweep.results import is_sweep, open_sweep
     from domino_lightning.tracking.wandb import log_report
@@ -23,9 +27,11 @@ def report(arguments: argparse.Namespace) -> int:
         raise UserError(f"report: {sweeps[0]} is a sweep, which has a report of its own. Name it alone.")
     if baseline and not sweeps:
         raise UserError("report: --baseline names an arm of a sweep, and these are runs. Leave it out.")
+    if arguments.watch and not sweeps:
+        raise UserError("report: --watch follows a sweep, and these are runs. Leave it out.")
     if sweeps:
+        written = write_sweep(sweeps[0], output, baseline, arguments.watch)
         sweep = open_sweep(sweeps[0])
-        written = write_sweep_report(sweep, output or sweep.path / "report", baseline)
         group, runs = sweep.name, sweep.runs()
     else:
         folders = find_trials(paths)
@@ -42,6 +48,30 @@ def report(arguments: argparse.Namespace) -> int:
     if runs and (tracking := runs[0].tracking(group)):
         log_report(tracking, written)
     return 0
+
+
+def write_sweep(
+    path: Path, output: Path | None, baseline: str | None, watch: bool, sleep: Callable[[float], None] = time.sleep
+) -> list[Path]:
+    """Write a sweep's report; while watching, again and again until every trial has ended, or a person ends it.
+
+    A page of a sweep that goes on asks the browser to load it again; the last one does not.
+    """
+    from domino_lightning.reporting import write_sweep_report
+    from domino_lightning.sweep.results import open_sweep
+
+    sweep = open_sweep(path)
+    folder = output or sweep.path / "report"
+    try:
+        while watch and sweep.goes_on():
+            written = write_sweep_report(sweep, folder, baseline, WATCH_S)
+            make_console().print(f"{written[0]}: {sweep.ended()} of {len(sweep.record['trials'])} trials have ended")
+            sleep(WATCH_S)
+            sweep = open_sweep(path)
+    except KeyboardInterrupt:
+        write_sweep_report(sweep, folder, baseline)
+        raise
+    return write_sweep_report(sweep, folder, baseline)
 
 
 def dashboard(arguments: argparse.Namespace) -> int:

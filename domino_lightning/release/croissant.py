@@ -182,7 +182,8 @@ def _responsible(origin: Origin) -> Json:
     began = origin.stages["synthesize"]["finished_at"] if "synthesize" in origin.stages else None
     frame = [began, origin.manifest["finished_at"]] if began else [origin.manifest["finished_at"]]
     models = ", ".join(origin.models) or "a language model"
-    answered = "executing the program" if not origin.domain.needs_solutions else "solutions that agree when executed"
+    domain = origin.domain
+    answered = "agreement of sampled solutions" if domain.needs_solutions else domain.answered_by
     return {
         "rai:hasSyntheticData": True,
         "rai:dataCollection": (
@@ -220,8 +221,8 @@ def _responsible(origin: Origin) -> Json:
 def _provenance(origin: Origin) -> Json:
     """What it was derived from, and the stages that made it."""
     derived = [
-        {"@id": _urn(row["content"] or row["name"]), "@type": "prov:Entity", "prov:label": row["name"]}
-        for row in {row["name"]: row for row in origin.contents if row["name"]}.values()
+        {"@id": _urn(str(row["content"])), "@type": "prov:Entity", "prov:label": row["name"]}
+        for row in {row["name"]: row for row in origin.contents}.values()
     ]
     version = origin.manifest["versions"]["domino_lightning"]
     activities = [

@@ -124,7 +124,7 @@ def _bundle(
         **terms.head,
         **(extra or {}),
     )
-    models = "\n".join(f"| `{name}` | {content or 'not at hand any more'} |" for name, content in origin.models.items())
+    models = "\n".join(f"| `{name}` | {content} |" for name, content in origin.models.items())
     body = f"""# {title}
 
 Made by domino_lightning ({origin.title}) from references `{origin.source}`.

@@ -14,9 +14,8 @@ from domino_lightning.config.nodes import class_of
 from domino_lightning.domains.base import Domain
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.results.runs import Run
-from domino_lightning.stages import stage_class
 from domino_lightning.store.contents import HUB_DATASET, PIP
-from domino_lightning.store.store import Store, fingerprint, lineage
+from domino_lightning.store.store import Store, lineage
 from domino_lightning.utils.jsonl import Record, read_json
 
 FOLDER = "provenance"
@@ -84,40 +83,21 @@ class Origin:
     def contents(self) -> list[Record]:
         """Data and models that the stages read: `stage`, `key`, `name`, and the `content` hash or revision.
 
-        A hash is taken now and holds only if the stage's fingerprint comes out of it; else it is null, with the
-        reason in `why`. A solver that the domain has no use for is named in the configuration but read by nothing.
+        The hashes are those that the fingerprints were made of; a store of an earlier version did not keep them.
+        A solver that the domain has no use for is named in the configuration but read by nothing.
         """
-        rows = []
-        for name, manifest in self.stages.items():
-            cls, section = stage_class(name), manifest["config"]
-            try:
-                hashes = cls.contents(section)
-                sources = manifest.get("sources", {})  # of the code that ran, whatever has become of it
-                same = (
-                    fingerprint(name, manifest["version"], cls.identity(section), manifest["inputs"], hashes, sources)
-                    == manifest["fingerprint"]
-                )
-                why = "" if same else "what is under this name now is not what the stage has read"
-            except UserError as error:
-                hashes, same, why = {}, False, str(error)
-            if name == "answer" and not self.domain.needs_solutions:
-                hashes = {}
-            for key, digest in hashes.items():
-                row = {"stage": name, "key": key, "name": portable(lookup(section, key)), "content": digest}
-                rows.append(row if same else {**row, "content": None, "why": why})
-            if not hashes and why:
-                rows.append({"stage": name, "key": None, "name": None, "content": None, "why": why})
-        return rows
+        return [
+            {"stage": name, "key": key, "name": portable(lookup(manifest["config"], key)), "content": digest}
+            for name, manifest in self.stages.items()
+            if name != "answer" or self.domain.needs_solutions
+            for key, digest in manifest.get("contents", {}).items()
+        ]
 
     @property
-    def models(self) -> dict[str, str | None]:
+    def models(self) -> dict[str, str]:
         """Language models by name, with the revision or content hash of each."""
         keys = ("backbone", "tokenizer")
-        return {
-            row["name"]: row["content"]
-            for row in self.contents
-            if row["name"] and row["key"].rpartition(".")[2] in keys
-        }
+        return {row["name"]: row["content"] for row in self.contents if row["key"].rpartition(".")[2] in keys}
 
     @property
     def source(self) -> str:
@@ -136,6 +116,7 @@ class Origin:
                     "version": manifest["version"],
                     "inputs": manifest["inputs"],
                     "seed": manifest["config"].get("seed"),
+                    "sources": manifest.get("sources", {}),
                     "versions": manifest["versions"],
                     "git_sha": manifest["git_sha"],
                     "finished_at": manifest["finished_at"],
@@ -176,10 +157,9 @@ class Origin:
         """What a reader of the release should be told, or its author look after."""
         shortened = sorted({key for key, _ in local_paths(self.document)})
         notes = [f"{FOLDER}/config.yaml: paths of this machine are cut to their names: {', '.join(shortened)}"]
-        missing = [f"{row['stage']} ({row['why']})" for row in self.contents if row["content"] is None]
-        return (notes if shortened else []) + [
-            f"{FOLDER}/provenance.json: no content hash for stage {text}" for text in dict.fromkeys(missing)
-        ]
+        without = [name for name, manifest in self.stages.items() if "contents" not in manifest]
+        missing = f"{FOLDER}/provenance.json: no hashes of data and models: an earlier version ran {', '.join(without)}"
+        return (notes if shortened else []) + ([missing] if without else [])
 
 
 def hub_model(spec: str) -> bool:

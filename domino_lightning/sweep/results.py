@@ -78,6 +78,14 @@ class SweepRuns:
                     log.warning("%s The trial is left out.", error)
         return runs
 
+    def ended(self) -> int:
+        """How many trials have finished or failed."""
+        return sum(run.trial["status"] in {"finished", "failed"} for run in self.runs())
+
+    def goes_on(self) -> bool:
+        """Whether a trial is running or has not begun."""
+        return self.ended() < len(self.record["trials"])
+
     def log_trials(self) -> int:
         """Give every finished trial that has none its W&B run, where the sweep is tracked; how many got one."""
         logged = 0

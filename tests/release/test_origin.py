@@ -52,25 +52,13 @@ def test_a_solver_that_nothing_asks_is_no_content_of_the_release(smoke_run: Run)
     assert {row["stage"] for row in Origin.of(smoke_run, "answer").contents} == {"prepare", "tune", "synthesize"}
 
 
-def test_a_hash_that_is_not_what_the_stage_has_read_is_not_claimed(own_run: Run, tmp_path: Path) -> None:
-    """Here the data lies elsewhere since, with other rows; the manifest tells where it lay."""
+def test_a_store_of_an_earlier_version_which_kept_no_hashes_is_said(own_run: Run) -> None:
     manifest = json.loads((own_run.path / "prepare" / "manifest.json").read_text())
-    (tmp_path / "data.jsonl").write_text("{}\n")
-    manifest["config"]["source"]["path"] = str(tmp_path / "data.jsonl")
+    del manifest["contents"], manifest["sources"]
     write_json(own_run.path / "prepare" / "manifest.json", manifest)
-    origin = Origin.of(own_run, "prepare")
-    (row,) = origin.contents
-    assert (row["content"], row["why"]) == (None, "what is under this name now is not what the stage has read")
-    assert any("no content hash for stage prepare" in note for note in origin.notes)
-
-
-def test_content_that_is_gone_is_said_with_its_reason(own_run: Run) -> None:
-    manifest = json.loads((own_run.path / "prepare" / "manifest.json").read_text())
-    manifest["config"]["source"]["path"] = "nowhere/data.jsonl"
-    write_json(own_run.path / "prepare" / "manifest.json", manifest)
-    (row,) = Origin.of(own_run, "prepare").contents
-    assert row["content"] is None
-    assert "nowhere/data.jsonl': no such file" in row["why"]
+    origin = Origin.of(own_run, "tune")
+    assert {row["stage"] for row in origin.contents} == {"tune"}
+    assert origin.notes[-1].endswith("no hashes of data and models: an earlier version ran prepare")
 
 
 def test_absolute_paths_are_cut_to_their_names_and_told() -> None:

@@ -22,7 +22,9 @@ from domino_lightning.stages import STAGES
 from domino_lightning.sweep.results import SweepRuns, axis_column
 
 
-def write_sweep_report(sweep: SweepRuns, output: Path, baseline: str | None = None) -> list[Path]:
+def write_sweep_report(
+    sweep: SweepRuns, output: Path, baseline: str | None = None, refresh_s: int | None = None
+) -> list[Path]:
     """Write `report.html`, `results.csv` (a row a trial) and `arms.csv` (a row an arm) into `output`.
 
     The same sweep in the same state gives the same bytes. Trials that failed or have not finished are shown as
@@ -32,6 +34,7 @@ def write_sweep_report(sweep: SweepRuns, output: Path, baseline: str | None = No
         sweep: from `open_sweep`.
         output: a directory, created where it is missing; older reports in it are replaced.
         baseline: the arm to compare with, in place of the sweep file's.
+        refresh_s: seconds after which a browser loads the page again; None: it never does.
 
     Returns:
         The paths written.
@@ -43,7 +46,7 @@ def write_sweep_report(sweep: SweepRuns, output: Path, baseline: str | None = No
     texts = {
         output / "results.csv": csv_text(_trial_rows(data)),
         output / "arms.csv": csv_text(_arm_rows(data)),
-        output / "report.html": render_page("sweep.html.j2", _context(data)),
+        output / "report.html": render_page("sweep.html.j2", _context(data) | {"refresh_s": refresh_s}),
     }
     write_files(texts)
     return list(texts)[::-1]
