@@ -13,6 +13,14 @@ class UserError(Exception):
     """
 
 
+class OutOfRange(UserError):
+    """A number outside its range, as the class that it is given to says."""
+
+    def __init__(self, where: str, name: str, value: object, words: str) -> None:
+        self.name, self.value, self.words = name, value, words
+        super().__init__(f"{where}: {name} {value} must be {words}.")
+
+
 class Unreachable(UserError):
     """Something on a model or data hub, neither at hand nor to be had now; all else may be fine."""
 

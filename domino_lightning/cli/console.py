@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from domino_lightning.config.document import Layer
+from domino_lightning.config.document import Config, Layer
 from domino_lightning.errors import Unreachable
+from domino_lightning.runner.pipeline import needed_stages
+from domino_lightning.utils.jsonl import Record
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +32,19 @@ def make_console() -> Console:
     # No markup: names of trials and directories may hold brackets and colons.
     width = None if sys.stdout.isatty() else 160
     return Console(file=sys.stdout, width=width, markup=False, emoji=False)
+
+
+def foreseen(config: Config, splits: Mapping[str, Sequence[Record]], missing: list[str]) -> list[str]:
+    """Settings without effect, over all stages that the experiment needs; what is out of reach goes to `missing`.
+
+    Raises:
+        UserError: what a stage would end with.
+    """
+    from domino_lightning.planning.foresight import Foresight
+
+    foresight = Foresight(config, splits)
+    found = [reached(missing, partial(foresight, stage)) or [] for stage in needed_stages(config)]
+    return [note for notes in found for note in notes]
 
 
 def reached(missing: list[str], step: Callable[[], T]) -> T | None:

@@ -14,6 +14,7 @@ from domino_lightning import __version__
 from domino_lightning.errors import StageFailed, UserError, disk_trouble
 from domino_lightning.execution.sandbox.tiers import TIERS
 from domino_lightning.stages import STAGES, stage_class
+from domino_lightning.utils.own_frames import own_frames, raised
 from domino_lightning.utils.streams import enduring_output
 
 EPILOG = """overrides are dotted keys of the document, e.g. tune.trainer.max_steps=200 seed=1
@@ -210,4 +211,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if trouble is None:
             raise
         sys.stderr.write(f"domino: {trouble}\n")
+        return 1
+    except Exception as error:
+        if not (own := own_frames(error)):
+            raise
+        where = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
+        sys.stderr.write(f"domino: {where}{raised(error)}\n{own}\n")
         return 1

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from domino_lightning.cli.console import flag_layers, make_console, reached
+from domino_lightning.cli.console import flag_layers, foreseen, make_console, reached
 from domino_lightning.config.document import load_config
 from domino_lightning.errors import UserError
 from domino_lightning.planning.costs import Cost, Costs
@@ -36,11 +36,14 @@ def plan(arguments: argparse.Namespace) -> int:
     done = {planned.stage for planned in made or () if store.finished(*planned.id)}
     prepare: Any = stage_class("prepare").from_config(config)
     splits: Mapping[str, Sequence[Record]] | None = reached(missing, lambda: prepare.splits(execute=False))
+    notes = foreseen(config, splits, missing) if splits else []
     costs = Costs(config, splits) if splits else None
     found = {name: reached(missing, partial(costs, name)) if costs else None for name in needed_stages(config)}
     machine = Machine(arguments.tflops, arguments.bandwidth_gbs)
     console = make_console()
     _print(found, done, machine, console)
+    for text in notes:
+        console.print(f"note: {text}", highlight=False, soft_wrap=True)
     for text in dict.fromkeys(missing):
         console.print(f"not estimated: {text}", highlight=False, soft_wrap=True)
     return 0

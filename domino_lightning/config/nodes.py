@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
+from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from domino_lightning.config.document import one_line
 from domino_lightning.errors import UserError
+from domino_lightning.utils.own_frames import own_frames, raised
 
 T = TypeVar("T")
 
@@ -45,16 +47,31 @@ def class_of(path: str, where: str = "class_path") -> Any:
     """Import a dotted class path.
 
     Raises:
-        UserError: the module or the class does not exist.
+        UserError: the module or the class does not exist, or the module raises when it is imported.
     """
     module_name, _, name = path.rpartition(".")
     hint = "A module beside your experiment is found with `python -m domino_lightning`."
     try:
         module = importlib.import_module(module_name)
+    except Exception as error:
+        own = own_frames(error)
+        if not own and not isinstance(error, (ImportError, ValueError)):
+            raise
+        told = f"{where}: class_path '{path}' cannot be imported ({raised(error) if own else one_line(error)})."
+        raise UserError(f"{told}\n{own}" if own else f"{told} {hint}") from None
+    try:
         return getattr(module, name)
     except AttributeError as error:
         near = difflib.get_close_matches(name, dir(sys.modules.get(module_name)), n=1)
-        reason, hint = one_line(error), f"Did you mean '{module_name}.{near[0]}'?" if near else hint
-    except (ImportError, ValueError) as error:
-        reason = one_line(error)
-    raise UserError(f"{where}: class_path '{path}' cannot be imported ({reason}). {hint}")
+        hint = f"Did you mean '{module_name}.{near[0]}'?" if near else hint
+        raise UserError(f"{where}: class_path '{path}' cannot be imported ({one_line(error)}). {hint}") from None
+
+
+def class_nodes(node: Any, prefix: str = "") -> Iterator[tuple[str, ClassNode]]:
+    """Dotted keys and nodes of everything below `node` that is spelled as `class_path`."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for name, value in items:
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and (found := ClassNode.read(value)):
+            yield key, found
+        yield from class_nodes(value, f"{key}.")

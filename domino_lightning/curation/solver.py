@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from domino_lightning.generation.sampling import Sampling
 from domino_lightning.store.contents import backbone_hash
 from domino_lightning.utils.block_log import BlockLog
 from domino_lightning.utils.progress import progress_bar
+from domino_lightning.utils.ranges import ONE_OR_MORE, TWO_OR_MORE, check_ranges
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,7 @@ class Solver:
         Raises:
             UserError: it names them.
         """
-        if self.samples < 2 or self.block_size < 1:
-            raise UserError(
-                f"answer.solver: samples {self.samples} must be 2 or more, so that solutions can agree, and "
-                f"block_size {self.block_size} 1 or more."
-            )
+        check_ranges("answer.solver", self, samples=TWO_OR_MORE, block_size=ONE_OR_MORE)
         if self.sampling.temperature == 0:
             raise UserError("answer.solver: at temperature 0 all samples would be equal; raise sampling.temperature.")
 
@@ -54,17 +51,22 @@ class Solver:
         spec = init_args.get("backbone")
         return {"backbone": backbone_hash(spec, key)} if isinstance(spec, str) else {}
 
-    def sample(self, prompts: Sequence[Prompt], seed: int, scratch: Path) -> list[list[str]]:
-        """`samples` completions of each prompt, in blocks kept in `scratch`; no model is loaded if none is missing."""
+    def sample(self, prompts: Mapping[str, Prompt], seed: int, scratch: Path) -> list[list[str]]:
+        """`samples` completions of each prompt, given by its record's id, in blocks kept in `scratch`.
+
+        No model is loaded if no completion is missing.
+        """
+        asked = list(prompts.values())
         total = len(prompts) * self.samples
         blocks = BlockLog(scratch, "solutions", self.block_size, total)
         done = [str(row["text"]) for row in blocks.recover()]
         bar = progress_bar(total=total, initial=len(done), desc="answer: sample", unit="solution")
         if len(done) < total:
             model = (self.engine or TransformersEngine()).load(ModelSource(self.backbone))
+            model.check_prompts(prompts, self.sampling, "answer.solver.sampling.max_new_tokens")
         while len(done) < total:
             rows = range(len(done), min(len(done) + self.block_size, total))
-            texts = model.complete([prompts[row // self.samples] for row in rows], rows, seed, self.sampling)
+            texts = model.complete([asked[row // self.samples] for row in rows], rows, seed, self.sampling)
             blocks.append(len(done), [{"text": each.text, "finished": each.finished} for each in texts])
             done += [each.text for each in texts]
             bar.update(len(texts))

@@ -68,6 +68,13 @@ def rank_slots(batch_size: int, rank: int, world_size: int) -> range:
     return range(rank * share, (rank + 1) * share)
 
 
+def batch_sizes(owners: Sequence[int], batch_size: int, seed: int) -> list[int]:
+    """Rows of each global batch of a training epoch; batch t takes the t-th row of every slot that has one."""
+    slot_of = assign_slots(owners, batch_size, seed)
+    load = Counter(slot_of[owner] for owner in owners)
+    return [sum(count > batch for count in load.values()) for batch in range(max(load.values(), default=0))]
+
+
 class SeededBatches(Sampler[list[int]]):
     """One rank's share of global batches; global batch t depends on (seed, t), never on the number of ranks.
 

@@ -49,13 +49,23 @@ def encode_prompt(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBas
     """Token ids of a conversation up to where the assistant is to speak.
 
     Raises:
-        UserError: the tokenizer has no chat template.
+        UserError: the tokenizer has no chat template, or one that refuses the conversation or drops its system message.
     """
+    from jinja2 import TemplateError
+
+    backbone = f"backbone '{tokenizer.name_or_path}'"
     if not tokenizer.chat_template:
-        raise UserError(
-            f"backbone '{tokenizer.name_or_path}': its tokenizer has no chat template. Use an instruct model."
-        )
-    text = tokenizer.apply_chat_template([dict(each) for each in messages], add_generation_prompt=True, tokenize=False)
+        raise UserError(f"{backbone}: its tokenizer has no chat template. Use an instruct model.")
+    chat = [dict(each) for each in messages]
+    system = [each["content"].strip() for each in chat if each["role"] == "system"]
+    remedy = "Leave the system message out: domain.init_args.system=null." if system else "Use another instruct model."
+    try:
+        text = str(tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+    except TemplateError as error:
+        told = f"its chat template refuses a conversation of {', '.join(each['role'] for each in chat)}"
+        raise UserError(f"{backbone}: {told} ({error}). {remedy}") from None
+    if any(content not in text for content in system):
+        raise UserError(f"{backbone}: its chat template leaves the system message out without a word. {remedy}")
     return list(tokenizer(text, add_special_tokens=False).input_ids)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from domino_lightning.data.source import Source
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import Record, sha256_text
+from domino_lightning.utils.ranges import UNIT_OPEN_HIGH, UNIT_OPEN_LOW, check_ranges
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,7 @@ class Subset:
         Raises:
             UserError: it names it.
         """
-        if not 0 < self.share <= 1:
-            raise UserError(f"prepare.subset.share: {self.share} must be in (0, 1].")
+        check_ranges("prepare.subset", self, share=UNIT_OPEN_LOW)
 
     def of(self, records: Sequence[Record]) -> list[Record]:
         """The records of the first groups in hash order; one group at least."""
@@ -58,8 +58,7 @@ class Noise:
         Raises:
             UserError: it names what is wrong.
         """
-        if not 0 <= self.share < 1:
-            raise UserError(f"prepare.noise.share: {self.share} must be in [0, 1).")
+        check_ranges("prepare.noise", self, share=UNIT_OPEN_HIGH)
         if self.share and self.source is None:
             raise UserError(f"prepare.noise: share {self.share} needs a source; give prepare.noise.source.path.")
 

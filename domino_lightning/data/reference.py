@@ -14,6 +14,7 @@ from domino_lightning.data.batches import assign_slots, make_loader, rank_slots
 from domino_lightning.data.text import TextBatch
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import Record, read_jsonl
+from domino_lightning.utils.ranges import ONE_OR_MORE, TWO_OR_MORE, ZERO_OR_MORE, check_ranges
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -85,12 +86,11 @@ class ReferenceDataModule(LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or max_length < 2:
-            raise UserError(f"tune.data: batch_size {batch_size} must be 1 or more, max_length {max_length} 2 or more.")
         self.paths = {"reference": Path(reference), "heldout": Path(heldout)}
         self.tokenizer_spec = tokenizer
         self.batch_size, self.max_length, self.too_long = batch_size, max_length, too_long
         self.seed, self.num_workers = seed, num_workers
+        check_ranges("tune.data", self, batch_size=ONE_OR_MORE, max_length=TWO_OR_MORE, num_workers=ZERO_OR_MORE)
         self.encoded: dict[str, list[list[int]]] = {}
         self.samples: dict[str, list[int]] = {}
 

@@ -13,6 +13,7 @@ from domino_lightning.data.batches import make_loader
 from domino_lightning.data.chat import collate_pairs, encode_pair
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import Record, read_jsonl
+from domino_lightning.utils.ranges import ONE_OR_MORE, TWO_OR_MORE, ZERO_OR_MORE, check_ranges
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -46,12 +47,11 @@ class SyntheticDataModule(LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise UserError(f"finetune.data.batch_size: {batch_size} must be 1 or more.")
         self.pair_paths, self.heldout_path = [Path(path) for path in pairs], Path(heldout)
         self.tokenizer_spec = tokenizer
         self.batch_size, self.max_length, self.too_long = batch_size, max_length, too_long
         self.seed, self.num_workers = seed, num_workers
+        check_ranges("finetune.data", self, batch_size=ONE_OR_MORE, max_length=TWO_OR_MORE, num_workers=ZERO_OR_MORE)
         self.encoded: dict[str, list[tuple[list[int], int]]] = {}
 
     def setup(self, stage: str | None = None) -> None:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 from domino_lightning.domains.rows import Message, Reference
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import SURROGATE, Record, sha256_text
+from domino_lightning.utils.ranges import ONE_OR_MORE, POSITIVE, UNIT_OPEN_LOW, check_ranges
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +61,7 @@ class Agreement:
         Raises:
             UserError: it names them.
         """
-        if not 0 < self.min_share <= 1 or self.inputs < 1:
-            raise UserError(
-                f"answer.agreement: min_share {self.min_share} must be in (0, 1], inputs {self.inputs} 1 or more."
-            )
+        check_ranges("answer.agreement", self, min_share=UNIT_OPEN_LOW, inputs=ONE_OR_MORE, timeout_s=POSITIVE)
 
 
 DEFAULT_AGREEMENT = Agreement()

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from domino_lightning.errors import UserError
 from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource
+from domino_lightning.utils.ranges import ONE_OR_MORE, POSITIVE, check_ranges
 
 
 class TransformersEngine(Engine):
@@ -23,9 +24,10 @@ class TransformersEngine(Engine):
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
         device: str = "auto",
     ) -> None:
-        if batch_size < 1:
-            raise UserError(f"engine: batch_size {batch_size} must be 1 or more.")
         self.batch_size, self.dtype, self.device = batch_size, dtype, device
+        check_ranges("engine", self, batch_size=ONE_OR_MORE)
+        if device not in {"auto", "cpu"}:
+            _check_device(device)
 
     def load(self, source: ModelSource) -> LanguageModel:
         """The backbone with its adapter merged in memory, or with its soft prompt."""
@@ -92,10 +94,9 @@ class VLLMServer(Engine):
     ) -> None:
         if not url.startswith(("http://", "https://")):
             raise UserError(f"engine: url '{url}' must begin with http:// or https://.")
-        if concurrency < 1 or not timeout_s > 0:
-            raise UserError(f"engine: concurrency {concurrency} must be 1 or more, timeout_s {timeout_s} more than 0.")
         self.url, self.model, self.api_key_env = url.rstrip("/"), model, api_key_env
         self.concurrency, self.timeout_s, self.dtype = concurrency, timeout_s, dtype
+        check_ranges("engine", self, concurrency=ONE_OR_MORE, timeout_s=POSITIVE)
 
     def load(self, source: ModelSource) -> LanguageModel:
         """Ask the server whether it serves the model."""
@@ -104,3 +105,13 @@ class VLLMServer(Engine):
         return connect(
             source, self.url, self.model, self.api_key_env, self.concurrency, self.timeout_s, self.dtype
         )
+
+
+def _check_device(name: str) -> None:
+    import torch
+
+    try:
+        torch.device(name)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise UserError(f"engine: device '{name}': {reason}. Give auto, cpu, cuda or cuda:<number>.") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -98,7 +98,23 @@ class LanguageModel(ABC):
             sampling: how tokens are drawn.
             on_tokens: called now and then with the number of tokens generated since the last call.
             sample_tokens: (S, H) soft tokens of each row, between the domain tokens and its prompt.
+
+        Raises:
+            UserError: a prompt for which the model has too few positions.
         """
+
+    def check_prompts(self, prompts: Mapping[str, Prompt], sampling: Sampling, where: str) -> None:
+        """Refuse, before anything is generated, a prompt for which the model has too few positions.
+
+        Args:
+            prompts: by the name of their row.
+            sampling: says how many tokens will follow.
+            where: key of the document that begins the message.
+
+        Raises:
+            UserError: it names the row. A model that lies elsewhere refuses the prompt itself.
+        """
+        return
 
 
 class Engine(ABC):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +14,7 @@ from domino_lightning.generation.kv_slots import Prefix
 from domino_lightning.generation.language_model import LanguageModel, Prompt, Sampled
 from domino_lightning.generation.prompts import PromptEncoder, end_ids
 from domino_lightning.generation.sampling import Sampling
+from domino_lightning.models.backbone import SHORTER, check_positions, positions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -39,6 +40,7 @@ class LocalModel(LanguageModel):
         self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
         self.encoder = PromptEncoder(tokenizer, model.get_input_embeddings(), domain)
         self.eos_ids = end_ids(tokenizer, model)
+        self.positions = positions(model.config)
         self._encoded: tuple[Tensor, Prefix] | None = None
 
     def complete(
@@ -54,12 +56,20 @@ class LocalModel(LanguageModel):
         if not prompts:
             return []
         prefix, own = self.encoder.split(prompts, sample_tokens)
+        tokens = {f"the prompt of row {row}": len(prefix) + len(each) for row, each in zip(rows, own, strict=True)}
+        check_positions(self.positions, tokens, sampling.max_new_tokens, "max_new_tokens", SHORTER)
         noise = None if sampling.temperature == 0 else row_noise(rows, sampling.max_new_tokens, seed)
         decoded = decode(
             self.model, self._prefix(prefix), own, noise, sampling, self.eos_ids, self.batch_size, on_tokens
         )
         texts = self.tokenizer.batch_decode([each.ids for each in decoded], skip_special_tokens=True)
         return [Sampled(text, each.finished, len(each.ids)) for text, each in zip(texts, decoded, strict=True)]
+
+    def check_prompts(self, prompts: Mapping[str, Prompt], sampling: Sampling, where: str) -> None:
+        """By the positions of the model's configuration."""
+        before = len(self.encoder.domain) if self.encoder.domain is not None else 0
+        tokens = {name: before + len(self.encoder.ids(prompt)) for name, prompt in prompts.items()}
+        check_positions(self.positions, tokens, sampling.max_new_tokens, where, SHORTER)
 
     def _prefix(self, embeds: Tensor) -> Prefix:
         """The encoded prefix, kept for the next block that has the same."""

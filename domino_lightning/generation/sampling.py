@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from domino_lightning.errors import UserError
+from domino_lightning.utils.ranges import (
+    ONE_OR_MORE,
+    POSITIVE,
+    UNIT_OPEN_HIGH,
+    UNIT_OPEN_LOW,
+    ZERO_OR_MORE,
+    check_ranges,
+)
 
 
 @dataclass(frozen=True)
@@ -29,14 +36,14 @@ class Sampling:
         """Refuse values out of range.
 
         Raises:
-            UserError: it names the first one.
+            OutOfRange: the first one.
         """
-        for name, good, bounds in (
-            ("temperature", 0 <= self.temperature < float("inf"), "0 or more"),
-            ("top_p", 0 < self.top_p <= 1, "in (0, 1]"),
-            ("min_p", 0 <= self.min_p < 1, "in [0, 1)"),
-            ("repetition_penalty", 0 < self.repetition_penalty < float("inf"), "more than 0"),
-            ("max_new_tokens", self.max_new_tokens >= 1, "1 or more"),
-        ):
-            if not good:
-                raise UserError(f"sampling: {name} {getattr(self, name)} must be {bounds}.")
+        check_ranges(
+            "sampling",
+            self,
+            temperature=ZERO_OR_MORE,
+            top_p=UNIT_OPEN_LOW,
+            min_p=UNIT_OPEN_HIGH,
+            repetition_penalty=POSITIVE,
+            max_new_tokens=ONE_OR_MORE,
+        )

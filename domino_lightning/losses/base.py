@@ -14,6 +14,17 @@ Pairs = Literal["none", "own", "all"] | int
 Varies = Literal["prompt", "text"]
 
 
+def checked_pairs(pairs: object) -> Pairs:
+    """The pairs that a loss asks for.
+
+    Raises:
+        ValueError: they are none of those that there are.
+    """
+    if pairs in ("none", "own", "all") or (type(pairs) is int and pairs >= 1):
+        return pairs
+    raise ValueError(f"pairs must be 'none', 'own', 'all' or a number of negatives from 1, not {pairs!r}")
+
+
 class PromptNLL(NamedTuple):
     """Negative log-likelihoods of a batch of texts under its prompts, float32, in nats per scored token.
 
@@ -75,7 +86,7 @@ class ContrastiveLoss(DisentanglementLoss):
         super().__init__()
         self.weight = weight if isinstance(weight, Schedule) else non_negative("weight", weight)
         self.own_weight = non_negative("own_weight", own_weight)
-        self.pairs = pairs
+        self.pairs = checked_pairs(pairs)
 
     @abstractmethod
     def contrast(self, nll: PromptNLL) -> Tensor:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from domino_lightning.losses.base import DisentanglementLoss, PromptNLL
+from domino_lightning.errors import UserError
+from domino_lightning.losses.base import DisentanglementLoss, PromptNLL, checked_pairs
+from domino_lightning.losses.contract import broken, checked_terms, problem_of
 from domino_lightning.losses.pairs import choose_pairs
+from domino_lightning.utils.own_frames import own_frames, raised
 
 Level = Literal["passed", "warning", "failed"]
 FAR = (1e3, 1e4)  # nats/token: far beyond any language model, where only the formula is left
@@ -54,6 +58,28 @@ def report_on(loss: DisentanglementLoss) -> LossReport:
             what = (check.__doc__ or "").rstrip(".")
             report.findings.append(Finding("failed", f"{what}: it raised {type(error).__name__}: {error}"))
     return report
+
+
+def try_loss(loss: DisentanglementLoss) -> None:
+    """Call a copy of the loss once, on four texts, as training will.
+
+    Raises:
+        UserError: it does not keep the contract, or raises.
+    """
+    try:
+        checked_pairs(loss.pairs)
+    except ValueError as error:
+        raise broken(loss, str(error)) from None
+    nll = example_nll(loss, [1, 2, 3, 4])
+    for values in (nll.domain, nll.paired):
+        if values is not None:
+            values.requires_grad_()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            terms = deepcopy(loss)(nll, progress=0.0)
+    except Exception as error:  # whatever a fork's loss raises
+        raise UserError(f"{broken(loss, f'forward raised {raised(error)}')}\n{own_frames(error)}".rstrip()) from None
+    checked_terms(loss, terms, with_gradient=True)
 
 
 def example_nll(loss: DisentanglementLoss, samples: list[int], padding: Iterable[int] = (), seed: int = 0) -> PromptNLL:
@@ -102,17 +128,11 @@ def _cases(loss: DisentanglementLoss) -> dict[str, PromptNLL]:
 
 
 def _problem(terms: object) -> str | None:
-    if not isinstance(terms, dict) or "loss" not in terms:
-        return "forward must return a dict of named terms with 'loss' among them"
-    for name, value in terms.items():
-        if not isinstance(value, Tensor) or value.shape != ():
-            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            return f"term '{name}' must be a scalar tensor, and is {shape}"
-        if not bool(torch.isfinite(value)):
-            return f"term '{name}' is {value.item()}"
-        if not value.dtype.is_floating_point:
-            return f"term '{name}' has dtype {value.dtype}"
-    return None
+    problem = problem_of(terms)
+    if problem is None and isinstance(terms, dict):
+        wrong = (f"term '{name}' is {value.item()}" for name, value in terms.items() if not torch.isfinite(value))
+        problem = next(wrong, None)
+    return problem
 
 
 def _padding(loss: DisentanglementLoss) -> list[Finding]:

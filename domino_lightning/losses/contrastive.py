@@ -17,6 +17,7 @@ from domino_lightning.losses.base import (
     require_pairs,
 )
 from domino_lightning.losses.schedules import Schedule
+from domino_lightning.utils.ranges import POSITIVE
 
 
 class ReleasedObjective(ContrastiveLoss):
@@ -148,6 +149,6 @@ def _cross_entropy(scores: Tensor, own: Tensor, other: Tensor) -> Tensor:
 
 
 def _positive(name: str, value: float) -> float:
-    if not value > 0:
+    if value not in POSITIVE:
         raise ValueError(f"{name} must be greater than 0, not {value}")
     return value

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from domino_lightning.losses.base import Pairs, Varies
+from domino_lightning.losses.base import Pairs, Varies, checked_pairs
 from domino_lightning.utils.seeding import generator
 
 
@@ -39,6 +39,7 @@ def choose_pairs(
     Raises:
         ValueError: `pairs` is none of these.
     """
+    pairs = checked_pairs(pairs)
     size = len(samples)
     rows = torch.arange(size, device=samples.device)
     same = samples[:, None] == samples[None, :]
@@ -48,14 +49,12 @@ def choose_pairs(
         table = rows[:, None]
     elif pairs == "all":
         table = rows.expand(size, size)
-    elif isinstance(pairs, int) and not isinstance(pairs, bool) and pairs >= 1:
-        negatives = min(pairs, size - 1)
+    else:
+        negatives = min(int(pairs), size - 1)
         if varies == "text":
             table = _ring(samples, valid, negatives, seed, step)
         else:
             table = _own_then_negatives(samples, valid, same, negatives, seed, step)
-    else:
-        raise ValueError(f"pairs must be 'none', 'own', 'all' or a number of negatives from 1, not {pairs!r}")
     is_own = table == rows[:, None]
     counted = valid[:, None] & valid[table] & (is_own | ~same.gather(1, table))
     return PairIndex(table, is_own & valid[:, None], counted)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
+from domino_lightning.utils.ranges import ZERO_OR_MORE
+
 
 class Schedule(ABC):
     """A number that depends on `progress` in [0, 1]; a fork subclasses it and names it by `class_path`."""
@@ -52,8 +54,8 @@ def non_negative(name: str, value: float) -> float:
     """The value.
 
     Raises:
-        ValueError: it is negative or no number.
+        ValueError: it is negative, infinite or no number.
     """
-    if not value >= 0:
+    if value not in ZERO_OR_MORE:
         raise ValueError(f"{name} must be 0 or more, not {value}")
     return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,6 +14,8 @@ from domino_lightning.utils.atomic import temporary_beside
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+SHORTER = "Lower max_new_tokens, leave long rows out, or take a model with more positions."
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +62,33 @@ def load_config(spec: str) -> PretrainedConfig:
         return AutoConfig.from_pretrained(local_source(spec, "model"), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _not_loaded(spec)(f"backbone '{spec}' cannot be loaded: {_first_line(error)}.") from None
+
+
+def positions(config: PretrainedConfig) -> int | None:
+    """How many tokens a model has positions for, where its configuration says."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def check_positions(limit: int | None, tokens: Mapping[str, int], new: int, where: str, remedy: str) -> None:
+    """Refuse texts that do not fit a model.
+
+    Args:
+        limit: positions of the model; None: it does not say.
+        tokens: of every text, by what the text is called.
+        new: generated after each; the last of them needs no position.
+        where: key of the document that names the model.
+        remedy: ends the message.
+
+    Raises:
+        UserError: it names the longest that does not fit, and how many do not.
+    """
+    long = {name: count for name, count in tokens.items() if count + max(0, new - 1) > (limit or count + new)}
+    if long:
+        name = max(long, key=long.__getitem__)
+        then = f" and {new} new ones" if new else ""
+        more = f"; so do {len(long) - 1} more" if len(long) > 1 else ""
+        told = f"{name} has {long[name]} tokens{then}, which exceed the model's {limit} positions{more}"
+        raise UserError(f"{where}: {told}. {remedy}")
 
 
 def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:

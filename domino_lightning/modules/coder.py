@@ -16,6 +16,7 @@ from domino_lightning.errors import UserError
 from domino_lightning.modules.optim import check_finite, warmup_then_linear
 from domino_lightning.nn import distributed
 from domino_lightning.nn.answer_nll import answer_nll
+from domino_lightning.utils.ranges import ONE_OR_MORE, UNIT_OPEN_HIGH, ZERO_OR_MORE, check_ranges
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -30,8 +31,17 @@ class Lora:
     dropout: float = 0.0
     target_modules: str | list[str] = "all-linear"
 
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            OutOfRange: the first one.
+        """
+        check_ranges("finetune.model.lora", self, rank=ONE_OR_MORE, alpha=ONE_OR_MORE, dropout=UNIT_OPEN_HIGH)
+
 
 DEFAULT_LORA = Lora()
+SHORTER_PAIRS = "Lower finetune.data.max_length with too_long=drop, or take a model with more positions."
 
 
 class CoderModule(LightningModule):
@@ -62,14 +72,23 @@ class CoderModule(LightningModule):
         self.heldout_nll = MeanMetric(nan_strategy="disable")  # a NaN is shown, not left out
         self.strict_loading = False
         self.sharded = False
+        check_ranges("finetune.model", self, learning_rate=ZERO_OR_MORE, warmup_steps=ZERO_OR_MORE)
 
     def setup(self, stage: str) -> None:
-        """Load the backbone and wrap it."""
+        """Load the backbone and wrap it.
+
+        Raises:
+            UserError: a pair for which it has too few positions.
+        """
         if hasattr(self, "model"):
             return
-        from domino_lightning.models.backbone import load_backbone
+        from domino_lightning.models.backbone import check_positions, load_backbone, positions
 
-        self.attach(load_backbone(self.backbone_spec))
+        backbone = load_backbone(self.backbone_spec)
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        longest = max((len(ids) for pairs in data.encoded.values() for ids, _ in pairs), default=0)
+        check_positions(positions(backbone.config), {"a pair": longest}, 0, "finetune.data.max_length", SHORTER_PAIRS)
+        self.attach(backbone)
 
     def attach(self, backbone: PreTrainedModel) -> None:
         """Take a backbone to train, adding the adapter if there is one."""

@@ -13,6 +13,7 @@ from torchmetrics import MeanMetric
 
 from domino_lightning.errors import UserError
 from domino_lightning.losses.base import DisentanglementLoss, PromptNLL, masked_mean
+from domino_lightning.losses.contract import checked_terms
 from domino_lightning.modules.optim import check_finite, warmup_then_linear
 from domino_lightning.modules.sample_table import SampleTable
 from domino_lightning.nn import (
@@ -26,6 +27,7 @@ from domino_lightning.nn import (
     gather_rows,
 )
 from domino_lightning.nn.initialization import SampleInit, keyword_ids
+from domino_lightning.utils.ranges import ONE_OR_MORE, POSITIVE, ZERO_OR_MORE, check_ranges
 from domino_lightning.utils.seeding import generator
 
 if TYPE_CHECKING:
@@ -79,8 +81,6 @@ class PromptTuningModule(LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if pair_micro_batch is not None and pair_micro_batch < 1:
-            raise UserError(f"tune.model.pair_micro_batch: {pair_micro_batch} is not 1 or more; null is no limit.")
         if num_sample_tokens < 1 and loss.pairs != "none":
             raise UserError(f"tune.model.num_sample_tokens: {num_sample_tokens}, but the loss needs 1 or more.")
         self.backbone_spec = backbone
@@ -95,6 +95,16 @@ class PromptTuningModule(LightningModule):
         self.sample_table: SampleTable | None = None
         self.heldout_nll = MeanMetric(nan_strategy="disable")  # a NaN is shown, not left out
         self.strict_loading = False
+        check_ranges(
+            "tune.model",
+            self,
+            num_sample_tokens=ZERO_OR_MORE,
+            sample_rank=ONE_OR_MORE,
+            learning_rate=ZERO_OR_MORE,
+            sample_learning_rate=POSITIVE,
+            warmup_steps=ZERO_OR_MORE,
+            pair_micro_batch=ONE_OR_MORE,
+        )
 
     def setup(self, stage: str) -> None:
         """Load the frozen backbone and draw D and S.
@@ -104,14 +114,15 @@ class PromptTuningModule(LightningModule):
         """
         if hasattr(self, "backbone"):
             return
-        from domino_lightning.models.backbone import load_backbone, load_tokenizer
+        from domino_lightning.models.backbone import load_backbone, load_tokenizer, positions
 
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         tokenizer = load_tokenizer(self.backbone_spec)
         texts, samples = data.encoded["reference"], data.samples["reference"]
         keywords = keyword_ids(texts, samples, self.num_sample_tokens) if self.sample_init == "keywords" else None
         self.attach(load_backbone(self.backbone_spec), data.num_samples, tokenizer, data.owned_samples(), keywords)
-        self._check_context(max(len(ids) for split in data.encoded.values() for ids in split))
+        longest = max(len(ids) for split in data.encoded.values() for ids in split)
+        self.check_context(longest, positions(self.backbone.config), len(self.bos))
 
     def attach(
         self,
@@ -154,9 +165,18 @@ class PromptTuningModule(LightningModule):
         buffers = {name for name, _ in self.named_buffers()}
         torch.nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, own | buffers)
 
-    def _check_context(self, longest: int) -> None:
-        limit = getattr(self.backbone.config.get_text_config(), "max_position_embeddings", None)
-        prompt = len(self.bos) + self.domain_prompt.num_tokens + (self.num_sample_tokens if self.sample_tokens else 0)
+    def check_context(self, longest: int, limit: int | None, bos: int) -> None:
+        """Refuse texts that do not fit a model behind the prompts.
+
+        Args:
+            longest: tokens of the longest text.
+            limit: positions of the backbone; None: it does not say.
+            bos: tokens before the prompt.
+
+        Raises:
+            UserError: they do not fit.
+        """
+        prompt = bos + self.domain_prompt.num_tokens + (self.num_sample_tokens if self.loss.pairs != "none" else 0)
         if limit is not None and prompt + longest > limit:
             raise UserError(
                 f"tune: {prompt} prompt tokens and a text of {longest} exceed the {limit} positions of backbone "
@@ -198,7 +218,7 @@ class PromptTuningModule(LightningModule):
     def objective(self, batch: TextBatch, step: int, progress: float) -> dict[str, Tensor]:
         """`nll` under D, the loss's terms and the domain prompt's regularizers, which `loss` includes."""
         nll = self.prompt_nll(batch, step)
-        terms = self.loss(nll, progress=progress)
+        terms = checked_terms(self.loss, self.loss(nll, progress=progress), nll.domain.requires_grad)
         regularizers = self.domain_prompt.regularizers()
         total = terms["loss"] + sum(regularizers.values(), torch.zeros_like(terms["loss"]))
         return {"nll": masked_mean(nll.domain.detach(), nll.valid), **terms, **regularizers, "loss": total}

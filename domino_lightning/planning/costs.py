@@ -19,6 +19,7 @@ from domino_lightning.planning.flops import (
     shared_sequences,
 )
 from domino_lightning.stages import stage_class
+from domino_lightning.stages.epochs import limited
 from domino_lightning.stages.training import ranks
 from domino_lightning.utils.jsonl import Record
 
@@ -99,18 +100,18 @@ class Costs:
         met = batch // world if model["negatives"] == "local" else batch  # texts whose prompts a text may meet
         K = prompts(model["loss"].pairs, met)
         S = S if K else 0
-        count = steps(trainer, rows, batch)
-        step = shared_sequences(batch, D, S, L, K)
+        count, together = steps(trainer, rows, batch), accumulated(trainer, rows, batch)
+        step = shared_sequences(batch, D, S, L, K)  # of a batch; a step has `together` of them
         held = len(self.splits["heldout"])
         looks = validations(trainer, count, rows, batch) * _share_of(trainer, held, batch)
         watched = [Sequences(looks * held, L, D, L)]
         if every := stage.runtime.health_every_n_steps:
             n = min(stage.runtime.probe_size, rows)
             watched.append(Sequences(count // every * (n + (n * n if K else 0)), L, D + S, L))
-        work = count * flops(shape, step, backward=1) + flops(shape, watched)
+        work = count * together * flops(shape, step, backward=1) + flops(shape, watched)
         micro = model.get("pair_micro_batch")
         if micro and K:  # one more forward pass of the pairs
-            work += count * flops(shape, step[-1:])
+            work += count * together * flops(shape, step[-1:])
         kept = fed_tokens(step) / world
         if micro and K:
             kept = fed_tokens(step[:-1]) / world + min(micro, batch * K / world) * L
@@ -124,8 +125,8 @@ class Costs:
         )
         pairs = f", each under {K} sample prompts too" if K else ""
         return Cost(
-            f"{count} steps of {batch} texts of {L:.0f} tokens{pairs}",
-            tokens=count * fed_tokens(step) + fed_tokens(watched),
+            f"{count} steps of {batch * together} texts of {L:.0f} tokens{pairs}",
+            tokens=count * together * fed_tokens(step) + fed_tokens(watched),
             flops=work,
             share=TRAINING_SHARE,
             memory=memory,
@@ -173,7 +174,7 @@ class Costs:
         L, answered = self._pair_tokens(stage.domain, model["backbone"])
         rows = {"reference": len(self.splits["reference"]), "synthetic": self._candidates()}
         rows["both"] = sum(rows.values())
-        count = steps(trainer, rows[stage.source], batch)
+        count, together = steps(trainer, rows[stage.source], batch), accumulated(trainer, rows[stage.source], batch)
         step = [Sequences(batch, L, 0, answered)]
         held = len(self.splits["heldout"])
         looks = validations(trainer, count, rows[stage.source], batch) * _share_of(trainer, held, batch)
@@ -189,9 +190,9 @@ class Costs:
         )
         kind = "all weights" if lora is None else f"LoRA of rank {lora.rank}"
         return Cost(
-            f"{count} steps of {batch} pairs of {L:.0f} tokens, {kind}",
-            tokens=count * batch * L + fed_tokens(watched),
-            flops=count * flops(shape, step, backward=2 if lora is None else 1) + flops(shape, watched),
+            f"{count} steps of {batch * together} pairs of {L:.0f} tokens, {kind}",
+            tokens=count * together * batch * L + fed_tokens(watched),
+            flops=count * together * flops(shape, step, backward=2 if lora is None else 1) + flops(shape, watched),
             share=TRAINING_SHARE,
             memory=memory,
             dtype=_dtype(trainer),
@@ -281,7 +282,7 @@ def prompts(pairs: str | int, batch: int) -> int:
 def steps(trainer: Mapping[str, Any], rows: int, batch: int) -> int:
     """Optimizer steps that a trainer section takes on so many rows."""
     together = int(trainer.get("accumulate_grad_batches") or 1)
-    batches = _limited(trainer.get("limit_train_batches"), math.ceil(rows / batch))
+    batches = limited(trainer.get("limit_train_batches"), math.ceil(rows / batch))
     limit, epochs = trainer.get("max_steps", -1), trainer.get("max_epochs")
     if epochs is None:
         epochs = 1000 if limit < 0 else -1  # as Lightning reads it
@@ -296,7 +297,13 @@ def validations(trainer: Mapping[str, Any], count: int, rows: int, batch: int) -
     interval = trainer.get("val_check_interval") or 1.0
     epoch = math.ceil(rows / batch)
     every = interval * epoch if isinstance(interval, float) else interval
-    return count * int(trainer.get("accumulate_grad_batches") or 1) // max(1, every)
+    return count * accumulated(trainer, rows, batch) // max(1, every)
+
+
+def accumulated(trainer: Mapping[str, Any], rows: int, batch: int) -> int:
+    """Batches of a step; no more than an epoch has, since Lightning takes a step at its end."""
+    batches = limited(trainer.get("limit_train_batches"), math.ceil(rows / batch))
+    return max(1, min(int(trainer.get("accumulate_grad_batches") or 1), batches))
 
 
 def _share_of(trainer: Mapping[str, Any], rows: int, batch: int) -> float:
@@ -305,10 +312,6 @@ def _share_of(trainer: Mapping[str, Any], rows: int, batch: int) -> float:
     if isinstance(limit, int) and rows:
         return min(1.0, limit * batch / rows)
     return limit if isinstance(limit, float) else 1.0
-
-
-def _limited(limit: Any, batches: int) -> int:
-    return min(limit, batches) if isinstance(limit, int) else int(limit * batches) if limit is not None else batches
 
 
 @cache

@@ -222,8 +222,6 @@ def run_apart(
         UserError: bad input found by the stage.
         StageFailed: the stage did not finish.
     """
-    from domino_lightning.runner.child import Child
-
     child = Child(store, planned, tracking, force=force, wait=True)
     try:
         for message in child.messages():

@@ -134,10 +134,11 @@ def execute(stage: str, config: Config, work: Work, begun: Callable[[], None] = 
         instance.run(work)
         check_sources(stage, work.section, work.sources)  # what was loaded only now
         cls.check_contents(work)  # what was read meanwhile
-    except BaseException:
+    except BaseException as error:
         if work.run is not None:  # or the next stage's run would find this one open
             with Forgiven():
                 work.run.finish(exit_code=1)
+        error.add_note(f"stage {stage}")
         raise
     if work.run is not None:
         folder = work.directory

@@ -55,6 +55,7 @@ def explain(error: BaseException) -> tuple[str, str]:
     """How a stage ended, as the sweep's event log names it, and its last error in one line."""
     from domino_lightning.config.document import one_line
     from domino_lightning.errors import StageFailed, UserError, disk_trouble
+    from domino_lightning.utils.own_frames import own_frames
 
     if isinstance(error, UserError):
         return "input", str(error)
@@ -64,7 +65,7 @@ def explain(error: BaseException) -> tuple[str, str]:
         return "error", trouble
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "memory", f"out of memory ({one_line(error) or type(error).__name__})"
-    return "error", f"{type(error).__name__}: {one_line(error)}"
+    return "error", f"{type(error).__name__}: {one_line(error)}\n{own_frames(error)}".rstrip()
 
 
 def lost_peer(error: Exception) -> bool:
@@ -108,6 +109,7 @@ def main(job_file: str) -> int:
     from domino_lightning.store.store import SCRATCH, StageKey, Store
     from domino_lightning.store.work import Work
     from domino_lightning.utils.jsonl import read_object
+    from domino_lightning.utils.own_frames import own_frames
 
     report = ReportPipe()
     job = read_object(job_file)
@@ -155,7 +157,8 @@ def main(job_file: str) -> int:
         how, message = explain(error)
         if not isinstance(error, (UserError, StageFailed)) and not disk_trouble(error, store.root):
             message = f"stage {planned.stage}: {message}"
-            traceback.print_exc()
+            if not own_frames(error):  # or its part of the traceback is in the message
+                traceback.print_exc()
         report.send("failed", how=how, error=message)
         return 2 if how == "input" else 1
 

@@ -24,6 +24,7 @@ from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.block_log import BlockLog
 from domino_lightning.utils.jsonl import Record, read_jsonl, read_object, write_json, write_jsonl
 from domino_lightning.utils.progress import progress_bar
+from domino_lightning.utils.ranges import ONE_OR_MORE, check_ranges
 
 SUMMARY, MEASURES = "answers.json", "corpus.json"
 _BLOCK = 16  # records answered together; the unit of commit and resume
@@ -38,6 +39,14 @@ class AnswerRuntime:
     """
 
     workers: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse no workers.
+
+        Raises:
+            OutOfRange: it names them.
+        """
+        check_ranges("runtime", self, workers=ONE_OR_MORE)
 
 
 class Answer(Stage):
@@ -157,7 +166,8 @@ class Answer(Stage):
         records = read_jsonl(work.input("curate", "accepted.jsonl"))
         solutions: list[list[str]] = []
         if self.solver is not None:
-            solutions = self.solver.sample([self.domain.prompt(record) for record in records], self.seed, work.scratch)
+            prompts = {f"the prompt of '{record['id']}'": self.domain.prompt(record) for record in records}
+            solutions = self.solver.sample(prompts, self.seed, work.scratch)
             write_jsonl(
                 work.directory / "solutions.jsonl",
                 [{"id": r["id"], "completions": texts} for r, texts in zip(records, solutions, strict=True)],

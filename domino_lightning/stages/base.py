@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from domino_lightning.config.document import Config, lookup, one_line
+from domino_lightning.config.nodes import class_nodes, class_of
 from domino_lightning.config.sections import parse_section
-from domino_lightning.errors import Changed, UserError
+from domino_lightning.errors import Changed, OutOfRange, UserError
 from domino_lightning.store.work import Section, Work
 from domino_lightning.tracking.metrics_file import last_values
 from domino_lightning.utils.jsonl import Record, canonical_json, read_jsonl
+from domino_lightning.utils.own_frames import own_frames, raised
 
 SAMPLE_ROWS = 24  # of a table of samples
 MAX_SEED = 2**32  # what Lightning and NumPy take
@@ -124,12 +126,15 @@ class Stage(ABC):
         if type(seed) is int and not 0 <= seed < MAX_SEED:
             key = f"{cls.name}.seed"
             raise UserError(f"{config.where(key)}: key '{key}': {seed} must be from 0 to {MAX_SEED - 1}.")
+        for key, node in class_nodes(config.document[cls.name], f"{cls.name}."):
+            if "." in node.path and not node.path.startswith("domino_lightning."):
+                class_of(node.path, f"{config.where(key)}: key '{key}'")
         parser = cls.parser()
         parsed = parse_section(parser, cls.name, config)
         try:
             return cls(**vars(parser.instantiate(parsed)))
-        except ValueError as error:
-            raise UserError(f"{config.where(cls.name)}: section '{cls.name}': {one_line(error)}.") from None
+        except Exception as error:
+            raise _refusal(error, cls.name, config) from None
 
     @classmethod
     def small(cls, config: Config, backbone: str) -> dict[str, Any]:
@@ -170,6 +175,39 @@ def _at(tree: Any, key: str) -> Any:
     for part in key.split("."):
         tree = tree[int(part)] if isinstance(tree, Sequence) else tree[part]
     return tree
+
+
+def _refusal(error: Exception, stage: str, config: Config) -> Exception:
+    """What to raise where a class of the section has refused its arguments; jsonargparse hides it behind a Union."""
+    where = f"{config.where(stage)}: section '{stage}'"
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, UserError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, OutOfRange):
+        return UserError(_located(cause, stage, config))
+    if isinstance(cause, UserError):
+        return cause
+    if isinstance(error, ValueError):
+        return UserError(f"{where}: {one_line(error)}.")
+    own = own_frames(error)
+    return UserError(f"{where}: a constructor raised {raised(error)}\n{own}") if own else error
+
+
+def _located(error: OutOfRange, stage: str, config: Config) -> str:
+    """The message with the layer that set the number, found in the section by its name and value."""
+
+    def keys(node: Any, prefix: str) -> Iterator[str]:
+        items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+        for name, value in items:
+            if name == error.name and repr(value) == repr(error.value):
+                yield f"{prefix}.{name}"
+            yield from keys(value, f"{prefix}.{name}")
+
+    key = next(keys(config.document[stage], stage), None)
+    if key is None:
+        return f"{config.where(stage)}: {error}"
+    group = key.rpartition(".")[0]
+    return f"{config.where(key)}: {group}: {error.name} {error.value} must be {error.words}."
 
 
 def _names_backbone(node: Any) -> bool:

@@ -15,6 +15,7 @@ from domino_lightning.domains.base import Domain
 from domino_lightning.stages.base import Stage, first_rows, shown, table
 from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.jsonl import read_jsonl, read_object, write_json, write_jsonl
+from domino_lightning.utils.ranges import ONE_OR_MORE, check_ranges
 
 FUNNEL = "funnel.json"
 
@@ -28,6 +29,14 @@ class CurateRuntime:
     """
 
     workers: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse no workers.
+
+        Raises:
+            OutOfRange: it names them.
+        """
+        check_ranges("runtime", self, workers=ONE_OR_MORE)
 
 
 class Curate(Stage):

@@ -12,7 +12,7 @@ from typing import Any, cast
 from domino_lightning.config.document import Config
 from domino_lightning.domains.base import Domain
 from domino_lightning.domains.rows import Message, VerdictRow
-from domino_lightning.errors import UserError
+from domino_lightning.errors import OutOfRange, UserError
 from domino_lightning.evaluation.breakdown import Breakdown, score_evaluation
 from domino_lightning.generation.engines import TransformersEngine
 from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource
@@ -22,6 +22,7 @@ from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.block_log import BlockLog
 from domino_lightning.utils.jsonl import Record, read_jsonl, read_object, write_json, write_jsonl
 from domino_lightning.utils.progress import progress_bar
+from domino_lightning.utils.ranges import ONE_OR_MORE, ZERO_OR_MORE, check_ranges
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,14 @@ class EvaluateRuntime:
     """
 
     workers: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse no workers.
+
+        Raises:
+            OutOfRange: it names them.
+        """
+        check_ranges("runtime", self, workers=ONE_OR_MORE)
 
 
 class Evaluate(Stage):
@@ -81,11 +90,8 @@ class Evaluate(Stage):
         seed: int = 0,
         runtime: EvaluateRuntime = EvaluateRuntime(),
     ) -> None:
-        if samples < 1 or batch_size < 1 or heldout < 0 or (limit is not None and limit < 1):
-            raise UserError(
-                f"evaluate: samples {samples}, batch_size {batch_size} and limit {limit} must be 1 or more, "
-                f"and heldout {heldout} 0 or more."
-            )
+        if samples not in ONE_OR_MORE:
+            raise OutOfRange("evaluate", "samples", samples, ONE_OR_MORE.words)
         if k is not None and (not k or min(k) < 1 or len(set(k)) < len(k)):
             raise UserError(f"evaluate.k: {k} must be null, or one or more different whole numbers from 1.")
         if temperature == 0 and samples > 1:
@@ -96,6 +102,7 @@ class Evaluate(Stage):
         self.batch_size, self.engine = batch_size, engine or TransformersEngine(batch_size)
         self.limit, self.breakdown, self.heldout = limit, breakdown, heldout
         self.seed, self.runtime = seed, runtime
+        check_ranges("evaluate", self, batch_size=ONE_OR_MORE, limit=ONE_OR_MORE, heldout=ZERO_OR_MORE)
 
     @classmethod
     def devices(cls, section: Section) -> int:
@@ -175,10 +182,13 @@ class Evaluate(Stage):
         done = blocks.recover()
         bar = progress_bar(total=total, initial=len(done), desc="evaluate", unit="sample")
         prompts = [self.domain.prompt(problem) for problem in problems] if len(done) < total else []
+        if prompts:
+            asked = {f"the prompt of '{each['id']}'": text for each, text in zip(problems, prompts, strict=True)}
+            coder.model.check_prompts(asked, self.sampling, "evaluate.max_new_tokens")
         while len(done) < total:
             rows = range(len(done), min(len(done) + self.batch_size, total))
-            asked = [prompts[row // self.completions] for row in rows]
-            sampled = coder.model.complete(asked, rows, self.seed, self.sampling)
+            block_prompts = [prompts[row // self.completions] for row in rows]
+            sampled = coder.model.complete(block_prompts, rows, self.seed, self.sampling)
             block = [{"text": each.text, "finished": each.finished} for each in sampled]
             blocks.append(len(done), block)
             done += block

@@ -121,7 +121,7 @@ class Finetune(TrainingStage):
         data = self.datamodule(pairs=files, heldout=made["heldout"])
         data.setup()  # before the backbone is loaded: bad data is told at once
         model = self.module()
-        trainer, _, _ = self.fit(model, data, work)
+        trainer, _, _ = self.fit(model, data, work, range(len(data.encoded["train"])))
         model.save_pretrained(work.directory / "model")
         return {
             "adapter": model.lora is not None,

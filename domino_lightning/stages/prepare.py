@@ -27,6 +27,7 @@ from domino_lightning.store.contents import HUB_DATASET, PIP, data_hash
 from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.jsonl import Record, read_object, write_json, write_jsonl
 from domino_lightning.utils.progress import progress_bar
+from domino_lightning.utils.ranges import ONE_OR_MORE, check_ranges
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,14 @@ class PrepareRuntime:
 
     workers: int = 2
     skip_bad_lines: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse no workers.
+
+        Raises:
+            OutOfRange: it names them.
+        """
+        check_ranges("runtime", self, workers=ONE_OR_MORE)
 
 
 class Prepare(Stage):

@@ -13,7 +13,6 @@ from typing import Any
 from domino_lightning.config.document import Config
 from domino_lightning.domains.base import Domain
 from domino_lightning.domains.rows import CandidateRow
-from domino_lightning.errors import UserError
 from domino_lightning.generation.language_model import Sampled
 from domino_lightning.stages.base import Stage, first_rows, shown, table
 from domino_lightning.store.work import Section, Work
@@ -23,6 +22,7 @@ from domino_lightning.synthesis.panel import Panel
 from domino_lightning.synthesis.screen import Screen, shortfall
 from domino_lightning.utils.block_log import BlockLog
 from domino_lightning.utils.jsonl import read_object, write_json
+from domino_lightning.utils.ranges import ONE_OR_MORE, check_ranges
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,14 @@ class Stop:
 
     candidates: int = 384
     accepted: int | None = None
+
+    def check(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            OutOfRange: the first one.
+        """
+        check_ranges("synthesize.stop", self, candidates=ONE_OR_MORE, accepted=ONE_OR_MORE)
 
 
 class Synthesize(Stage):
@@ -56,14 +64,10 @@ class Synthesize(Stage):
     panel = "Funnel"
 
     def __init__(self, domain: Domain, generator: Generator, stop: Stop, block_size: int = 192, seed: int = 0) -> None:
-        if block_size < 1 or stop.candidates < 1:
-            raise UserError(
-                f"synthesize: block_size {block_size} and stop.candidates {stop.candidates} must be 1 or more."
-            )
-        if stop.accepted is not None and stop.accepted < 1:
-            raise UserError(f"synthesize: stop.accepted {stop.accepted} must be 1 or more, or null.")
         self.domain, self.generator, self.stop = domain, generator, stop
         self.block_size, self.seed = block_size, seed
+        check_ranges("synthesize", self, block_size=ONE_OR_MORE)
+        stop.check()
 
     @classmethod
     def inputs(cls, section: Section) -> tuple[str, ...]:

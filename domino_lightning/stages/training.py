@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from domino_lightning.config.document import Config, lookup, one_line
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.stages.base import Stage
+from domino_lightning.stages.epochs import Epochs
+from domino_lightning.stages.trainer_settings import check_trainer
 from domino_lightning.store.contents import backbone_hash
 from domino_lightning.store.work import Section, Work
 from domino_lightning.tracking.metrics_file import METRICS, MetricsFile
+from domino_lightning.utils.ranges import ONE_OR_MORE, POSITIVE, ZERO_OR_MORE, check_ranges
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -52,6 +55,15 @@ class TrainingRuntime:
     log_every_n_steps: int = 1
     num_workers: int = 0
     divergence_nats: float | None = 10.0
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            OutOfRange: the first one.
+        """
+        steps = {"checkpoint_every_n_steps": ONE_OR_MORE, "log_every_n_steps": ONE_OR_MORE}
+        check_ranges("runtime", self, **steps, num_workers=ZERO_OR_MORE, divergence_nats=POSITIVE)
 
 
 class TrainingStage(Stage):
@@ -115,7 +127,7 @@ class TrainingStage(Stage):
         schedule = {"max_steps": 2, "max_epochs": None, "val_check_interval": 1, "check_val_every_n_epoch": None}
         alone = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "32-true"}
         return {
-            "model": {"backbone": backbone},
+            "model": {"backbone": backbone, "warmup_steps": 0},
             "data": {"tokenizer": backbone, "batch_size": 2},
             "trainer": {**schedule, **alone},
             "runtime": {"checkpoint_every_n_steps": 1, "num_workers": 0},
@@ -141,9 +153,34 @@ class TrainingStage(Stage):
         """What the constructors of model and data refuse is told before anything runs; no backbone is loaded."""
         from domino_lightning.data.batches import rank_slots
 
+        check_trainer(self.name, self.trainer)
         self.module()
         data: Any = self.datamodule(**dict.fromkeys(self.files, ""))
         rank_slots(data.batch_size, 0, ranks({"trainer": self.trainer}) * int(self.trainer.get("num_nodes") or 1))
+
+    def idle_settings(self, owners: Sequence[int] | None) -> list[str]:
+        """Settings that will have no effect, or less than they say, on rows of the given samples (None: unknown)."""
+        notes, trainer = [], self.trainer
+        epochs = Epochs.of(trainer, int(self.data["batch_size"]), self.seed, owners)
+        if epochs.batches is not None and epochs.together > epochs.batches:
+            notes.append(
+                f"{self.name}.trainer.accumulate_grad_batches {epochs.together} is more than the {epochs.batches} "
+                f"batches of an epoch, at whose end a step is taken: it has the effect of {epochs.batches}."
+            )
+        warmup = int(self.model.get("warmup_steps") or 0)
+        if epochs.steps is not None and warmup >= epochs.steps:
+            notes.append(
+                f"{self.name}.model.warmup_steps {warmup} is not less than the {epochs.steps} steps: the learning rate "
+                "is never reached."
+            )
+        every = trainer.get("val_check_interval")
+        over_epochs = trainer.get("check_val_every_n_epoch", 1) is None
+        if over_epochs and isinstance(every, int) and epochs.run is not None and every > epochs.run:
+            notes.append(
+                f"{self.name}.trainer.val_check_interval {every} is never reached in {epochs.run} batches: nothing is "
+                "validated, and the last step is taken for the best."
+            )
+        return notes
 
     def module(self) -> Any:
         """The module, without its backbone."""
@@ -158,10 +195,19 @@ class TrainingStage(Stage):
         model: LightningModule,
         data: LightningDataModule,
         work: Work,
+        owners: Sequence[int],
         monitor: str | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> tuple[Trainer, Path, Path]:
-        """Fit, continuing from the stage's last checkpoint if there is one; `callbacks` see a step before it is saved.
+        """Fit, continuing from the stage's last checkpoint if there is one.
+
+        Args:
+            model: the module.
+            data: what to train on, read.
+            work: the stage's directory.
+            owners: the sample of every row.
+            monitor: what the best step is chosen by; None: nothing.
+            callbacks: they see a step before it is saved.
 
         Returns:
             The trainer, the last checkpoint and the best one (the last, if nothing was monitored).
@@ -173,6 +219,9 @@ class TrainingStage(Stage):
         from domino_lightning.callbacks.checkpoint import BEST, LAST, intact
 
         trainer = self._trainer(work, monitor, callbacks)
+        if trainer.is_global_zero:
+            for note in self.idle_settings(owners):
+                log.warning("%s", note)
         last, best = work.scratch / LAST, work.scratch / BEST
         damaged = [path for path in (last, best) if path.is_file() and not intact(path)]
         if damaged:  # told before other ranks are started
@@ -235,6 +284,8 @@ def ranks(section: Section) -> int:
     """Processes of one node that a training section asks for; `auto` and -1 count as one, the launcher's one."""
     trainer = section.get("trainer")
     devices = trainer.get("devices") if isinstance(trainer, Mapping) else None
+    if isinstance(devices, str) and "," in devices:
+        devices = [number for number in devices.split(",") if number.strip()]
     if isinstance(devices, list):
         return max(1, len(devices))
     return int(text) if (text := str(devices)).isdigit() and int(text) else 1

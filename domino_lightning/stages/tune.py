@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from domino_lightning.config.document import Config, lookup
+from domino_lightning.errors import UserError
 from domino_lightning.stages.base import shown
 from domino_lightning.stages.training import TrainingRuntime, TrainingStage
 from domino_lightning.store.contents import file_hash, soft_prompt_file
 from domino_lightning.store.work import Section, Work
+from domino_lightning.utils.ranges import ONE_OR_MORE, ZERO_OR_MORE, check_ranges
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningDataModule, LightningModule
@@ -35,6 +37,18 @@ class TuneRuntime(TrainingRuntime):
     samples_every_n_steps: int = 50
     samples: int = 4
     sample_tokens: int = 64
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            OutOfRange: the first one.
+        """
+        super().__post_init__()
+        cadences = {"health_every_n_steps": ZERO_OR_MORE, "samples_every_n_steps": ZERO_OR_MORE}
+        check_ranges(
+            "runtime", self, **cadences, probe_size=ONE_OR_MORE, samples=ONE_OR_MORE, sample_tokens=ONE_OR_MORE
+        )
 
 
 class Tune(TrainingStage):
@@ -77,6 +91,18 @@ class Tune(TrainingStage):
         from domino_lightning.modules import PromptTuningModule
 
         return PromptTuningModule, ReferenceDataModule
+
+    def _check(self) -> None:
+        """Also that the loss's scaler, if there is one, would be right."""
+        if str(self.trainer.get("precision")) in {"16", "16-mixed"}:
+            raise UserError(
+                f"tune.trainer.precision: {self.trainer['precision']} is not supported: its loss scaler knows nothing "
+                "of the sample tokens, which would take 65,536 times their gradient. Use bf16-mixed or 32-true."
+            )
+        super()._check()
+        from domino_lightning.losses.check import try_loss
+
+        try_loss(self.model["loss"])
 
     @classmethod
     def inputs(cls, section: Section) -> tuple[str, ...]:
@@ -125,7 +151,7 @@ class Tune(TrainingStage):
         data.setup()  # before the backbone is loaded: bad data is told at once
         model = self.module()
         callbacks, tables = self._health(work)
-        trainer, last, best = self.fit(model, data, work, "tune/heldout/nll", callbacks)
+        trainer, last, best = self.fit(model, data, work, data.samples["reference"], "tune/heldout/nll", callbacks)
         if not trainer.is_global_zero:
             return
         state = torch.load(best if self.export == "best" else last, weights_only=True)

@@ -214,7 +214,12 @@ def _model_files(folder: Path, spec: str, key: str) -> list[Path]:
 def _hub_commit(spec: str, key: str) -> str:
     from huggingface_hub import HfApi, try_to_load_from_cache
     from huggingface_hub.constants import HF_HUB_OFFLINE
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
 
     cached = try_to_load_from_cache(spec, "config.json")
     if isinstance(cached, str):
@@ -223,6 +228,9 @@ def _hub_commit(spec: str, key: str) -> str:
         if not HF_HUB_OFFLINE:
             return f"hub:{spec}@{HfApi().model_info(spec, timeout=20).sha}"
         reason = "HF_HUB_OFFLINE is set"
+    except (RepositoryNotFoundError, HFValidationError):
+        remedy = "Give a hub id, a directory that is there or pip:<package>/<file.gguf>."
+        raise UserError(f"{key}: backbone '{spec}' is no directory, and the hub has no such model. {remedy}") from None
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
         reason = f"{type(error).__name__}"
     except Exception as error:  # the hub client's transport errors derive from no common class

@@ -95,6 +95,17 @@ class Store:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
 
+    def check(self) -> None:
+        """Whether the root directory is there, or could be made; nothing is.
+
+        Raises:
+            UserError: it cannot be made, or not be written to.
+        """
+        above = next((each for each in (self.root, *self.root.absolute().parents) if each.exists()), self.root)
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            reason = "no permission" if above.is_dir() else "Not a directory"
+            raise UserError(f"root: '{self.root}' cannot be written to ({reason}). Name another directory: root=...")
+
     def create(self) -> None:
         """Make the root directory.
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from domino_lightning.errors import UserError
+from domino_lightning.data.reference import sample_indices
+from domino_lightning.errors import Unreachable, UserError
 from domino_lightning.runner.pipeline import needed_stages
 from domino_lightning.stages import stage_class
+from domino_lightning.stages.epochs import Epochs
 from domino_lightning.sweep.spec import Sweep, Trial
 from domino_lightning.utils.jsonl import canonical_json, sha256_text
 
@@ -34,11 +36,9 @@ def check_budgets(sweep: Sweep) -> dict[str, str]:
     common: dict[str, str] = {}
     for stage in TRAINING:
         for seed in sweep.seeds:  # what epochs of synthetic data give differs from seed to seed
-            arms = {
-                trial.arm: _budget(trial, stage, sweep.budget)
-                for trial in sweep.trials
-                if trial.seed == seed and trains(trial, stage, sweep.until)
-            }
+            trials = [trial for trial in sweep.trials if trial.seed == seed and trains(trial, stage, sweep.until)]
+            exact = any(_accumulates(trial, stage) for trial in trials)
+            arms = {trial.arm: _budget(trial, stage, sweep.budget, exact) for trial in trials}
             if len({budget.amount for budget in arms.values()}) > 1:
                 raise UserError(_unmatched(sweep, stage, arms))
             for budget in arms.values():
@@ -64,7 +64,12 @@ def trains(trial: Trial, stage: str, until: str) -> bool:
     return stage in needed_stages(trial.config, until) and trial.config.document[stage].get("source") != "none"
 
 
-def _budget(trial: Trial, stage: str, kind: str) -> Budget:
+def _accumulates(trial: Trial, stage: str) -> bool:
+    return (trial.config.document[stage]["trainer"].get("accumulate_grad_batches") or 1) != 1
+
+
+def _budget(trial: Trial, stage: str, kind: str, exact: bool) -> Budget:
+    """The budget of a trial's stage; `exact` counts texts as an epoch's end cuts accumulation short."""
     section = trial.config.document[stage]
     trainer: Mapping[str, Any] = section["trainer"]
     data: Mapping[str, Any] = section["data"]
@@ -78,6 +83,10 @@ def _budget(trial: Trial, stage: str, kind: str) -> Budget:
     if type(steps) is int and steps >= 0 and trainer.get("max_epochs") in (None, -1):
         if kind == "steps":
             return Budget(steps, f"{steps} optimizer steps")
+        fed = Epochs.of(trainer, data["batch_size"], section["seed"], _owners(trial, stage)).texts if exact else None
+        if fed is not None and fed != steps * rows:  # an epoch ends before a step is full
+            tokens = fed * data["max_length"]
+            return Budget(tokens, f"{tokens} tokens ({steps} steps, {fed} texts × {data['max_length']})")
         tokens = steps * rows * data["max_length"]
         return Budget(tokens, f"{tokens} tokens ({steps} steps × {rows} texts × {data['max_length']})")
     # By epochs: as many steps as the data gives, so equal if data, batches and limits are.
@@ -86,6 +95,17 @@ def _budget(trial: Trial, stage: str, kind: str) -> Budget:
     limits = {key: trainer.get(key) for key in (*_LIMITS, "max_steps")}
     same = canonical_json({"data": dict(data), "rows": rows, "limits": limits, "reads": reads})
     return Budget(same, f"{trainer.get('max_epochs')} epochs of data and batches {sha256_text(same)[:6]}")
+
+
+def _owners(trial: Trial, stage: str) -> list[int] | None:
+    """The sample of every row that the stage trains on, from its data; None where the data is yet to be made."""
+    if stage != "tune":
+        return None
+    prepare: Any = stage_class("prepare").from_config(trial.config)
+    try:
+        return sample_indices(prepare.splits(execute=False)["reference"])
+    except Unreachable:
+        return None
 
 
 def _few(arms: list[str]) -> str:

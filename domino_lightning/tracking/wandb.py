@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.config.document import one_line
+from domino_lightning.config.document import lookup, one_line, override_layer
 from domino_lightning.config.tracking import Tracking
+from domino_lightning.errors import UserError
 from domino_lightning.store.store import SCRATCH
 from domino_lightning.store.work import Work
 from domino_lightning.utils.jsonl import sha256_file, sha256_text
@@ -187,15 +188,13 @@ def is_logged(root: Path, run_id: str) -> bool:
 
 
 def axes_of(overrides: Sequence[str]) -> dict[str, Any]:
-    """The values that overrides `dotted.key=value` set, as YAML reads them; the last one of a key counts."""
-    import yaml
-
+    """The values that overrides `dotted.key=value` set, as a run has them; the last one of a key counts."""
     axes: dict[str, Any] = {}
     for text in overrides:
         key, _, value = text.partition("=")
         try:
-            axes[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            axes[key] = lookup(override_layer(text).tree, key)
+        except UserError:
             axes[key] = value
     return axes
 

@@ -58,9 +58,9 @@ CASES: list[tuple[Callable[[Path], None], list[str], str]] = [
 VALUES = [
     ("tune.data.batch_size=0", "tune.data: batch_size 0 must be 1 or more"),
     ("tune.model.num_sample_tokens=0", "tune.model.num_sample_tokens: 0, but the loss needs 1 or more"),
-    ("tune.model.pair_micro_batch=0", "tune.model.pair_micro_batch: 0 is not 1 or more"),
+    ("tune.model.pair_micro_batch=0", "tune.model: pair_micro_batch 0 must be 1 or more"),
     ("tune.trainer.devices=3", "data.batch_size 2 counts the rows of all ranks and cannot be shared by 3"),
-    ("finetune.data.batch_size=0", "finetune.data.batch_size: 0 must be 1 or more"),
+    ("finetune.data.batch_size=0", "finetune.data: batch_size 0 must be 1 or more"),
     ("finetune.trainer.num_nodes=4", "cannot be shared by 4"),
     ("seed=-1", "override 'seed=-1': key 'tune.seed': -1 must be from 0 to 4294967295"),
     ("prepare.seed=-1", "key 'prepare.seed': -1 must be from 0"),

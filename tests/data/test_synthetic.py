@@ -97,5 +97,5 @@ def test_a_pair_that_is_too_long_is_named(tmp_path: Path, tiny_backbone: Path) -
 
 
 def test_a_batch_size_below_one_is_refused(tmp_path: Path, tiny_backbone: Path) -> None:
-    with pytest.raises(UserError, match=r"finetune\.data\.batch_size: 0"):
+    with pytest.raises(UserError, match=r"finetune\.data: batch_size 0"):
         SyntheticDataModule([], tmp_path / "h.jsonl", str(tiny_backbone), batch_size=0)

@@ -195,9 +195,9 @@ def test_too_few_foreign_rows_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Subset(0.0), r"prepare\.subset\.share"),
-        (lambda: Subset(1.5), r"prepare\.subset\.share"),
-        (lambda: Noise(1.0), r"prepare\.noise\.share"),
+        (lambda: Subset(0.0), r"prepare\.subset: share"),
+        (lambda: Subset(1.5), r"prepare\.subset: share"),
+        (lambda: Noise(1.0), r"prepare\.noise: share"),
         (lambda: Noise(0.5), r"prepare\.noise: share 0.5 needs a source"),
     ],
 )

@@ -40,8 +40,19 @@ def test_equal_tokens_may_trade_batch_size_for_steps(load: Load) -> None:
 
 
 def test_tokens_count_accumulated_batches_and_not_ranks_which_share_a_batch(load: Load) -> None:
-    tree = {"set": {"tune.trainer.devices": 2, "tune.trainer.accumulate_grad_batches": 3}, "budget": "tokens"}
+    split = {"prepare.split.reference": 6, "prepare.split.heldout": 1}  # twelve rows: six whole batches an epoch
+    ranks = {"tune.trainer.devices": 2, "tune.trainer.accumulate_grad_batches": 3}
+    tree = {"set": {**split, **ranks}, "budget": "tokens"}
     assert budgets(load, tree)["tune"] == f"{2 * 2 * 3 * 256} tokens (2 steps × 6 texts × 256)"
+
+
+def test_an_epoch_that_ends_before_a_step_is_full_counts_as_what_it_is(load: Load) -> None:
+    # Three references of two rows in two slots: batches of 2, 2, 1 and 1 texts, so that 8 accumulate 4 of them.
+    accumulated = {"key": "tune.trainer.accumulate_grad_batches", "values": [8, 16]}
+    steps = {"key": "tune.trainer.max_steps", "values": [4, 2]}
+    tree = {"axes": {"batches": accumulated, "steps": steps}, "zip": [["batches", "steps"]], "budget": "tokens"}
+    with pytest.raises(UserError, match=r"6144 tokens \(4 steps, 24 texts × 256\).*3072 tokens \(2 steps, 12 texts"):
+        budgets(load, tree)
 
 
 def test_a_sweep_of_the_budget_itself_is_not_checked(load: Load) -> None:

@@ -236,10 +236,13 @@ def test_samples_of_an_evaluation_stand_beside_their_verdicts(tmp_path: Path) ->
 
 
 def test_axes_keep_the_type_that_yaml_gives_them() -> None:
-    overrides = ["seed=1", "a.b=1.0e-3", "a.loss={class_path: x.Y}", "seed=2", "name=x=y", "odd={"]
+    overrides = ["seed=1", "a.b=1.0e-3", "a.c=1e-3", "a.d=5e2", "a.loss={class_path: x.Y}", "seed=2", "name=x=y"]
+    overrides += ["odd={"]
     assert axes_of(overrides) == {
         "seed": 2,
         "a.b": 0.001,
+        "a.c": 0.001,
+        "a.d": 500.0,
         "a.loss": {"class_path": "x.Y"},
         "name": "x=y",
         "odd": "{",

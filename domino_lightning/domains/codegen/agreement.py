@@ -28,8 +28,8 @@ from domino_lightning.execution.calls import Call, Limits, run_calls, run_progra
 from domino_lightning.execution.literals import NotALiteral, parse_literal
 from domino_lightning.utils.jsonl import Record
 
-Outcome = tuple[str, Any]  # ("value", what it returned), or another word and the name of an exception or type
-Outcomes = list[Outcome]
+CallOutcome = tuple[str, Any]  # ("value", what it returned), or another word and the name of an exception or type
+CallOutcomes = list[CallOutcome]
 
 _PRELUDE = beside(case_runner, "_domino_runner")
 
@@ -71,7 +71,7 @@ def answer_by_agreement(record: Record, completions: Sequence[str], rule: Agreem
     return Answered({**record, "solution": solution})
 
 
-def _run(programs: Sequence[str], record: Record, rule: Agreement, workers: int) -> list[Outcomes | None]:
+def _run(programs: Sequence[str], record: Record, rule: Agreement, workers: int) -> list[CallOutcomes | None]:
     """Each program's outcome on every input; None for one that failed as a whole or took too long."""
     limits = Limits(timeout_s=rule.timeout_s)
     stdin = stated_stdin(record)
@@ -93,7 +93,7 @@ def _call(program: str, record: Mapping[str, Any], cases: Sequence[Arguments]) -
     return Call(insert_before(_PRELUDE, program), f"_domino_runner['on_all']({target})", arguments)
 
 
-def _read(value: str | None, count: int) -> Outcomes | None:
+def _read(value: str | None, count: int) -> CallOutcomes | None:
     try:
         listed: Any = parse_literal(value or "", max_chars=len(value or ""))
     except NotALiteral:
@@ -101,23 +101,23 @@ def _read(value: str | None, count: int) -> Outcomes | None:
     return [(str(kind), what) for kind, what in listed] if isinstance(listed, list) and len(listed) == count else None
 
 
-def _printed(program: str, stdin: str, limits: Limits) -> Outcome:
+def _printed(program: str, stdin: str, limits: Limits) -> CallOutcome:
     done = run_program(program, stdin, limits)
     if done.status != "ok":
         return "raised", done.status
     return "value", "\n".join(line.strip() for line in done.stdout.strip().split("\n"))
 
 
-def _telling(outcomes: Sequence[Outcomes | None]) -> list[int]:
+def _telling(outcomes: Sequence[CallOutcomes | None]) -> list[int]:
     """Inputs on which most programs return a value: others are outside of what the problem is about."""
     ran = [each for each in outcomes if each is not None]
     places = range(len(ran[0]) if ran else 0)
     return [place for place in places if 2 * sum(each[place][0] == "value" for each in ran) > len(ran)]
 
 
-def _largest_class(table: Sequence[tuple[str, Outcomes | None]], places: Sequence[int]) -> list[str]:
+def _largest_class(table: Sequence[tuple[str, CallOutcomes | None]], places: Sequence[int]) -> list[str]:
     """The programs of the largest set that have the same outcomes; the first of equally large sets."""
-    classes: list[tuple[Outcomes, list[str]]] = []
+    classes: list[tuple[CallOutcomes, list[str]]] = []
     for program, outcomes in table:
         if outcomes is None:
             continue

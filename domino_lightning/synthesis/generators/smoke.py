@@ -35,6 +35,13 @@ class SmokeGenerator(Generator):
         inner, node = generator_node(init_args)
         return {f"generator.init_args.{key}": digest for key, digest in inner.contents(node.init_args).items()}
 
+    @classmethod
+    def small(cls, init_args: Mapping[str, Any], backbone: str) -> dict[str, Any]:
+        """The inner generator's."""
+        inner, node = generator_node(init_args)
+        small = {**node.init_args, **inner.small(node.init_args, backbone)}
+        return {"generator": {"class_path": node.path, "init_args": small}}
+
     def open(self, inputs: Mapping[str, Path]) -> None:
         """Open both."""
         self.generator.open(inputs)

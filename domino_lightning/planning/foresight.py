@@ -1,0 +1,144 @@
+"""What will go wrong or have no effect, told from configuration, data and tokenizers before a model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from domino_lightning.config.document import ABSENT, Config, lookup
+from domino_lightning.data.chat import encode_pair, encode_prompt
+from domino_lightning.data.reference import encode_texts, sample_indices
+from domino_lightning.models.backbone import (
+    SHORTER,
+    bos_ids,
+    check_positions,
+    load_config,
+    load_tokenizer,
+    positions,
+)
+from domino_lightning.modules.coder import SHORTER_PAIRS
+from domino_lightning.stages import stage_class
+from domino_lightning.utils.jsonl import Record
+
+ASKED = 2000  # questions whose length is looked at
+
+
+class Foresight:
+    """Looks ahead at one stage after the other; call it with a stage's name.
+
+    Args:
+        config: the experiment.
+        splits: its data as `prepare` splits it.
+    """
+
+    def __init__(self, config: Config, splits: Mapping[str, Sequence[Record]]) -> None:
+        self.config, self.splits = config, splits
+
+    def __call__(self, stage: str) -> list[str]:
+        """Settings of a stage that will have no effect.
+
+        Raises:
+            UserError: what the stage would end with after hours.
+            Unreachable: its backbone is on a hub that does not answer.
+        """
+        look = getattr(self, f"_{stage}", None)
+        found: list[str] = look(self._stage(stage)) if look else []
+        return found
+
+    def _stage(self, name: str) -> Any:
+        return stage_class(name).from_config(self.config)
+
+    def _given(self, key: str) -> bool:
+        """Whether anyone but the package has set the key."""
+        return any(lookup(layer.tree, key) is not ABSENT for layer in self.config.layers[1:])
+
+    def _tune(self, stage: Any) -> list[str]:
+        data, model = stage.data, stage.module()
+        tokenizer = load_tokenizer(data["tokenizer"])
+        encoded = [
+            encode_texts(self.splits[name], tokenizer, data["max_length"], data["too_long"], f"split {name}")
+            for name in ("reference", "heldout")
+        ]
+        longest = max(len(ids) for texts in encoded for ids in texts)
+        model.check_context(longest, positions(load_config(model.backbone_spec)), len(bos_ids(tokenizer)))
+        owners = sample_indices(self.splits["reference"])
+        idle = stage.idle_settings(owners)
+        if model.loss.pairs == "none":
+            keys = ("num_sample_tokens", "sample_init", "sample_rank", "sample_learning_rate", "pair_micro_batch")
+            given = [f"tune.model.{key}" for key in keys if self._given(f"tune.model.{key}")]
+            idle += [f"{key} has no effect: the loss asks for no sample tokens." for key in given]
+        return idle
+
+    def _finetune(self, stage: Any) -> list[str]:
+        if stage.source == "none":
+            return []
+        tokenizer = load_tokenizer(stage.data["tokenizer"])
+        if stage.domain.fills_answers:  # when `prepare` runs the records
+            answered = {name: list(filter(stage.domain.has_answer, rows)) for name, rows in self.splits.items()}
+        else:
+            answered = stage.answered(self.splits)
+        tokens = {
+            f"the pair of '{record['id']}'": len(encode_pair(stage.domain.pair(record), tokenizer)[0])
+            for name in ("reference", "heldout")
+            if not (name == "reference" and stage.source == "synthetic")
+            for record in answered[name]
+        }
+        kept = {name: count for name, count in tokens.items() if count <= stage.data["max_length"]}
+        limit = positions(load_config(stage.model["backbone"]))
+        check_positions(limit, kept, 0, "finetune.data.max_length", SHORTER_PAIRS)
+        owners = list(range(len(self.splits["reference"]))) if stage.source == "reference" else None
+        notes = stage.idle_settings(owners)
+        if limit is not None and stage.data["max_length"] > limit and stage.source != "reference":
+            longer = f"finetune.data.max_length {stage.data['max_length']} is more than the model's {limit} positions"
+            notes.append(f"{longer}: a synthetic pair between the two would end the stage.")
+        return notes
+
+    def _synthesize(self, stage: Any) -> list[str]:
+        generator, stop = stage.generator, stage.stop
+        notes = []
+        if stop.accepted is not None and stop.accepted > stop.candidates:
+            above = f"synthesize.stop.accepted {stop.accepted} is more than stop.candidates {stop.candidates}"
+            notes.append(f"{above}: it is never reached.")
+        sampling, backbone = getattr(generator, "sampling", None), getattr(generator, "backbone_spec", None)
+        if sampling is None or backbone is None:
+            return notes
+        tune = self._stage("tune")
+        sampled = getattr(generator, "sample_tokens", "none") != "none"
+        prompt = len(bos_ids(load_tokenizer(backbone))) + tune.model["domain_prompt"].num_tokens
+        prompt += tune.module().num_sample_tokens if sampled else 0
+        where = "synthesize.generator.init_args.max_new_tokens"
+        limit = positions(load_config(backbone))
+        check_positions(limit, {"the prompt of soft tokens": prompt}, sampling.max_new_tokens, where, SHORTER)
+        return notes + self._greedy("synthesize.generator.init_args", sampling)
+
+    def _answer(self, stage: Any) -> list[str]:
+        if stage.solver is None:
+            return []
+        solver, where = stage.solver, "answer.solver.sampling"
+        self._questions(stage.domain, self.splits["reference"], solver.backbone, solver.sampling, where)
+        return []
+
+    def _evaluate(self, stage: Any) -> list[str]:
+        from domino_lightning.stages.evaluate import in_turn
+
+        backbone = self._stage("finetune").model["backbone"]
+        problems = in_turn(self.splits["test"])[: stage.limit]
+        self._questions(stage.domain, problems, backbone, stage.sampling, "evaluate")
+        notes = self._greedy("evaluate", stage.sampling)
+        above = [k for k in stage.k or () if k > stage.completions]
+        return notes + [f"evaluate.k: pass@{k} is left out, since samples is {stage.completions}." for k in above]
+
+    def _questions(self, domain: Any, records: Sequence[Record], backbone: str, sampling: Any, where: str) -> None:
+        tokenizer = load_tokenizer(backbone)
+        tokens = {
+            f"the prompt of '{record['id']}'": len(encode_prompt(domain.prompt(record), tokenizer))
+            for record in records[:ASKED]
+        }
+        limit = positions(load_config(backbone))
+        check_positions(limit, tokens, sampling.max_new_tokens, f"{where}.max_new_tokens", SHORTER)
+
+    def _greedy(self, group: str, sampling: Any) -> list[str]:
+        if sampling.temperature:
+            return []
+        given = [f"{group}.{key}" for key in ("top_p", "min_p") if self._given(f"{group}.{key}")]
+        return [f"{key} has no effect at temperature 0, which is greedy." for key in given]

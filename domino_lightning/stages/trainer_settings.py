@@ -1,0 +1,113 @@
+"""What a `trainer` section may say: Lightning takes some senseless numbers, and refuses others only at the fit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from domino_lightning.config.document import one_line
+from domino_lightning.errors import OutOfRange, UserError
+from domino_lightning.utils.ranges import ONE_OR_MORE, UNIT, UNIT_OPEN_LOW, ZERO_OR_MORE, Range
+
+NUMBERS = {
+    "num_nodes": ONE_OR_MORE,
+    "accumulate_grad_batches": ONE_OR_MORE,
+    "check_val_every_n_epoch": ONE_OR_MORE,
+    "gradient_clip_val": ZERO_OR_MORE,
+    "min_epochs": ZERO_OR_MORE,
+    "min_steps": ZERO_OR_MORE,
+    "reload_dataloaders_every_n_epochs": ZERO_OR_MORE,
+    "val_check_interval": ONE_OR_MORE,
+    "limit_train_batches": ONE_OR_MORE,
+    "limit_val_batches": ZERO_OR_MORE,
+    "overfit_batches": ZERO_OR_MORE,
+}
+# Those that are a number of batches, or as a number with a point a share of them.
+SHARES = {
+    "val_check_interval": UNIT_OPEN_LOW,
+    "limit_train_batches": UNIT_OPEN_LOW,
+    "limit_val_batches": UNIT,
+    "overfit_batches": UNIT,
+}
+LIMIT = Range("1 or more, or -1 for none", 1)
+
+
+def check_trainer(stage: str, trainer: Mapping[str, Any]) -> None:
+    """Refuse what no fit could begin with, or what would do nothing or never end.
+
+    Raises:
+        UserError: it names the key, the value and the remedy.
+    """
+    where = f"{stage}.trainer"
+    for name, allowed in NUMBERS.items():
+        value = trainer.get(name)
+        allowed = SHARES.get(name, allowed) if isinstance(value, float) else allowed
+        if isinstance(value, (int, float)) and value not in allowed:
+            raise OutOfRange(where, name, value, allowed.words)
+    _check_length(where, trainer)
+    _check_devices(where, trainer.get("devices"))
+    _check_names(where, trainer)
+    _try(where, trainer)
+
+
+def _check_length(where: str, trainer: Mapping[str, Any]) -> None:
+    steps, epochs = trainer.get("max_steps", -1), trainer.get("max_epochs")
+    for name, value in (("max_steps", steps), ("max_epochs", epochs)):
+        if value not in (None, -1) and value not in LIMIT:
+            raise OutOfRange(where, name, value, LIMIT.words)
+    if steps == -1 and epochs in (None, -1) and trainer.get("max_time") is None:
+        raise UserError(f"{where}: max_steps -1 without max_epochs never ends. Give {where}.max_steps or max_epochs.")
+
+
+def _check_devices(where: str, devices: Any) -> None:
+    numbers = str(devices).strip("[] ").split(",") if isinstance(devices, (list, str)) else [str(devices)]
+    one = len(numbers) == 1 and not isinstance(devices, list)
+    whole = [int(text) for text in map(str.strip, numbers) if text.removeprefix("-").isdigit()]
+    named = devices in (None, "auto")
+    good = len(whole) == len(numbers) and len(set(whole)) == len(whole)
+    good = good and (whole[0] == -1 or whole[0] >= 1 if one else min(whole) >= 0)
+    if not named and not good:
+        what = "a number from 1, -1 or auto for all, or a list of different device numbers"
+        raise OutOfRange(where, "devices", devices, what)
+
+
+def _check_names(where: str, trainer: Mapping[str, Any]) -> None:
+    from lightning.pytorch.accelerators import AcceleratorRegistry
+    from lightning.pytorch.strategies import StrategyRegistry
+
+    registries = {"accelerator": AcceleratorRegistry, "strategy": StrategyRegistry}
+    for name, registry in registries.items():
+        value = trainer.get(name)
+        known = {"auto", "gpu", *registry} if name == "accelerator" else {"auto", *registry}
+        if isinstance(value, str) and value.lower() not in known:
+            raise OutOfRange(where, name, repr(value), f"one of {', '.join(sorted(known))}")
+    if trainer.get("precision") == "16-true":
+        raise UserError(
+            f"{where}.precision: 16-true keeps trained weights in float16, where the optimizer's steps underflow. Use "
+            "bf16-mixed, bf16-true or 32-true."
+        )
+
+
+def _try(where: str, trainer: Mapping[str, Any]) -> None:
+    """Let Lightning look at all that does not depend on the machine."""
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+    from lightning.pytorch import Trainer
+
+    elsewhere = {"accelerator", "devices", "num_nodes", "strategy", "precision", "callbacks", "plugins"}
+    elsewhere |= {"deterministic", "benchmark"}  # it would set them for the whole process
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    try:
+        Trainer(
+            **{name: value for name, value in trainer.items() if name not in elsewhere},
+            accelerator="cpu",
+            devices=1,
+            plugins=[LightningEnvironment()],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    except (MisconfigurationException, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{where}: Lightning refuses it: {one_line(error)}.") from None

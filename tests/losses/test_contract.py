@@ -1,0 +1,93 @@
+"""A loss that breaks its contract is told before training, with its class, what it gave and where to look further."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from domino_lightning.errors import UserError
+from domino_lightning.losses import DisentanglementLoss, InfoNCE, LikelihoodOnly, PromptNLL
+from domino_lightning.losses.check import try_loss
+from domino_lightning.losses.contract import checked_terms
+
+
+class Gives(DisentanglementLoss):
+    """A loss that returns what it is told to, made of its input."""
+
+    def __init__(self, make: Any, pairs: Any = "none") -> None:
+        super().__init__()
+        self.make, self.pairs = make, pairs
+
+    def forward(self, nll: PromptNLL, progress: float = 0.0) -> dict[str, Tensor]:
+        made: dict[str, Tensor] = self.make(nll.domain)
+        return made
+
+
+class Counts(LikelihoodOnly):
+    """A loss with a state that changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, nll: PromptNLL, progress: float = 0.0) -> dict[str, Tensor]:
+        self.calls += 1
+        torch.rand(1)
+        return super().forward(nll, progress)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda x: x.mean(), "and returned a tensor of shape ()"),
+        (lambda x: None, "and returned a NoneType"),
+        (lambda x: {"total": x.mean()}, "with 'loss' among them, and returned a dict of 'total'"),
+        (lambda x: {}, "and returned a dict of nothing"),
+        (lambda x: {"loss": x}, "term 'loss' must be a scalar tensor, and is (4,)"),
+        (lambda x: {"loss": x.mean().item()}, "term 'loss' must be a scalar tensor, and is float"),
+        (lambda x: {"loss": x.mean(), 3: x.mean()}, "names of terms must be text, and one is 3"),
+        (lambda x: {"loss": x.mean().detach()}, "term 'loss' is detached"),
+        (lambda x: {"loss": x.sum().long()}, "term 'loss' has dtype torch.int64"),
+        (lambda x: {"loss": x.mean(), "count": torch.tensor(3)}, "term 'count' has dtype torch.int64"),
+    ],
+)
+def test_what_a_loss_returned_is_told(make: Any, words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        try_loss(Gives(make))
+    message = str(caught.value)
+    assert words in message and "\n" not in message
+    assert message.startswith("tune.model.loss: tests.losses.test_contract.Gives breaks domino_lightning.losses.")
+    assert "check_loss" in message
+
+
+@pytest.mark.parametrize("pairs", ["some", 0, -1, 1.5, None, True])
+def test_pairs_that_there_are_not_are_told(pairs: Any) -> None:
+    with pytest.raises(UserError, match="'none', 'own', 'all' or a number of negatives from 1, not"):
+        try_loss(Gives(lambda x: {"loss": x.mean()}, pairs))
+    if pairs is not None:
+        with pytest.raises(ValueError, match="pairs must be"):
+            InfoNCE(pairs=pairs)
+
+
+def test_an_exception_comes_with_the_lines_of_the_loss_alone() -> None:
+    with pytest.raises(UserError) as caught:
+        try_loss(Gives(lambda x: {"loss": x / {}["nothing"]}))
+    first, *rest = str(caught.value).splitlines()
+    assert "forward raised KeyError: 'nothing'" in first and "check_loss" in first
+    files = [line for line in rest if line.lstrip().startswith("File ")]
+    assert files and all("test_contract.py" in line for line in files)
+
+
+def test_trying_a_loss_changes_neither_it_nor_the_random_state() -> None:
+    loss, state = Counts(), torch.random.get_rng_state()
+    try_loss(loss)
+    assert loss.calls == 0
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_a_loss_without_gradient_is_fine_where_its_input_has_none() -> None:
+    terms = {"loss": torch.tensor(1.0)}
+    assert checked_terms(LikelihoodOnly(), terms, with_gradient=False) is terms

@@ -1,0 +1,134 @@
+"""What stages would end with, and settings without effect, are told from tokenizers and configurations alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domino_lightning.cli.main import main
+from domino_lightning.models.tiny import CHAT_TEMPLATE, byte_tokenizer, tiny_model
+from domino_lightning.testing import save_tiny_backbone
+from tests.conftest import refused
+
+Write = Callable[..., Path]
+Capture = pytest.CaptureFixture[str]
+REFUSES = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+IGNORES = CHAT_TEMPLATE.replace("for message in messages", "for message in messages if message['role'] != 'system'")
+SYSTEM = "domain={class_path: domino_lightning.domains.CodeExec, init_args: {system: Answer briefly.}}"
+PLAIN = (
+    "synthesize.generator={class_path: domino_lightning.synthesis.SoftPromptGenerator, "
+    "init_args: {backbone: '${backbone}', temperature: %s, max_new_tokens: 4}}"
+)
+
+
+@pytest.fixture
+def backbone(tmp_path: Path) -> Callable[..., str]:
+    """`backbone(template)`: a tiny model whose tokenizer has this chat template; the directory."""
+
+    def make(template: str | None) -> str:
+        folder = tmp_path / "other"
+        folder.mkdir()
+        tokenizer = byte_tokenizer()
+        tokenizer.chat_template = template
+        tokenizer.save_pretrained(str(folder))
+        tiny_model().save_pretrained(str(folder))
+        return f"backbone={folder}"
+
+    return make
+
+
+def notes(capsys: Capture, *arguments: object) -> list[str]:
+    """The notes of a check that finds nothing wrong."""
+    assert main(["check", *map(str, arguments)]) == 0
+    return [line.removeprefix("  note: ") for line in capsys.readouterr().out.splitlines() if line.startswith("  note")]
+
+
+def test_a_template_that_refuses_a_system_message_is_told_with_the_remedy(
+    write_experiment: Write, backbone: Callable[..., str], capsys: Capture
+) -> None:
+    given = backbone(REFUSES + CHAT_TEMPLATE)
+    message = refused(capsys, "check", write_experiment(), given, SYSTEM)
+    assert "chat template refuses a conversation of system" in message and "System role not supported" in message
+    assert message.endswith("domain.init_args.system=null.")
+    assert main(["check", str(write_experiment()), given]) == 0
+
+
+def test_a_template_that_drops_a_system_message_is_told(
+    write_experiment: Write, backbone: Callable[..., str], capsys: Capture
+) -> None:
+    message = refused(capsys, "check", write_experiment(), backbone(IGNORES), SYSTEM)
+    assert "its chat template leaves the system message out without a word" in message
+
+
+def test_a_backbone_without_chat_template_is_told(
+    write_experiment: Write, backbone: Callable[..., str], capsys: Capture
+) -> None:
+    assert "has no chat template" in refused(capsys, "check", write_experiment(), backbone(None))
+
+
+@pytest.mark.parametrize(
+    ("positions", "overrides", "words"),
+    [
+        (48, (), "prompt tokens and a text of"),
+        (128, ("finetune.source=none",), "evaluate.max_new_tokens: the prompt of 'fn-"),
+        (400, ("finetune.source=none", "evaluate.max_new_tokens=300"), "tokens and 300 new ones, which exceed"),
+        (128, ("finetune.source=reference",), "finetune.data.max_length: the pair of 'fn-"),
+        (1000, (PLAIN % 1.0, "synthesize.generator.init_args.max_new_tokens=1000"), "the prompt of soft tokens has 2"),
+    ],
+)
+@pytest.mark.parametrize("command", ["check", "plan"])
+def test_what_exceeds_the_positions_of_the_model_is_told(
+    write_experiment: Write,
+    tmp_path: Path,
+    capsys: Capture,
+    command: str,
+    positions: int,
+    overrides: tuple[str, ...],
+    words: str,
+) -> None:
+    family = save_tiny_backbone(tmp_path / "short", family="gpt2", max_position_embeddings=positions)
+    message = refused(capsys, command, write_experiment(), f"backbone={family}", *overrides)
+    assert words in message and f"{positions} positions" in message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "note"),
+    [
+        (
+            ("tune.trainer.accumulate_grad_batches=8",),
+            "tune.trainer.accumulate_grad_batches 8 is more than the 4 batches of an epoch, at whose end a step is "
+            "taken: it has the effect of 4.",
+        ),
+        (
+            ("tune.model.warmup_steps=2",),
+            "tune.model.warmup_steps 2 is not less than the 2 steps: the learning rate is never reached.",
+        ),
+        (
+            ("tune.trainer.val_check_interval=9",),
+            "tune.trainer.val_check_interval 9 is never reached in 2 batches: nothing is validated, and the last step "
+            "is taken for the best.",
+        ),
+        (
+            ("tune.model.loss=domino_lightning.losses.LikelihoodOnly", "tune.model.sample_init=normal"),
+            "tune.model.sample_init has no effect: the loss asks for no sample tokens.",
+        ),
+        (("evaluate.top_p=0.5",), "evaluate.top_p has no effect at temperature 0, which is greedy."),
+        (("evaluate.k=[1,5]",), "evaluate.k: pass@5 is left out, since samples is 1."),
+    ],
+)
+def test_a_setting_without_effect_is_told(
+    write_experiment: Write, capsys: Capture, overrides: tuple[str, ...], note: str
+) -> None:
+    path = write_experiment()
+    calm = ["tune.model.warmup_steps=0", "finetune.model.warmup_steps=0"]
+    assert notes(capsys, path, *calm) == []
+    assert note in notes(capsys, path, *calm, *overrides)
+
+
+def test_a_root_that_cannot_be_is_told_by_check(write_experiment: Write, capsys: Any) -> None:
+    path = write_experiment()
+    message = refused(capsys, "check", path, f"root={path}/inside")
+    assert message == f"root: '{path}/inside' cannot be written to (Not a directory). Name another directory: root=..."
