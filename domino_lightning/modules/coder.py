@@ -13,6 +13,7 @@ from torchmetrics import MeanMetric
 
 from domino_lightning.data.chat import ChatBatch
 from domino_lightning.errors import UserError
+from domino_lightning.models.backbone import Dtype
 from domino_lightning.modules.optim import check_finite, warmup_then_linear
 from domino_lightning.nn import distributed
 from domino_lightning.nn.answer_nll import answer_nll
@@ -44,7 +45,12 @@ class CoderModule(LightningModule):
         learning_rate: AdamW's.
         warmup_steps: linear warm-up, then linear decay to 0 at the last step.
         lora: adapter settings; None trains all weights.
+        backbone_dtype: of the frozen weights under LoRA; auto is bfloat16 on a GPU that computes it natively, else
+            float32. What trains is float32 whatever it is.
         seed: of the adapter's initial weights and dropout.
+
+    Raises:
+        UserError: all weights train, and are asked for in bfloat16.
     """
 
     def __init__(
@@ -53,9 +59,16 @@ class CoderModule(LightningModule):
         learning_rate: float = 1e-3,
         warmup_steps: int = 3,
         lora: Lora | None = DEFAULT_LORA,
+        backbone_dtype: Dtype = "auto",
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if lora is None and backbone_dtype == "bfloat16":
+            raise UserError(
+                "finetune.model.backbone_dtype: bfloat16, but without model.lora all weights train, which takes "
+                "float32. Give finetune.model.backbone_dtype=float32, or train an adapter."
+            )
+        self.backbone_dtype: Dtype = "float32" if lora is None else backbone_dtype
         self.backbone_spec = backbone
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
         self.lora, self.seed = lora, seed
@@ -67,9 +80,14 @@ class CoderModule(LightningModule):
         """Load the backbone and wrap it."""
         if hasattr(self, "model"):
             return
+        from lightning.pytorch.strategies import ModelParallelStrategy
+
         from domino_lightning.models.backbone import load_backbone
 
-        self.attach(load_backbone(self.backbone_spec))
+        strategy = self.trainer.strategy
+        sharded = isinstance(strategy, ModelParallelStrategy)  # no device needs to hold all of it, ever
+        device = None if sharded else strategy.root_device
+        self.attach(load_backbone(self.backbone_spec, self.backbone_dtype, device))
 
     def attach(self, backbone: PreTrainedModel) -> None:
         """Take a backbone to train, adding the adapter if there is one."""
