@@ -14,14 +14,14 @@ class TransformersEngine(Engine):
 
     Args:
         batch_size: rows decoded at a time. Texts depend on it by floating-point rounding only.
-        dtype: of the weights.
+        dtype: of the weights; auto is bfloat16 on a GPU that computes it natively, else float32.
         device: a torch device; auto takes the GPU where there is one.
     """
 
     def __init__(
         self,
         batch_size: int = 96,
-        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
         device: str = "auto",
     ) -> None:
         self.batch_size, self.dtype, self.device = batch_size, dtype, device
@@ -39,13 +39,12 @@ class TransformersEngine(Engine):
 
         domain = None if source.soft_prompt is None else read_soft_prompt(source.soft_prompt, source.backbone)[0]
         tokenizer = load_tokenizer(source.tokenizer or source.backbone)
-        model = load_backbone(source.backbone, self.dtype)
+        device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+        model = load_backbone(source.backbone, self.dtype, torch.device(device))
         if source.adapter is not None:
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, str(source.adapter)).merge_and_unload().eval()
-        device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
-        model.to(torch.device(device))  # type: ignore[arg-type]
         return LocalModel(model, tokenizer, self.batch_size, domain)
 
 

@@ -13,20 +13,35 @@ from domino_lightning.store.contents import PIP, cache_dir, file_hash, packaged_
 from domino_lightning.utils.atomic import temporary_beside
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 SHORTER = "Lower max_new_tokens, leave long rows out, or take a model with more positions."
 
 log = logging.getLogger(__name__)
 
+Dtype = Literal["auto", "float32", "bfloat16"]  # of the weights of a backbone
 
-def load_backbone(spec: str, dtype: str = "float32") -> PreTrainedModel:
-    """The causal LM that a spec names, in eval mode, on the CPU.
+
+def weights_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """The dtype of weights on a device: `auto` is bfloat16 on a GPU that computes it natively, else float32."""
+    import torch
+
+    if dtype != "auto":
+        found: torch.dtype = getattr(torch, dtype)
+        return found
+    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float32
+
+
+def load_backbone(spec: str, dtype: str = "float32", device: torch.device | None = None) -> PreTrainedModel:
+    """The causal LM that a spec names, in eval mode.
 
     Args:
         spec: a hub id, a directory with config.json and safetensors, or `pip:<package>/<file.gguf>`. Pickled weights
             are never loaded.
-        dtype: name of a torch dtype for the weights.
+        dtype: name of a torch dtype for the weights, or auto: see `weights_dtype`.
+        device: where the weights go, without a stop in the machine's memory; by default the CPU.
 
     Raises:
         UserError: the spec names nothing that can be loaded.
@@ -35,10 +50,14 @@ def load_backbone(spec: str, dtype: str = "float32") -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
     _quiet()
-    source = local_source(spec, "model")
+    source, device = local_source(spec, "model"), device or torch.device("cpu")
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True
+            source,
+            dtype=weights_dtype(dtype, device),
+            device_map=None if device.type == "cpu" else device,
+            trust_remote_code=False,
+            use_safetensors=True,
         )
     except (OSError, ValueError) as error:
         reason = _first_line(error)

@@ -13,6 +13,7 @@ from torchmetrics import MeanMetric
 
 from domino_lightning.data.chat import ChatBatch
 from domino_lightning.errors import UserError
+from domino_lightning.models.backbone import Dtype
 from domino_lightning.modules.optim import check_finite, warmup_then_linear
 from domino_lightning.nn import distributed
 from domino_lightning.nn.answer_nll import answer_nll
@@ -54,7 +55,12 @@ class CoderModule(LightningModule):
         learning_rate: AdamW's.
         warmup_steps: linear warm-up, then linear decay to 0 at the last step.
         lora: adapter settings; None trains all weights.
+        backbone_dtype: of the frozen weights under LoRA; auto is bfloat16 on a GPU that computes it natively, else
+            float32. What trains is float32 whatever it is.
         seed: of the adapter's initial weights and dropout.
+
+    Raises:
+        UserError: all weights train, and are asked for in bfloat16.
     """
 
     def __init__(
@@ -63,9 +69,16 @@ class CoderModule(LightningModule):
         learning_rate: float = 1e-3,
         warmup_steps: int = 3,
         lora: Lora | None = DEFAULT_LORA,
+        backbone_dtype: Dtype = "auto",
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if lora is None and backbone_dtype == "bfloat16":
+            raise UserError(
+                "finetune.model.backbone_dtype: bfloat16, but without model.lora all weights train, which takes "
+                "float32. Give finetune.model.backbone_dtype=float32, or train an adapter."
+            )
+        self.backbone_dtype: Dtype = "float32" if lora is None else backbone_dtype
         self.backbone_spec = backbone
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
         self.lora, self.seed = lora, seed
@@ -82,9 +95,14 @@ class CoderModule(LightningModule):
         """
         if hasattr(self, "model"):
             return
+        from lightning.pytorch.strategies import ModelParallelStrategy
+
         from domino_lightning.models.backbone import check_positions, load_backbone, positions
 
-        backbone = load_backbone(self.backbone_spec)
+        strategy = self.trainer.strategy
+        sharded = isinstance(strategy, ModelParallelStrategy)  # no device needs to hold all of it, ever
+        device = None if sharded else strategy.root_device
+        backbone = load_backbone(self.backbone_spec, self.backbone_dtype, device)
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         longest = max((len(ids) for pairs in data.encoded.values() for ids, _ in pairs), default=0)
         check_positions(positions(backbone.config), {"a pair": longest}, 0, "finetune.data.max_length", SHORTER_PAIRS)

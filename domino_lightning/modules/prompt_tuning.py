@@ -14,6 +14,7 @@ from torchmetrics import MeanMetric
 from domino_lightning.errors import UserError
 from domino_lightning.losses.base import DisentanglementLoss, PromptNLL, masked_mean
 from domino_lightning.losses.contract import checked_terms
+from domino_lightning.models.backbone import Dtype
 from domino_lightning.modules.optim import check_finite, warmup_then_linear
 from domino_lightning.modules.sample_table import SampleTable
 from domino_lightning.nn import (
@@ -47,6 +48,8 @@ class PromptTuningModule(LightningModule):
     Args:
         backbone: backbone spec.
         domain_prompt: D.
+        backbone_dtype: of the frozen weights; auto is bfloat16 on a GPU that computes it natively, else float32. D, S
+            and their moments are float32 whatever it is.
         loss: the objective; its `pairs` says which forward passes are made.
         num_sample_tokens: S.
         sample_rank: R of low-rank sample tokens (see `SampleTokens`); null keeps S · H numbers a sample.
@@ -78,12 +81,13 @@ class PromptTuningModule(LightningModule):
         sample_learning_rate: float = 1e-2,
         warmup_steps: int = 5,
         pair_micro_batch: int | None = None,
+        backbone_dtype: Dtype = "auto",
         seed: int = 0,
     ) -> None:
         super().__init__()
         if num_sample_tokens < 1 and loss.pairs != "none":
             raise UserError(f"tune.model.num_sample_tokens: {num_sample_tokens}, but the loss needs 1 or more.")
-        self.backbone_spec = backbone
+        self.backbone_spec, self.backbone_dtype = backbone, backbone_dtype
         self.domain_prompt = domain_prompt
         self.loss = loss
         self.num_sample_tokens, self.sample_rank, self.negatives = num_sample_tokens, sample_rank, negatives
@@ -120,7 +124,8 @@ class PromptTuningModule(LightningModule):
         tokenizer = load_tokenizer(self.backbone_spec)
         texts, samples = data.encoded["reference"], data.samples["reference"]
         keywords = keyword_ids(texts, samples, self.num_sample_tokens) if self.sample_init == "keywords" else None
-        self.attach(load_backbone(self.backbone_spec), data.num_samples, tokenizer, data.owned_samples(), keywords)
+        backbone = load_backbone(self.backbone_spec, self.backbone_dtype, self.trainer.strategy.root_device)
+        self.attach(backbone, data.num_samples, tokenizer, data.owned_samples(), keywords)
         longest = max(len(ids) for split in data.encoded.values() for ids in split)
         self.check_context(longest, positions(self.backbone.config), len(self.bos))
 
@@ -148,7 +153,7 @@ class PromptTuningModule(LightningModule):
         self.likelihoods = Likelihoods(self.backbone, self.bos, self.pair_micro_batch)
         embed: Any = backbone.get_input_embeddings()
         with torch.no_grad():  # as the layers see them: Gemma scales the rows of its matrix when it looks them up
-            vocabulary = embed(torch.arange(len(embed.weight), device=embed.weight.device))
+            vocabulary = embed(torch.arange(len(embed.weight), device=embed.weight.device)).float().cpu()
         self.domain_prompt.initialize(vocabulary, generator("domain", self.seed), tokenizer)
         if self.loss.pairs != "none":
             self.sample_tokens = SampleTokens(

@@ -117,8 +117,8 @@ class Costs:
             kept = fed_tokens(step[:-1]) / world + min(micro, batch * K / world) * L
         numbers = S * (model.get("sample_rank") or shape.hidden)
         memory = (
-            _weights(shape, trainer)
-            + kept * shape.kept * _number_bytes(trainer)
+            _weights(shape, model, trainer)
+            + kept * shape.kept * _number_bytes(model, trainer)
             + _logits(shape, fed_tokens([part for part in step if part.scored]) / world)
             + 12 * math.ceil(self._samples() / world) * numbers
             + 16 * D * shape.hidden
@@ -130,7 +130,7 @@ class Costs:
             flops=work,
             share=TRAINING_SHARE,
             memory=memory,
-            dtype=_dtype(trainer),
+            dtype=_dtype(model, trainer),
             ranks=world,
         )
 
@@ -183,9 +183,9 @@ class Costs:
         lora = model.get("lora")
         trained = shape.parameters if lora is None else _lora_weights(shape, lora.rank)
         memory = (
-            _weights(shape, trainer)
+            _weights(shape, model, trainer)
             + 12 * trained  # gradient and two moments
-            + batch * L / world * shape.kept * _number_bytes(trainer)
+            + batch * L / world * shape.kept * _number_bytes(model, trainer)
             + _logits(shape, batch * answered / world)
         )
         kind = "all weights" if lora is None else f"LoRA of rank {lora.rank}"
@@ -195,7 +195,7 @@ class Costs:
             flops=count * together * flops(shape, step, backward=2 if lora is None else 1) + flops(shape, watched),
             share=TRAINING_SHARE,
             memory=memory,
-            dtype=_dtype(trainer),
+            dtype=_dtype(model, trainer),
             ranks=world,
         )
 
@@ -256,7 +256,7 @@ def decoding(
 ) -> Cost:
     """Generating `new` tokens a row, and room for `limit`, behind `shared` tokens encoded once and `asked` own ones."""
     slots = min(getattr(engine, "batch_size", SLOTS), max(1, rows))
-    dtype = getattr(engine, "dtype", "float32")
+    dtype = dtype_here(getattr(engine, "dtype", "auto"))
     size = 4 if dtype == "float32" else 2
     passes = [Sequences(1, shared), Sequences(rows, asked, shared), Sequences(rows, new, shared + asked, new)]
     states = shape.cached * size
@@ -319,17 +319,34 @@ def _shape(spec: str) -> ModelShape:
     return model_shape(spec)
 
 
-def _dtype(trainer: Mapping[str, Any]) -> str:
-    return "bfloat16" if "16" in str(trainer.get("precision")) else "float32"
+def _dtype(model: Mapping[str, Any], trainer: Mapping[str, Any]) -> str:
+    return "bfloat16" if "16" in str(trainer.get("precision")) else _frozen_dtype(model)
 
 
-def _number_bytes(trainer: Mapping[str, Any]) -> int:
-    return 2 if _dtype(trainer) == "bfloat16" else 4
+def _frozen_dtype(model: Mapping[str, Any]) -> str:
+    """Of the backbone's weights; a coder without an adapter trains them, in float32."""
+    trained = "lora" in model and model["lora"] is None
+    return "float32" if trained else dtype_here(model["backbone_dtype"])
 
 
-def _weights(shape: ModelShape, trainer: Mapping[str, Any]) -> int:
-    """Under mixed precision the weights themselves stay in float32."""
-    return shape.parameters * (2 if str(trainer.get("precision")) in {"bf16-true", "16-true"} else 4)
+def dtype_here(dtype: str) -> str:
+    """The dtype that `auto` comes to on this machine."""
+    import torch
+
+    from domino_lightning.models.backbone import weights_dtype
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return str(weights_dtype(dtype, device)).removeprefix("torch.")
+
+
+def _number_bytes(model: Mapping[str, Any], trainer: Mapping[str, Any]) -> int:
+    return 2 if _dtype(model, trainer) == "bfloat16" else 4
+
+
+def _weights(shape: ModelShape, model: Mapping[str, Any], trainer: Mapping[str, Any]) -> int:
+    """Under mixed precision the weights themselves stay in the backbone's dtype."""
+    half = str(trainer.get("precision")) in {"bf16-true", "16-true"} or _frozen_dtype(model) == "bfloat16"
+    return shape.parameters * (2 if half else 4)
 
 
 def _logits(shape: ModelShape, scored: float) -> float:

@@ -72,8 +72,11 @@ class Stage(ABC):
 
     @classmethod
     def identity(cls, section: Section) -> Section:
-        """What of the section decides the result; the rest is no part of the fingerprint, and neither is `runtime`."""
-        return section
+        """What of the section decides the result; the rest is no part of the fingerprint, and neither is `runtime`.
+
+        A `backbone_dtype` of `auto` is left out, so that stages from before there was one are found.
+        """
+        return _without_auto_dtype(section)
 
     @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
@@ -208,6 +211,11 @@ def _located(error: OutOfRange, stage: str, config: Config) -> str:
         return f"{config.where(stage)}: {error}"
     group = key.rpartition(".")[0]
     return f"{config.where(key)}: {group}: {error.name} {error.value} must be {error.words}."
+
+
+def _without_auto_dtype(section: Section) -> Section:
+    kept = {key: value for key, value in section.items() if (key, value) != ("backbone_dtype", "auto")}
+    return {key: _without_auto_dtype(value) if isinstance(value, Mapping) else value for key, value in kept.items()}
 
 
 def _names_backbone(node: Any) -> bool:

@@ -17,6 +17,7 @@ from domino_lightning.evaluation.breakdown import Breakdown, score_evaluation
 from domino_lightning.generation.engines import TransformersEngine
 from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource
 from domino_lightning.generation.sampling import Sampling
+from domino_lightning.models.backbone import Dtype
 from domino_lightning.stages.base import Stage, first_rows
 from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.block_log import BlockLog
@@ -62,6 +63,7 @@ class Evaluate(Stage):
         max_new_tokens: of a completion.
         batch_size: completions decoded together; the unit of commit and resume.
         engine: what runs the coder; null: transformers, `batch_size` rows at a time.
+        backbone_dtype: of the coder's weights where `engine` is null.
         limit: so many problems only, taken in turn from every group.
         breakdown: parts of the problems that are scored on their own too.
         heldout: answers of so many held-out references have their perplexity taken; 0 for none.
@@ -84,6 +86,7 @@ class Evaluate(Stage):
         max_new_tokens: int = 48,
         batch_size: int = 40,
         engine: Engine | None = None,
+        backbone_dtype: Dtype = "auto",
         limit: int | None = None,
         breakdown: Breakdown = _BREAKDOWN,
         heldout: int = 32,
@@ -99,7 +102,7 @@ class Evaluate(Stage):
         breakdown.check()
         self.domain, self.completions, self.k = domain, samples, k
         self.sampling = Sampling(temperature, top_p, max_new_tokens=max_new_tokens)
-        self.batch_size, self.engine = batch_size, engine or TransformersEngine(batch_size)
+        self.batch_size, self.engine = batch_size, engine or TransformersEngine(batch_size, backbone_dtype)
         self.limit, self.breakdown, self.heldout = limit, breakdown, heldout
         self.seed, self.runtime = seed, runtime
         check_ranges("evaluate", self, batch_size=ONE_OR_MORE, limit=ONE_OR_MORE, heldout=ZERO_OR_MORE)

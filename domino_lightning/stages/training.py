@@ -136,6 +136,7 @@ class TrainingStage(Stage):
     @classmethod
     def identity(cls, section: Section) -> Section:
         """Not which ranks share the work."""
+        section = super().identity(section)
         trainer = section.get("trainer")
         if not isinstance(trainer, dict):  # validation says what is wrong with it
             return section

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from domino_lightning.config.document import Config, lookup
 from domino_lightning.errors import UserError
-from domino_lightning.stages.base import shown
+from domino_lightning.stages.base import Stage, shown
 from domino_lightning.stages.training import TrainingRuntime, TrainingStage
 from domino_lightning.store.contents import file_hash, soft_prompt_file
 from domino_lightning.store.work import Section, Work
@@ -114,7 +114,7 @@ class Tune(TrainingStage):
         """Not which ranks share the work, unless negatives are a rank's own."""
         model = section.get("model")
         local = isinstance(model, dict) and model.get("negatives") == "local"
-        return section if local else super().identity(section)
+        return Stage.identity(section) if local else super().identity(section)
 
     @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
@@ -160,7 +160,7 @@ class Tune(TrainingStage):
             save_sample_tokens(work.directory, model.sample_tokens.vectors(state["sample_table"]["table"]))
         domain = model.domain_prompt.exported()
         start = model.backbone.get_input_embeddings()(torch.tensor(model.bos, dtype=torch.long, device=model.device))
-        save_peft_adapter(work.directory / "adapter", torch.cat([start, domain.to(start)]), self.model["backbone"])
+        save_peft_adapter(work.directory / "adapter", torch.cat([start.to(domain), domain]), self.model["backbone"])
         save_soft_prompt(
             work.directory,
             domain,

@@ -127,7 +127,7 @@ def test_lora_changes_the_adapter_alone(
     tiny_backbone: Path, data: SyntheticDataModule, quiet_trainer: MakeTrainer, tmp_path: Path
 ) -> None:
     start = CoderModule(str(tiny_backbone), lora=Lora(rank=2))
-    start.setup("fit")
+    start.attach(load_backbone(str(tiny_backbone)))
     before = weights(start)
     trainer, module = trained(tiny_backbone, data, quiet_trainer, Lora(rank=2))
     changed = {name for name, value in weights(module).items() if not torch.equal(value, before[name])}

@@ -17,6 +17,7 @@ from domino_lightning.models.soft_prompt import read_sample_tokens
 from domino_lightning.nn.initialization import soft_prompt_tokens
 from domino_lightning.results.soft_prompt import SoftPrompt
 from domino_lightning.runner.pipeline import make_plan
+from domino_lightning.stages import stage_class
 from domino_lightning.utils.jsonl import read_jsonl
 
 WriteExperiment = Callable[..., Path]
@@ -79,3 +80,17 @@ def test_the_sample_tokens_of_every_reference_are_kept(smoke_experiment: Path) -
     samples = read_sample_tokens(trial / "tune")
     assert samples.shape == (len(references), 1, 32)
     assert samples.isfinite().all() and len(samples.flatten(1).unique(dim=0)) == len(references)
+
+
+@pytest.mark.parametrize("name", ["tune", "finetune", "evaluate"])
+def test_a_backbone_dtype_of_auto_is_no_part_of_the_identity_and_any_other_is(name: str) -> None:
+    stage, group = stage_class(name), "model" if name != "evaluate" else None
+
+    def identity(**dtype: str) -> Any:
+        section: dict[str, Any] = {"trainer": {"max_steps": 2}, "model": {"backbone": "x", "negatives": "local"}}
+        (section[group] if group else section).update(dtype)
+        return stage.identity(section)
+
+    assert identity(backbone_dtype="auto") == identity()
+    assert identity(backbone_dtype="float32") != identity()
+    assert identity(backbone_dtype="float32") != identity(backbone_dtype="bfloat16")
