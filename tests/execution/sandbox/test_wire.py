@@ -27,6 +27,7 @@ def sent(value: object) -> Any:
         (1, [2, {3: (4,)}], {5}, frozenset({6})), {(1, 2): {"a": None}}, collections.deque([1, (2,)]),
         collections.Counter("aab"), collections.OrderedDict(b=1, a=2), Decimal("1.50"), Fraction(1, 3),
         datetime.date(2020, 1, 2), datetime.datetime(2020, 1, 2, 3, 4), datetime.time(1, 2),
+        datetime.timedelta(-1, 2, 3),
     ],
 )  # fmt: skip
 def test_data_comes_back_as_what_it_was(value: object) -> None:

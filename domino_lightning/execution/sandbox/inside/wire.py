@@ -47,6 +47,11 @@ _TEXTUAL: dict[type, tuple[str, Callable[[Any], str], Callable[[str], object]]] 
     datetime.date: ("date", datetime.date.isoformat, datetime.date.fromisoformat),
     datetime.time: ("time", datetime.time.isoformat, datetime.time.fromisoformat),
     datetime.datetime: ("datetime", datetime.datetime.isoformat, datetime.datetime.fromisoformat),
+    datetime.timedelta: (
+        "timedelta",
+        lambda span: f"{span.days} {span.seconds} {span.microseconds}",
+        lambda text: datetime.timedelta(*map(int, text.split())),
+    ),
 }
 _BASES: tuple[Any, ...] = (tuple, list, set, frozenset)
 _PARSERS = {name: parse for name, _, parse in _TEXTUAL.values()}
