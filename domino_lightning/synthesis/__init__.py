@@ -5,14 +5,20 @@ from domino_lightning.generation.engines import TransformersEngine, VLLMEngine, 
 from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource, Prompt, Sampled
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.synthesis.generators.base import Generator, HeldoutReplay, SoftPromptGenerator
+from domino_lightning.synthesis.generators.few_shot import FewShot
+from domino_lightning.synthesis.generators.magpie import Magpie
+from domino_lightning.synthesis.generators.oss_instruct import OSSInstruct
 
 __all__ = [
     "Engine",
+    "FewShot",
     "Generator",
     "HeldoutReplay",
     "LanguageModel",
+    "Magpie",
     "Message",
     "ModelSource",
+    "OSSInstruct",
     "Prompt",
     "Sampled",
     "Sampling",

@@ -54,6 +54,23 @@ def test_a_corpus_seen_through_a_large_model_is_seen_through_the_tiny_one(tmp_pa
     assert read_json(trial / "answer" / "corpus.json")["embedding"] == "HiddenStates"
 
 
+@pytest.mark.parametrize("kind", ["FewShot", "Magpie", "OSSInstruct"])
+def test_generators_that_ask_in_words_need_no_domain_tokens(kind: str, tmp_path: Path) -> None:
+    (path,) = [path for path in EXPERIMENTS if path.stem == "quickstart"]
+    chosen = (
+        f"class_path=domino_lightning.synthesis.{kind}",
+        "init_args.backbone=Qwen/Qwen2.5-7B",
+        "init_args.shots=9",
+    )
+    trial = smoke(
+        path, tmp_path, "finetune.source=synthetic", *(f"synthesize.generator.{each}" for each in chosen),
+        "--until", "synthesize",
+    )  # fmt: skip
+    assert not (trial / "tune").exists()
+    rows = read_jsonl(trial / "synthesize" / "raw-00000.jsonl")
+    assert len(rows) == 8 and max(row["num_tokens"] for row in rows[1::2]) <= 8
+
+
 def test_domain_tokens_that_start_from_a_larger_models_prompt_start_from_the_vocabulary_instead(tmp_path: Path) -> None:
     (path,) = [path for path in EXPERIMENTS if path.stem == "quickstart"]
     save_file({"domain": torch.zeros(2, 576)}, str(tmp_path / "soft_prompt.safetensors"))

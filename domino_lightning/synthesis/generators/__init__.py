@@ -1,5 +1,8 @@
 """Generators: where candidate texts come from."""
 
 from domino_lightning.synthesis.generators.base import Generator, HeldoutReplay, SoftPromptGenerator
+from domino_lightning.synthesis.generators.few_shot import FewShot
+from domino_lightning.synthesis.generators.magpie import Magpie
+from domino_lightning.synthesis.generators.oss_instruct import OSSInstruct
 
-__all__ = ["Generator", "HeldoutReplay", "SoftPromptGenerator"]
+__all__ = ["FewShot", "Generator", "HeldoutReplay", "Magpie", "OSSInstruct", "SoftPromptGenerator"]

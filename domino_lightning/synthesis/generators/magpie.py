@@ -1,0 +1,87 @@
+"""Magpie: what an instruct model writes where its chat template has the user speak."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domino_lightning.errors import UserError
+from domino_lightning.generation.language_model import Engine, Prompt
+from domino_lightning.generation.sampling import Sampling
+from domino_lightning.synthesis.generators.prompted import KEY, PromptedGenerator
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SAMPLING = Sampling(temperature=1.0, max_new_tokens=96)  # the paper's temperature
+EXAMPLES = "Users send you texts such as these:"
+_HERE = "WHERE-THE-USER-SPEAKS"  # a word that templates neither strip nor change
+
+
+class Magpie(PromptedGenerator):
+    """An instruct model continues its own chat template from where the user speaks (Xu et al. 2024, arXiv 2406.08464).
+
+    Bare, it writes whatever users ask. For a domain, a system message says what they ask (`system`, the paper's
+    section on domains), or shows it by references (`shots`).
+
+    Args:
+        backbone: backbone spec of an instruct model, as it is.
+        shots: references in the system message, drawn anew for each row.
+        system: system message; empty: what the template puts there by itself.
+        sampling: how tokens are drawn.
+        engine: what runs the model; null: `TransformersEngine` with its defaults.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        shots: int = 0,
+        system: str = "",
+        sampling: Sampling = SAMPLING,
+        engine: Engine | None = None,
+    ) -> None:
+        super().__init__(backbone, shots, sampling, engine)
+        self.system = system
+
+    def open(self, inputs: Mapping[str, Path]) -> None:
+        """Read the references, load the model and its tokenizer's template.
+
+        Raises:
+            UserError: too few references, or a template that has no place for the user or the system message.
+        """
+        from domino_lightning.models.backbone import load_tokenizer
+
+        self.tokenizer = load_tokenizer(self.backbone)
+        super().open(inputs)
+        self.prompt(0, 0)  # a template that cannot do it is told before anything is sampled
+
+    def prompt(self, row: int, seed: int) -> Prompt:
+        """The template's text up to where the user's begins."""
+        shown = "\n\n".join([EXAMPLES, *self.chosen(row, seed)]) if self.shots else ""
+        return before_the_user(self.tokenizer, "\n\n".join(part for part in (self.system, shown) if part))
+
+
+def before_the_user(tokenizer: PreTrainedTokenizerBase, system: str = "") -> str:
+    """A chat template's text before the first user's, without BOS, which is put before every text.
+
+    Raises:
+        UserError: there is no template, or none with a place for `system`.
+    """
+    named = f"backbone '{tokenizer.name_or_path}'"
+    if not tokenizer.chat_template:
+        raise UserError(f"{named}: its tokenizer has no chat template. Use an instruct model.")
+    from jinja2 import TemplateError
+
+    chat = [{"role": "system", "content": system}] * bool(system) + [{"role": "user", "content": _HERE}]
+    try:
+        text = str(tokenizer.apply_chat_template(chat, tokenize=False))
+    except TemplateError as error:
+        raise UserError(
+            f"{KEY}: the chat template of {named} refuses a system message ({error}). Set system='' and shots=0, or "
+            "take another model."
+        ) from None
+    before, found, _ = text.partition(_HERE)
+    if not found or (system and system.split()[0] not in before):
+        raise UserError(f"{KEY}: the chat template of {named} leaves out what the user or the system says.")
+    return before.removeprefix(tokenizer.bos_token or "")

@@ -1,0 +1,90 @@
+"""What generators share that ask an untuned language model in words, with references in the prompt."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from domino_lightning.errors import UserError
+from domino_lightning.generation.engines import TransformersEngine
+from domino_lightning.generation.language_model import Engine, ModelSource, Prompt, Sampled
+from domino_lightning.generation.sampling import Sampling
+from domino_lightning.store.contents import backbone_hash
+from domino_lightning.synthesis.generators.base import Generator
+from domino_lightning.utils.jsonl import read_jsonl
+from domino_lightning.utils.seeding import derived_seed
+
+KEY = "synthesize.generator.init_args"
+SAMPLING = Sampling(max_new_tokens=96)  # as the soft prompt is sampled
+
+
+class PromptedGenerator(Generator):
+    """Asks a language model for a text of the domain; a subclass says how, by `prompt`.
+
+    Which references a row is shown is a function of (seed, row), as its noise is.
+
+    Args:
+        backbone: backbone spec of an instruct model, as it is.
+        shots: k references shown in a prompt, all different.
+        sampling: how tokens are drawn.
+        engine: what runs the model; null: `TransformersEngine` with its defaults.
+    """
+
+    def __init__(self, backbone: str, shots: int, sampling: Sampling, engine: Engine | None = None) -> None:
+        if shots < 0:
+            raise UserError(f"{KEY}.shots: {shots} must be 0 or more.")
+        self.backbone, self.shots, self.sampling, self.engine = backbone, shots, sampling, engine
+
+    @classmethod
+    def inputs(cls, init_args: Mapping[str, Any]) -> tuple[str, ...]:
+        """The references."""
+        return ("prepare",)
+
+    @classmethod
+    def contents(cls, init_args: Mapping[str, Any]) -> dict[str, str]:
+        """The backbone."""
+        spec = init_args.get("backbone")
+        return {"backbone": backbone_hash(spec, f"{KEY}.backbone")} if isinstance(spec, str) else {}
+
+    @classmethod
+    def small(cls, init_args: Mapping[str, Any], backbone: str) -> dict[str, Any]:
+        """The tiny model in this process, few tokens, at most two references."""
+        small = {"backbone": backbone, "sampling": {"max_new_tokens": 8}, "engine": None}
+        shots = init_args.get("shots")
+        return small | ({"shots": min(2, shots)} if isinstance(shots, int) else {})
+
+    def open(self, inputs: Mapping[str, Path]) -> None:
+        """Read the references and load the model.
+
+        Raises:
+            UserError: fewer references than a prompt shows.
+        """
+        rows = read_jsonl(inputs["prepare"] / "reference.jsonl", required=("text",))
+        self.references: list[str] = list(dict.fromkeys(str(row["text"]) for row in rows))
+        if self.needed > len(self.references):
+            raise UserError(
+                f"{KEY}.shots: a prompt shows {self.needed} different references, and there are "
+                f"{len(self.references)}. Lower it, or raise prepare.split.reference."
+            )
+        self.language_model = (self.engine or TransformersEngine()).load(ModelSource(self.backbone))
+
+    @property
+    def needed(self) -> int:
+        """References that one prompt takes."""
+        return self.shots
+
+    def chosen(self, row: int, seed: int) -> list[str]:
+        """`needed` different references for a row, in the order of keys drawn for (seed, row)."""
+        order = sorted(range(len(self.references)), key=lambda index: derived_seed("shots", seed, row, index))
+        return [self.references[index] for index in order[: self.needed]]
+
+    @abstractmethod
+    def prompt(self, row: int, seed: int) -> Prompt:
+        """What the model is asked for a row."""
+
+    def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
+        """Sample the rows as one block."""
+        prompts = [self.prompt(row, seed) for row in rows]
+        return self.language_model.complete(prompts, rows, seed, self.sampling, self.on_tokens)

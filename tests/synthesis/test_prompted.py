@@ -1,0 +1,158 @@
+"""Generators that ask in words: what the model is given, and that rows depend on their number and the seed alone."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domino_lightning.errors import UserError
+from domino_lightning.models.backbone import load_tokenizer
+from domino_lightning.synthesis import FewShot, Generator, Magpie, OSSInstruct, Sampling
+from domino_lightning.synthesis.generators.magpie import before_the_user
+from domino_lightning.synthesis.generators.oss_instruct import lines_of
+from domino_lightning.synthesis.generators.prompted import PromptedGenerator
+from domino_lightning.testing import save_tiny_backbone
+
+REFERENCES = [f"def f(a):\n    b = a + {n}\n\n    return b * {n}\n\nf({n})" for n in range(6)]
+SHORT = Sampling(temperature=1.0, max_new_tokens=6)
+Make = Callable[..., PromptedGenerator]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prepare")
+    rows = [{"id": str(n), "text": text} for n, text in enumerate([*REFERENCES, REFERENCES[0]])]
+    (folder / "reference.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def opened(tiny_backbone: Path, prepared: Path) -> Make:
+    def make(kind: Any, **settings: Any) -> Any:
+        made = kind(str(tiny_backbone), sampling=SHORT, **settings)
+        made.open({"prepare": prepared})
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize("kind", [FewShot, Magpie, OSSInstruct])
+def test_a_row_depends_on_its_number_and_the_seed_alone(opened: Make, kind: type[PromptedGenerator]) -> None:
+    made = opened(kind, shots=2)
+    texts = made.generate(range(6), seed=0)
+    assert made.generate([4, 1], seed=0) == [texts[4], texts[1]]
+    assert made.generate(range(6), seed=1) != texts
+    assert [made.prompt(row, 0) for row in range(6)] != [made.prompt(row, 1) for row in range(6)]
+    assert all(each.num_tokens <= 6 and (each.finished or each.num_tokens == 6) for each in texts)
+
+
+@pytest.mark.parametrize("kind", [FewShot, Magpie, OSSInstruct])
+def test_they_read_the_references_and_hash_the_backbone(kind: type[Generator], tiny_backbone: Path) -> None:
+    assert kind.inputs({}) == ("prepare",)
+    assert list(kind.contents({"backbone": str(tiny_backbone)})) == ["backbone"]
+    assert kind.contents({}) == {}
+    small = kind.small({"backbone": "large", "shots": 9, "sampling": {"temperature": 0.3}}, "tiny")
+    assert (small["backbone"], small["shots"], small["engine"]) == ("tiny", 2, None)
+
+
+def test_few_shot_puts_references_where_the_assistant_has_answered(opened: Make) -> None:
+    made = opened(FewShot, shots=3, instruction="Another!")
+    chat: Any = made.prompt(5, 0)
+    assert [each["role"] for each in chat] == ["user", "assistant"] * 3 + ["user"]
+    assert {each["content"] for each in chat if each["role"] == "user"} == {"Another!"}
+    shown = [each["content"] for each in chat if each["role"] == "assistant"]
+    assert len(set(shown)) == 3 and set(shown) <= set(REFERENCES)
+
+
+def test_every_reference_is_shown_about_equally_often(opened: Make) -> None:
+    made = opened(FewShot, shots=2)
+    counts = Counter(text for row in range(300) for text in made.chosen(row, 0))
+    assert set(counts) == set(REFERENCES)  # a repeated reference counts once
+    assert min(counts.values()) > 60
+
+
+def test_oss_instruct_gives_lines_of_a_reference_that_is_not_shown_whole(opened: Make) -> None:
+    made = opened(OSSInstruct, shots=1, instruction="Lines:\n{seed}\nGo on.")
+    for row in range(20):
+        *shown, asked = made.prompt(row, 0)  # type: ignore[misc]
+        assert [each["role"] for each in shown] == ["user", "assistant"]
+        lines = asked["content"].removeprefix("Lines:\n").removesuffix("\nGo on.").splitlines()
+        assert 1 <= len(lines) <= 15
+        whole = shown[1]["content"]
+        sources = [text for text in REFERENCES if set(lines) <= set(text.splitlines())]
+        assert any(text != whole for text in sources)
+
+
+def test_lines_are_consecutive_and_of_every_length() -> None:
+    text = "\n".join(f"line {n}\n" for n in range(20))
+    found = [lines_of(text, key).splitlines() for key in range(3000)]
+    assert {len(lines) for lines in found} == set(range(1, 16))
+    for lines in found:
+        start = int(lines[0].split()[1])
+        assert lines == [f"line {n}" for n in range(start, start + len(lines))]
+    assert {lines[0] for lines in found} == {f"line {n}" for n in range(20)}
+    assert lines_of("one", 7) == "one"
+
+
+def test_magpie_continues_the_template_where_the_user_speaks(opened: Make, tiny_backbone: Path) -> None:
+    tokenizer = load_tokenizer(str(tiny_backbone))
+    bare: Any = opened(Magpie).prompt(0, 0)
+    chat = [{"role": "user", "content": "What is 1 + 1?"}]
+    whole = str(tokenizer.apply_chat_template(chat, tokenize=False))
+    assert whole.startswith(bare) and whole[len(bare) :].startswith("What is 1 + 1?")
+    told: Any = opened(Magpie, system="Users ask about sums.").prompt(0, 0)
+    assert "Users ask about sums." in told and told.endswith(bare)
+
+
+def test_magpie_shows_references_in_the_system_message(opened: Make) -> None:
+    made = opened(Magpie, shots=2, system="Users ask about sums.")
+    prompts: list[Any] = [made.prompt(row, 0) for row in range(10)]
+    for prompt in prompts:
+        assert "Users ask about sums." in prompt
+        assert sum(text in prompt for text in REFERENCES) == 2
+    assert len(set(prompts)) > 1
+
+
+def test_the_beginning_of_text_is_not_there_twice(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(str(save_tiny_backbone(tmp_path / "bos", bos=True)))
+    tokenizer.chat_template = "{{ bos_token }}{% for m in messages %}[{{ m.content | trim }}]{% endfor %}"
+    assert before_the_user(tokenizer) == "["
+    assert before_the_user(tokenizer, "Be brief.") == "[Be brief.]["
+
+
+def test_a_template_that_cannot_do_it_is_named(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(str(save_tiny_backbone(tmp_path / "tiny")))
+    tokenizer.chat_template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "{% for m in messages %}<{{ m.content }}>{% endfor %}"
+    )
+    assert before_the_user(tokenizer) == "<"
+    with pytest.raises(UserError, match=r"refuses a system message \(no system role\)\. Set system=''"):
+        before_the_user(tokenizer, "Be brief.")
+    tokenizer.chat_template = "{{ messages[-1].content }}"
+    with pytest.raises(UserError, match="leaves out what the user or the system says"):
+        before_the_user(tokenizer, "Be brief.")
+    tokenizer.chat_template = None
+    with pytest.raises(UserError, match="no chat template"):
+        before_the_user(tokenizer)
+
+
+def test_more_shots_than_references_are_refused_before_anything_is_sampled(opened: Make) -> None:
+    with pytest.raises(UserError, match=r"init_args\.shots: a prompt shows 7 different references, and there are 6"):
+        opened(FewShot, shots=7)
+    with pytest.raises(UserError, match=r"a prompt shows 7 different"):
+        opened(OSSInstruct, shots=6)
+
+
+def test_settings_that_cannot_be_are_refused() -> None:
+    with pytest.raises(UserError, match=r"shots: 0 must be 1 or more"):
+        FewShot("any", shots=0)
+    with pytest.raises(UserError, match=r"shots: -1 must be 0 or more"):
+        Magpie("any", shots=-1)
+    with pytest.raises(UserError, match=r"instruction: has no \{seed\}"):
+        OSSInstruct("any", instruction="Write.")
