@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from domino_lightning.config.document import Config, lookup
-from domino_lightning.errors import UserError
 from domino_lightning.stages.base import Stage, shown
 from domino_lightning.stages.training import TrainingRuntime, TrainingStage
 from domino_lightning.store.contents import file_hash, soft_prompt_file
@@ -93,12 +92,7 @@ class Tune(TrainingStage):
         return PromptTuningModule, ReferenceDataModule
 
     def _check(self) -> None:
-        """Also that the loss's scaler, if there is one, would be right."""
-        if str(self.trainer.get("precision")) in {"16", "16-mixed"}:
-            raise UserError(
-                f"tune.trainer.precision: {self.trainer['precision']} is not supported: its loss scaler knows nothing "
-                "of the sample tokens, which would take 65,536 times their gradient. Use bf16-mixed or 32-true."
-            )
+        """Also that the loss keeps its contract."""
         super()._check()
         from domino_lightning.losses.check import try_loss
 

@@ -60,7 +60,7 @@ BAD: dict[str, tuple[Any, ...]] = {
     "tune.trainer.num_nodes": COUNTS,
     "tune.trainer.accelerator": ("bogus",),
     "tune.trainer.strategy": ("bogus",),
-    "tune.trainer.precision": ("bogus", "16-mixed", "16-true"),
+    "tune.trainer.precision": ("bogus", "16-true"),
     "tune.trainer.accumulate_grad_batches": COUNTS,
     "tune.trainer.limit_train_batches": (0, -1, 1.5),
     "tune.trainer.max_time": ("soon",),
