@@ -51,11 +51,12 @@ def test_peft_loads_the_coder_from_the_repository(smoke_run: Run, tmp_path: Path
 
 
 def test_the_base_is_named_as_the_run_named_it_not_where_this_machine_keeps_it(smoke_run: Run) -> None:
+    name = Path(smoke_run.config["backbone"]).name
     for bundle in (soft_prompt(smoke_run), coder(smoke_run)):
         content = bundle.files["adapter_config.json"]
         assert isinstance(content, bytes)
-        assert json.loads(content)["base_model_name_or_path"] == "tiny-backbone"
-        assert any("'tiny-backbone' is not on the hub" in note for note in bundle.notes)
+        assert json.loads(content)["base_model_name_or_path"] == name
+        assert any(f"'{name}' is not on the hub" in note for note in bundle.notes)
 
 
 def test_the_coders_card_names_its_data_license_and_scores(smoke_run: Run) -> None:
@@ -72,7 +73,7 @@ def test_the_coders_card_names_its_data_license_and_scores(smoke_run: Run) -> No
     }
     assert "base_model" not in head
     assert f"| `evaluate/test/pass@1` | {smoke_run.metrics['evaluate/test/pass@1']:.4g} |" in card.content
-    assert 'from_pretrained("tiny-backbone"), "me/pairs-coder")' in card.content
+    assert f'from_pretrained("{Path(smoke_run.config["backbone"]).name}"), "me/pairs-coder")' in card.content
 
 
 def test_a_base_on_the_hub_is_the_cards_base_model(smoke_run: Run, tmp_path: Path) -> None:
