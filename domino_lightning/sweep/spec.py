@@ -254,15 +254,9 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
 
 
 def _check_trials(sweep: Sweep) -> None:
-    """Names are told apart on disk, all trials share one store, and no seed reaches the splits."""
-    folders: dict[str, str] = {}
+    """All trials share one store, and no seed reaches the splits."""
     prepared: dict[str, dict[str, Any]] = {}
     for trial in sweep.trials:
-        other = folders.setdefault(safe_name(trial.name), trial.name)
-        if other != trial.name:
-            raise UserError(
-                f"{sweep.path}: trials '{other}' and '{trial.name}' would share a directory. Give their values labels."
-            )
         if trial.config.document["root"] != sweep.trials[0].config.document["root"]:
             raise UserError(f"{sweep.path}: all trials need one store, and an axis varies 'root'.")
         section: dict[str, Any] = trial.config.document["prepare"]

@@ -143,5 +143,5 @@ def test_micro_batches_of_pairs_reach_the_forward_and_change_no_gradient() -> No
 
 
 def test_a_micro_batch_of_no_pairs_is_refused() -> None:
-    with pytest.raises(UserError, match=r"tune\.model\.pair_micro_batch: 0"):
+    with pytest.raises(UserError, match=r"tune\.model: pair_micro_batch 0 must be 1 or more"):
         module(pair_micro_batch=0)

@@ -25,7 +25,7 @@ def opened(smoke_root: Path) -> Run:
 def test_config_is_the_resolved_document(opened: Run) -> None:
     assert opened.config["name"] == "small"
     assert opened.config["tune"]["trainer"]["max_steps"] == 2
-    assert Path(opened.config["tune"]["model"]["backbone"]).name == "tiny-backbone"
+    assert Path(opened.config["tune"]["model"]["backbone"]).name == "tiny-model"
 
 
 def test_trial_names_its_stages(opened: Run, smoke_root: Path) -> None:
