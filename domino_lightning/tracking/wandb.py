@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import UserError
 from domino_lightning.store.store import SCRATCH
 from domino_lightning.store.work import Work
+from domino_lightning.tracking.metrics_file import METRICS, SPEED, read_metrics
 from domino_lightning.utils.jsonl import sha256_file, sha256_text
 from domino_lightning.utils.masking import masked, masked_override
 
@@ -131,6 +133,7 @@ def log_outputs(work: Work, stage: str, outputs: Outputs) -> None:
     with Forgiven():
         import wandb
 
+        work = replace(work, run=_in_one_piece(work, stage))
         work.run.summary.update(dict(outputs.metrics))
         if outputs.samples:
             columns: list[str | int] = list(outputs.samples[0])
@@ -139,6 +142,35 @@ def log_outputs(work: Work, stage: str, outputs: Outputs) -> None:
         if outputs.artifact:
             work.run.log_artifact(_artifact(work, stage, outputs.artifact))
         work.run.finish()
+
+
+def _in_one_piece(work: Work, stage: str) -> Any:
+    """The stage's run. Where kills left it in several pieces offline, a new one that holds every step once.
+
+    Each start of a stage begins a run of the same id at W&B step 0, and what was logged after the last checkpoint is
+    logged again. metrics.csv has all of it, so the whole run is written from there and replaces the pieces; times of
+    its steps are those of the writing. What has been uploaded already is left alone.
+    """
+    run = work.run
+    pieces = list(Path(work.tracking.root).glob(f"wandb/offline-run-*-{work.fingerprint}"))
+    if not run.offline or len(pieces) < 2:
+        return run
+    if any(list(piece.glob("*.synced")) for piece in pieces):
+        log.warning("W&B: the run %s was uploaded before it had ended, and stays in %d pieces.", run.id, len(pieces))
+        return run
+    run.finish()
+    whole = stage_run(work, stage, list(run.config["lineage"]))
+    if whole is None:
+        return run
+    steps: dict[int, dict[str, float]] = {}
+    for name in (METRICS, SPEED):
+        for step, key, value in read_metrics(work.directory, name):
+            steps.setdefault(step, {})[key] = value
+    for step, values in sorted(steps.items()):
+        whole.log({**values, "trainer/global_step": step})
+    for piece in set(pieces) - {Path(whole.dir).parent}:
+        shutil.rmtree(piece)
+    return whole
 
 
 def _artifact(work: Work, stage: str, kind: str) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from domino_lightning.runner.pipeline import make_plan, run_plan
 from domino_lightning.stages import stage_class
 from domino_lightning.store.work import Work
 from domino_lightning.tracking.loggers import ForgivingWandbLogger
+from domino_lightning.tracking.metrics_file import METRICS, MetricsFile
 from domino_lightning.tracking.offline import OfflineRun
-from domino_lightning.tracking.wandb import Outputs, axes_of, log_outputs, log_report, start_run
+from domino_lightning.tracking.wandb import Outputs, axes_of, log_outputs, log_report, stage_run, start_run
 from tests.conftest import finished_offline_runs, write_rows
 
 
@@ -341,3 +344,26 @@ def test_a_tracker_that_fails_while_a_stage_runs_never_ends_it(
         logger.log_table("t", columns=["a"], data=[[1]])
     logger.finalize("success")
     assert len(caplog.records) == 2  # once at the end of a stage, once in a fit
+
+
+def test_a_run_that_kills_left_in_pieces_offline_ends_whole(tmp_path: Path) -> None:
+    """Steps 0 to 9 in three starts, each of which logs again what came after the last checkpoint."""
+    tracking = Tracking("offline", "tests", root=str(tmp_path / "store"))
+    (tmp_path / "stage").mkdir()
+    table = MetricsFile(tmp_path / "stage" / METRICS)
+    work = Work(tmp_path / "stage", {}, "0123456789abcdef", {}, tracking)
+    for first, last in ((0, 4), (3, 8), (6, 10)):
+        time.sleep(1.1)  # W&B names a run's directory by the second
+        started = replace(work, run=stage_run(work, "tune", []))
+        for step in range(first, last):
+            started.run.log({"tune/train/loss": 1 / (step + 1), "trainer/global_step": step})
+            table.append(step, {"tune/train/loss": 1 / (step + 1)})
+        if last < 10:
+            started.run.finish(exit_code=1)
+    log_outputs(started, "tune", Outputs({"tune/train/loss": 0.1}, "", [], ""))
+    (whole,) = finished_offline_runs(tmp_path / "store", 1)
+    assert whole.run_id == work.fingerprint
+    assert whole.history["trainer/global_step"] == list(range(10))
+    assert whole.history["tune/train/loss"] == [1 / (step + 1) for step in range(10)]
+    assert whole.history["_step"] == list(range(10))
+    assert whole.summary["tune/train/loss"] == 0.1
