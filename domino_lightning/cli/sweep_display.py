@@ -66,8 +66,13 @@ def failures(plans: Plans, state: SweepState) -> list[str]:
     for key, known in state.stages.items():
         if known.status == "failed":
             trials = [trial for trial, plan in plans.items() if key in plan]
-            lines.append(f"failed: {key[0]} {key[1]}, for {few(trials)}: {known.error}")
+            lines.append(f"failed: {key[0]} {key[1]}, for {few(trials)}: {first_line(known.error)}")
     return lines
+
+
+def first_line(error: str) -> str:
+    """The message; the lines of a fork's own code that may follow are in the stage's log and in the report."""
+    return error.partition("\n")[0]
 
 
 def few(names: Sequence[str]) -> str:
@@ -169,7 +174,7 @@ def event_line(progress: Progress, event: Mapping[str, Any]) -> str:
     done = sum(known.status == "finished" for known in state.stages.values())
     head = f"{event['time'][11:19]}  {done}/{len(state.stages)}"
     if name == "trial":
-        error = f": {event['error']}" if "error" in event else ""
+        error = f": {first_line(event['error'])}" if "error" in event else ""
         return f"{head}  trial {event['trial']} {event['status']}{error}"
     if "stage" not in event or name == "begun":
         return ""
@@ -183,4 +188,4 @@ def event_line(progress: Progress, event: Mapping[str, Any]) -> str:
         left = remaining_s(state, {}, progress.slots)
         how = f"in {duration(event['wall_s'])}" if event["how"] == "ran" else "by another process"
         return f"{what} {how}" + (f"; about {duration(left)} left" if left else "")
-    return f"{what}: {event['error']}"
+    return f"{what}: {first_line(event['error'])}"
