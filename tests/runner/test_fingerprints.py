@@ -9,6 +9,7 @@ import pytest
 from tests.runner.shipped_fingerprints import RECORDED, fingerprints, hub_commit
 
 
+@pytest.mark.slow
 def test_fingerprints_of_shipped_files_are_the_recorded_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a change is meant (a stage's version, a default), record them again and say so in the changelog."""
     monkeypatch.setattr("domino_lightning.store.contents._hub_commit", hub_commit)
