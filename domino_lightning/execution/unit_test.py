@@ -59,7 +59,7 @@ class Rules:
 RULES = Rules()
 
 
-class Outcome(NamedTuple):
+class Judged(NamedTuple):
     """What became of one test.
 
     `status` is "passed", "failed", "error", "timeout", "memory", "output_limit" or "crashed"; `trust` is
@@ -78,7 +78,7 @@ def run_test(
     test: Mapping[str, Any],
     rules: Rules = RULES,
     stop: threading.Event | None = None,
-) -> Outcome:
+) -> Judged:
     """Run a program on one test (design section 5: stdin, functional or assert), in fresh processes.
 
     Raises:
@@ -93,7 +93,7 @@ def run_test(
     return _run_assertions(program, entry_point, test["code"], rules, stop)
 
 
-def _run_stdin(program: str, test: Mapping[str, Any], rules: Rules, stop: threading.Event | None) -> Outcome:
+def _run_stdin(program: str, test: Mapping[str, Any], rules: Rules, stop: threading.Event | None) -> Judged:
     job = {"mode": "program", "code": program, "implicit": True}
     (ended,) = execute([job], rules.limits, test["input"].encode("utf-8", "surrogatepass"), stop, rules.tier)
     failure = find_failure(ended, rules.limits)
@@ -101,23 +101,23 @@ def _run_stdin(program: str, test: Mapping[str, Any], rules: Rules, stop: thread
         detail = _message(ended).get("detail") or f"exit code {ended.code}{last_words(ended)}"
         failure = Failure("error", detail)
     if failure is not None:
-        return Outcome(*failure, ended.wall_s)
+        return Judged(*failure, ended.wall_s)
     try:
         text = ended.stdout.decode("utf-8")
     except UnicodeDecodeError as error:
-        return Outcome("failed", f"printed bytes that are not UTF-8 (at {error.start})", ended.wall_s)
+        return Judged("failed", f"printed bytes that are not UTF-8 (at {error.start})", ended.wall_s)
     return _compared(same_output(text, test["output"]), text, test["output"], ended)
 
 
 def _run_functional(
     program: str, entry_point: str, test: Mapping[str, Any], rules: Rules, stop: threading.Event | None
-) -> Outcome:
+) -> Judged:
     arguments = [line for line in test["input"].split("\n") if line.strip()]
     job = {"mode": "function", "code": program, "entry_point": entry_point, "arguments": arguments, "implicit": True}
     (ended,) = execute([job], rules.limits, stop=stop, tier=rules.tier)
     failure = find_failure(ended, rules.limits) or _unclean(ended, "value", "the result")
     if failure is not None:
-        return Outcome(*failure, ended.wall_s)
+        return Judged(*failure, ended.wall_s)
     value: bytes = _message(ended)["value"]
     same = same_json(value, test["output"], rules.compat)
     return _compared(same, value[: 2 * _SHOWN].decode("ascii", "replace"), test["output"], ended)
@@ -125,7 +125,7 @@ def _run_functional(
 
 def _run_assertions(
     program: str, entry_point: str | None, code: str, rules: Rules, stop: threading.Event | None
-) -> Outcome:
+) -> Judged:
     serving = {"mode": "serve", "code": program, "implicit": False}
     checking = {"mode": "check", "code": program, "test": code, "entry_point": entry_point}
     ended, checker = execute([serving, checking], rules.limits, stop=stop, tier=rules.tier)
@@ -135,23 +135,23 @@ def _run_assertions(
         return _run_shared(program, code, rules, stop)
     if status == "passed":
         failure = find_failure(ended, rules.limits) or _unclean(ended, "served", "the tests")
-        return Outcome(*failure, wall_s) if failure else Outcome("passed", "", wall_s)
+        return Judged(*failure, wall_s) if failure else Judged("passed", "", wall_s)
     if status in ("failed", "error", "memory", "output_limit"):
-        return Outcome(status, _message(checker).get("detail") or "", wall_s)
+        return Judged(status, _message(checker).get("detail") or "", wall_s)
     own = find_failure(ended, rules.limits)
     if own is None or (own.status not in _LIMITS and status != "gone"):
         own = (find_failure(checker, rules.limits) if status is None else None) or own
-    return Outcome(*(own or _unclean(ended, "", "the tests") or Failure("crashed", "ended before the tests")), wall_s)
+    return Judged(*(own or _unclean(ended, "", "the tests") or Failure("crashed", "ended before the tests")), wall_s)
 
 
-def _run_shared(program: str, code: str, rules: Rules, stop: threading.Event | None) -> Outcome:
+def _run_shared(program: str, code: str, rules: Rules, stop: threading.Event | None) -> Judged:
     job = {"mode": "shared", "code": program, "test": code, "implicit": False}
     (ended,) = execute([job], rules.limits, stop=stop, tier=rules.tier)
     failure = find_failure(ended, rules.limits)
     if failure is None and _message(ended).get("status") == "failed":
         failure = Failure("failed", _message(ended).get("detail") or "")
     failure = failure or _unclean(ended, "passed", "the tests")
-    return Outcome(*failure, ended.wall_s, SHARED) if failure else Outcome("passed", "", ended.wall_s, SHARED)
+    return Judged(*failure, ended.wall_s, SHARED) if failure else Judged("passed", "", ended.wall_s, SHARED)
 
 
 def _unclean(ended: Ended, wanted: str, what: str) -> Failure | None:
@@ -174,10 +174,10 @@ def _message(ended: Ended) -> dict[str, Any]:
     return ended.message or {}
 
 
-def _compared(same: bool, got: str, wanted: str, ended: Ended) -> Outcome:
+def _compared(same: bool, got: str, wanted: str, ended: Ended) -> Judged:
     if same:
-        return Outcome("passed", "", ended.wall_s)
-    return Outcome("failed", f"gave {_clip(got)}, expected {_clip(wanted)}", ended.wall_s)
+        return Judged("passed", "", ended.wall_s)
+    return Judged("failed", f"gave {_clip(got)}, expected {_clip(wanted)}", ended.wall_s)
 
 
 def _clip(text: str) -> str:

@@ -13,7 +13,7 @@ from domino_lightning.execution.sandbox.inside.checker.check import check
 from domino_lightning.execution.sandbox.inside.literal import literal
 from domino_lightning.execution.sandbox.inside.program import (
     CHANNEL,
-    Report,
+    Fields,
     attempt,
     describe,
     enter,
@@ -22,7 +22,7 @@ from domino_lightning.execution.sandbox.inside.program import (
 )
 from domino_lightning.execution.sandbox.inside.serving import serve_calls
 
-Send = Callable[[Report], None]
+Send = Callable[[Fields], None]
 
 
 def start_program(limits: dict[str, Any], fds: Sequence[int]) -> NoReturn:
@@ -35,7 +35,7 @@ def start_program(limits: dict[str, Any], fds: Sequence[int]) -> NoReturn:
 def _sender(nonce: str) -> Send:
     write, owner, getpid, dumps, deeply, leave = os.write, os.getpid(), os.getpid, wire.dumps, wire.deeply, os._exit
 
-    def send(report: Report) -> None:
+    def send(report: Fields) -> None:
         if getpid() != owner:
             leave(70)
         value = report.pop("value", None)
@@ -50,10 +50,10 @@ def _sender(nonce: str) -> Send:
     return send
 
 
-def _whole(job: Report, send: Send) -> None:
+def _whole(job: Fields, send: Send) -> None:
     """As `python program.py`: only a failure needs a report, the rest is output and exit code."""
 
-    def work() -> Report:
+    def work() -> Fields:
         load(job, "__main__")
         return {"status": "done"}
 
@@ -66,10 +66,10 @@ def _whole(job: Report, send: Send) -> None:
     finish(code, vars(module) if module is not None and "__del__" in job["code"] else None)
 
 
-def _literal(job: Report, send: Send) -> None:
+def _literal(job: Fields, send: Send) -> None:
     """The repr of `entry_point(arguments)`, arguments being source."""
 
-    def work() -> Report:
+    def work() -> Fields:
         namespace = load(job, "program")
         call = f"{job['entry_point']}(\n{job['arguments']}\n)"
         value = eval(compile(call, "<call>", "eval", dont_inherit=True), namespace)
@@ -78,11 +78,11 @@ def _literal(job: Report, send: Send) -> None:
     _answer(attempt(work), send)
 
 
-def _function(job: Report, send: Send) -> None:
+def _function(job: Fields, send: Send) -> None:
     """The tree of `entry_point(*arguments)`, arguments being JSON; a method of `Solution` if there is one."""
     loads, encode = json.loads, wire.encode
 
-    def work() -> Report:
+    def work() -> Fields:
         namespace = load(job, "program")
         name, owner = job["entry_point"], namespace.get("Solution")
         target = getattr(owner(), name) if isinstance(owner, type) and hasattr(owner, name) else namespace.get(name)
@@ -93,14 +93,14 @@ def _function(job: Report, send: Send) -> None:
     _answer(attempt(work), send)
 
 
-def _answer(report: Report, send: Send) -> None:
+def _answer(report: Fields, send: Send) -> None:
     send(report)
     if report["status"] == "value":
         finish(0)
     os._exit(0)
 
 
-def _serve(job: Report, send: Send) -> None:
+def _serve(job: Fields, send: Send) -> None:
     """Load the program, then answer the checker's calls until it is done."""
     report = attempt(lambda: serve_calls(load(job, "program")))
     send(report)
@@ -109,18 +109,18 @@ def _serve(job: Report, send: Send) -> None:
     os._exit(0)
 
 
-def _check(job: Report, send: Send) -> None:
+def _check(job: Fields, send: Send) -> None:
     """Run test code against the program at the other end of the peer socket."""
     send(check(job))
     os._exit(0)
 
 
-def _shared(job: Report, send: Send) -> None:
+def _shared(job: Fields, send: Send) -> None:
     """Test code in the program's own process, where a hostile program can forge its success."""
     run, make = exec, compile
     test = job.pop("test")
 
-    def work() -> Report:
+    def work() -> Fields:
         namespace = load(job, "program")
         namespace["__name__"] = "__main__"
         try:
@@ -136,7 +136,7 @@ def _shared(job: Report, send: Send) -> None:
     os._exit(0)
 
 
-_MODES: dict[str, Callable[[Report, Send], None]] = {
+_MODES: dict[str, Callable[[Fields, Send], None]] = {
     "program": _whole,
     "literal": _literal,
     "function": _function,

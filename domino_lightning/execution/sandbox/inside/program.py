@@ -29,7 +29,7 @@ from domino_lightning.execution.sandbox.inside.adapt import adapt, drain
 from domino_lightning.execution.sandbox.inside.literal import NotLiteral, TooLong
 from domino_lightning.execution.sandbox.inside.seccomp import build_filter
 
-Report = dict[str, Any]
+Fields = dict[str, Any]
 
 CHANNEL, PEER = 3, 4
 _STACK_BYTES = 64 << 20  # of the main thread, for deep recursion in C
@@ -165,10 +165,10 @@ def depth() -> int:
     return count + _SERVING
 
 
-def attempt(work: Callable[[], Report]) -> Report:
+def attempt(work: Callable[[], Fields]) -> Fields:
     """The report of a piece of work, or of what it raised."""
     reserve = bytearray(1 << 20)  # given back for the report when the program has used everything else
-    failure: Report
+    failure: Fields
     try:
         return work()
     except MemoryError:

@@ -16,7 +16,7 @@ from typing import Any
 from domino_lightning.execution.sandbox.inside import wire
 from domino_lightning.execution.sandbox.inside.arrays import is_array
 from domino_lightning.execution.sandbox.inside.peer import Peer
-from domino_lightning.execution.sandbox.inside.program import PEER, Report
+from domino_lightning.execution.sandbox.inside.program import PEER, Fields
 
 _MUTABLE = (list, dict, set, bytearray)
 _DATA = (*_MUTABLE, type(None), bool, int, float, str, tuple)
@@ -32,7 +32,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 _FUNCTIONS.update({name: getattr(operator, name) for name in operator.__all__})
 
 
-def serve_calls(namespace: dict[str, Any]) -> Report:
+def serve_calls(namespace: dict[str, Any]) -> Fields:
     """Answer requests until the checker says that it is done."""
     peer, objects = Peer(PEER), _Objects()
     answers = _Answers(namespace, objects)
@@ -49,7 +49,7 @@ def serve_calls(namespace: dict[str, Any]) -> Report:
         peer.send(reply)
 
 
-def _failed(error: BaseException) -> Report:
+def _failed(error: BaseException) -> Fields:
     """What was raised: a class, a message, and, where they are plain, the arguments that it was made with."""
     if isinstance(error, wire.NotPlain):
         return {"e": ["", str(error)]}
@@ -106,7 +106,7 @@ class _Answers:
         self._run: Callable[..., None] = exec
         self._known: dict[str, object] = {}
 
-    def names(self, request: Any) -> Report:
+    def names(self, request: Any) -> Fields:
         """Imports of the test that the program may rest on, then the values of names."""
         self._objects.expect(frozenset(request["m"]))
         for statement in request["i"]:
@@ -119,13 +119,13 @@ class _Answers:
         self._known = {name: tree for name, tree in trees.items() if type(found[name]) in _DATA}
         return {"v": trees}
 
-    def call(self, request: Any) -> Report:
+    def call(self, request: Any) -> Fields:
         """A call; arguments and global variables that it changed go back with the result."""
         function = self._objects.held(request["h"])
         arguments = [self._objects.decode(tree) for tree in request["a"]]
         named = {name: self._objects.decode(tree) for name, tree in request["k"].items()}
         given: dict[int | str, Any] = {**dict(enumerate(arguments)), **named}
-        reply: Report
+        reply: Fields
         try:
             value = function(*arguments, **named)
             same = [place for place, argument in given.items() if argument is value and _is_mutable(value)]
@@ -146,42 +146,42 @@ class _Answers:
                 moved[name] = self._known[name] = now
         return {**reply, "m": changed, "g": moved}
 
-    def get(self, request: Any) -> Report:
+    def get(self, request: Any) -> Fields:
         """An attribute."""
         return {"v": self._objects.encode(getattr(self._objects.held(request["h"]), request["n"]))}
 
-    def set(self, request: Any) -> Report:
+    def set(self, request: Any) -> Fields:
         """Set an attribute."""
         setattr(self._objects.held(request["h"]), request["n"], self._objects.decode(request["v"]))
         return {"v": None}
 
-    def drop(self, request: Any) -> Report:
+    def drop(self, request: Any) -> Fields:
         """Delete an attribute."""
         delattr(self._objects.held(request["h"]), request["n"])
         return {"v": None}
 
-    def every(self, request: Any) -> Report:
+    def every(self, request: Any) -> Fields:
         """An iterator of an object's."""
         values = iter(self._objects.held(request["h"]))
         return {"v": self._objects.encode(chain(values))}
 
-    def more(self, request: Any) -> Report:
+    def more(self, request: Any) -> Fields:
         """The next items of an iterator, many at a time; fewer than that are the last."""
         values = islice(self._objects.held(request["h"]), wire.MANY)
         return {"v": self._objects.encode([*values])}
 
-    def next(self, request: Any) -> Report:
+    def next(self, request: Any) -> Fields:
         """The next item, in a list, which is empty after the last."""
         try:
             return {"v": self._objects.encode([next(self._objects.held(request["h"]))])}
         except StopIteration:
             return {"v": []}
 
-    def plain(self, request: Any) -> Report:
+    def plain(self, request: Any) -> Fields:
         """What an instance of a subclass of plain data holds; of anything else nothing."""
         return {"v": self._objects.encode(wire.base_value(self._objects.held(request["h"])))}
 
-    def apply(self, request: Any) -> Report:
+    def apply(self, request: Any) -> Fields:
         """What an operator or a built-in function makes of objects, as the program sees it."""
         arguments = [self._objects.decode(tree) for tree in request["a"]]
         return {"v": self._objects.encode(_FUNCTIONS[request["f"]](*arguments))}

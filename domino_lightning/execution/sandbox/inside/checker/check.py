@@ -10,12 +10,12 @@ from domino_lightning.execution.sandbox.inside.checker.link import Link
 from domino_lightning.execution.sandbox.inside.checker.names import make_namespace
 from domino_lightning.execution.sandbox.inside.checker.remote import Unproxyable
 from domino_lightning.execution.sandbox.inside.peer import Flood, Gone, Peer
-from domino_lightning.execution.sandbox.inside.program import PEER, RECURSION, Report, depth
+from domino_lightning.execution.sandbox.inside.program import PEER, RECURSION, Fields, depth
 
 _EQUALS_NOTHING = " (an object of the program's equals no plain value)"
 
 
-def check(job: Report) -> Report:
+def check(job: Fields) -> Fields:
     """Run `job["test"]` and report: passed, failed, error, memory, gone (ask the program), or unproxyable."""
     peer = Peer(PEER)
     try:
@@ -35,7 +35,7 @@ def check(job: Report) -> Report:
     return report if peer.gone is None else _failure(peer.gone, job["test"])
 
 
-def _run(tree: ast.Module, link: Link, test: str) -> Report:
+def _run(tree: ast.Module, link: Link, test: str) -> Fields:
     sys.setrecursionlimit(RECURSION + depth())
     try:
         exec(compile(tree, "<test>", "exec", dont_inherit=True), link.namespace)
@@ -48,7 +48,7 @@ def _run(tree: ast.Module, link: Link, test: str) -> Report:
     return {"status": "passed"}
 
 
-def _failure(error: BaseException, test: str) -> Report:
+def _failure(error: BaseException, test: str) -> Fields:
     if isinstance(error, Flood):
         return {"status": "output_limit", "detail": f"the program answered with too much ({error})"}
     if isinstance(error, Gone):

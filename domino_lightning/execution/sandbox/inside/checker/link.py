@@ -11,7 +11,7 @@ from domino_lightning.execution.sandbox.inside import wire
 from domino_lightning.execution.sandbox.inside.arrays import is_array, overwrite_array
 from domino_lightning.execution.sandbox.inside.checker.remote import NOTHING, Remote, Unproxyable, is_class_name
 from domino_lightning.execution.sandbox.inside.peer import Peer
-from domino_lightning.execution.sandbox.inside.program import Report
+from domino_lightning.execution.sandbox.inside.program import Fields
 
 
 class Link:
@@ -49,7 +49,7 @@ class Link:
         self.refused = self.refused or Unproxyable(why)
         return self.refused
 
-    def request(self, message: Report, arguments: Mapping[int | str, Any] = NOTHING) -> Any:
+    def request(self, message: Fields, arguments: Mapping[int | str, Any] = NOTHING) -> Any:
         """The value of the reply; arguments, by place or name, that the program changed are changed here too.
 
         Raises:
