@@ -25,6 +25,7 @@ from domino_lightning.evaluation.crossed import (
     balanced,
     components,
     difference_interval,
+    lent,
     score_interval,
     two_sided_p,
 )
@@ -105,16 +106,19 @@ def tables_of(solved: Flags, shape: Shape) -> Floats:
 
 def judge(tables: Floats, world: World) -> dict[str, Floats]:
     """For each replication 1 where an interval holds the truth, or a test rejects."""
-    baseline, equal, better, odd = (tables[:, arm] for arm in range(4))
+    arms = [components(tables[:, arm]) for arm in range(4)]
+    gains = [components(tables[:, arm] - tables[:, 0]) for arm in range(1, 4)]
+    _, equal, _, odd = (arm.mean(lent(arms)) for arm in arms)
     found = {}
-    for name, arm in (("score", equal), ("score_odd", odd)):
-        low, high = score_interval(components(arm).mean())
+    for name, mean in (("score", equal), ("score_odd", odd)):
+        low, high = score_interval(mean)
         found[name] = (low <= world.score) & (world.score <= high)
-    for name, arm, truth in (("difference", better, GAIN), ("difference_odd", odd, 0.0)):
-        low, high = difference_interval(components(arm - baseline).mean())
+    equal, better, odd = (gain.mean(lent(gains)) for gain in gains)
+    for name, mean, truth in (("difference", better, GAIN), ("difference_odd", odd, 0.0)):
+        low, high = difference_interval(mean)
         found[name] = (low <= truth) & (truth <= high)
-    for name, arm in (("rejected", equal), ("rejected_odd", odd), ("power", better)):
-        found[name] = two_sided_p(components(arm - baseline).mean()) < 0.05
+    for name, mean in (("rejected", equal), ("rejected_odd", odd), ("power", better)):
+        found[name] = two_sided_p(mean) < 0.05
     return {name: values.astype(np.float64) for name, values in found.items()}
 
 

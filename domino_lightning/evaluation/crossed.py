@@ -7,7 +7,7 @@ mean holds for new problems and for new seeds. Leading axes of a table are indep
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +30,7 @@ class Mean(NamedTuple):
         freedom: degrees of freedom of the variance.
         groups: how many it rests on.
         alike: whether every cell of the table is the same, which leaves no variance to go by.
+        skewed: degrees of freedom at most where few groups carry the variance, see `Components.mean`.
     """
 
     value: Floats
@@ -37,13 +38,14 @@ class Mean(NamedTuple):
     freedom: Floats
     groups: int
     alike: Flags
+    skewed: Floats
 
 
 class SeedVariance(NamedTuple):
-    """The variance between seeds that other arms lend to one with a single seed."""
+    """The variance between seeds that comparable tables have on average, as arrays of equal shape or scalars."""
 
-    value: float
-    freedom: float
+    value: Floats | float
+    freedom: int
 
 
 class Components(NamedTuple):
@@ -60,6 +62,7 @@ class Components(NamedTuple):
         seeds: S.
         groups: G.
         alike: whether every cell is the same.
+        excess: kurtosis of the groups' means above a normal's, 0 where it is below.
     """
 
     value: Floats
@@ -69,6 +72,7 @@ class Components(NamedTuple):
     seeds: int
     groups: int
     alike: Flags
+    excess: Floats
 
     @property
     def seed_variance(self) -> Floats:
@@ -81,26 +85,48 @@ class Components(NamedTuple):
         The degrees of freedom are Satterthwaite's (1946), of the mean squares that the variance is a sum of, and
         never below those of the mean square that has fewest.
 
+        Satterthwaite takes the groups' means for normal. Where 2 of 100 groups are ever solved they are not, and
+        their variance is known as badly as a count of 2 is: the variance of a sample variance is
+        σ⁴ (2/(G - 1) + κ/G) with κ the excess kurtosis (Cramér 1946, section 27.4), so `skewed` is
+        2 / (2/(G - 1) + κ/G), about 4 then.
+
+        With few seeds a table's own variance between them is known badly: two that happen to agree hide it. So what
+        the arms of a sweep have on average is taken where it is larger. (One noisy arm among quiet ones keeps its
+        own, as it should; the quiet ones are told a little less surely.)
+
         Args:
-            lent: the variance between seeds to add where the table has one seed.
+            lent: the variance between seeds of comparable tables, for one with a single seed or a smaller variance.
         """
         S, G = self.seeds, self.groups
         of_groups = np.maximum(self.by_group, self.rest)
         of_seeds = self.by_seed - self.rest
         of_seeds = np.where(of_seeds > _TINY, of_seeds, 0)  # no rounding decides whether it counts
-        uncertain = of_groups**2 / max(G - 1, 1)
-        fewest = float(max(G - 1, 1))
+        uncertain = np.zeros_like(of_seeds)
+        fewest = np.full_like(of_seeds, max(G - 1, 1))
         if S > 1:
             squares = self.by_seed**2 / (S - 1) + self.rest**2 / ((S - 1) * max(G - 1, 1))
-            uncertain = uncertain + np.where(of_seeds > 0, squares, 0)
-            fewest = min(fewest, S - 1)
-        elif lent is not None:
-            of_seeds = np.full_like(self.value, G * max(lent.value, 0))
-            uncertain = uncertain + of_seeds**2 / lent.freedom
-            fewest = min(fewest, lent.freedom)
+            uncertain = np.where(of_seeds > 0, squares, 0)
+            fewest = np.minimum(fewest, S - 1)
+        if lent is not None:
+            loan = G * np.maximum(lent.value, 0)
+            larger = loan > of_seeds * (1 + 1e-9) + _TINY
+            uncertain = np.where(larger, loan**2 / lent.freedom, uncertain)
+            fewest = np.where(larger, min(lent.freedom, max(G - 1, 1)), fewest)
+            of_seeds = np.where(larger, loan, of_seeds)
+        uncertain = uncertain + of_groups**2 / max(G - 1, 1)
         total = of_groups + of_seeds
-        freedom = np.divide(total**2, uncertain, out=np.full_like(total, fewest), where=uncertain > 0)
-        return Mean(self.value, total / (S * G), np.maximum(freedom, fewest), G, self.alike)
+        freedom = np.divide(total**2, uncertain, out=np.array(fewest), where=uncertain > 0)
+        skewed = 2 / (2 / max(G - 1, 1) + self.excess / G)
+        return Mean(self.value, total / (S * G), np.maximum(freedom, fewest), G, self.alike, skewed)
+
+
+def lent(tables: Iterable[Components]) -> SeedVariance | None:
+    """The mean of the tables' variances between seeds, weighted by seeds - 1; None where all have one seed."""
+    known = [table for table in tables if table.seeds > 1]
+    freedom = sum(table.seeds - 1 for table in known)
+    if not freedom:
+        return None
+    return SeedVariance(sum(table.seed_variance * (table.seeds - 1) for table in known) / freedom, freedom)
 
 
 def components(table: ArrayLike) -> Components:
@@ -123,7 +149,10 @@ def components(table: ArrayLike) -> Components:
         left = cells - rows[..., :, None] - columns[..., None, :] + value[..., None, None]
         rest = (left**2).sum((-2, -1)) / ((S - 1) * (G - 1))
     alike = (highest - lowest <= _TINY) & (G > 1)
-    return Components(value, by_group, by_seed, rest, S, G, alike)
+    off = columns - value[..., None]
+    second, fourth = (off**2).mean(-1), (off**4).mean(-1)
+    kurtosis = np.divide(fourth, second**2, out=np.zeros_like(value), where=second > _TINY)
+    return Components(value, by_group, by_seed, rest, S, G, alike, np.maximum(kurtosis - 3, 0))
 
 
 def group_table(scores: ArrayLike, groups: Sequence[object] | None = None) -> Floats:
@@ -176,7 +205,8 @@ def score_interval(
 
     The variance says how many independent trials n the mean is worth, m(1 - m)/n; all means θ are in the interval
     for which m lies within t standard errors of θ, √(θ(1 - θ)/n) (Wilson 1927; Franco et al. 2019 for clusters).
-    It never leaves the bounds, and it is right near them, where a mean ± t standard errors is not.
+    It never leaves the bounds, and it is right near them, where a mean ± t standard errors is not. t has no more than
+    `skewed` degrees of freedom. (Differences do without: what few groups carry is much the same in both arms.)
 
     Where every cell is alike there is no variance. Then the ends are those of an exact binomial (Clopper-Pearson)
     bound on groups: were more than a share b = 1 - tail^(1/G) of all groups different, G equal ones would be a
@@ -193,7 +223,7 @@ def score_interval(
     bottom, top = bounds
     span = top - bottom or 1.0  # without a span all cells are alike
     share = (mean.value - bottom) / span
-    square = stdtrit(mean.freedom, (1 + confidence) / 2) ** 2
+    square = stdtrit(np.minimum(mean.freedom, mean.skewed), (1 + confidence) / 2) ** 2
     spread = share * (1 - share)  # of one trial; over the variance it is n
     scarce = square * np.divide(mean.variance / span**2, spread, out=np.full_like(spread, np.nan), where=spread > 0)
     center = (share + scarce / 2) / (1 + scarce)

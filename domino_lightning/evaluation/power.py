@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import chdtri
 
 from domino_lightning.errors import UserError
-from domino_lightning.evaluation.crossed import Components, two_sided_p
+from domino_lightning.evaluation.crossed import Components, lent, two_sided_p
 
 LEVEL = 0.05
 MOST_SEEDS = 50
@@ -52,24 +52,23 @@ def variances(pilot: Sequence[Components]) -> Variances:
         UserError: no difference with two seeds and two groups of problems.
     """
     tables = [one for one in pilot if one.seeds > 1 and one.groups > 1]
-    if not tables:
+    seeds = lent(tables)
+    if seeds is None:
         raise UserError(
             "the pilot has no arm with two seeds in common with the baseline, and problems of two groups: nothing is "
             "known of the variance between seeds. Run it with seeds=[0,1,2]."
         )
-    freedom = sum(one.seeds - 1 for one in tables)
-    seeds = sum(float(one.seed_variance) * (one.seeds - 1) for one in tables) / freedom
     groups = sum(float(one.by_group - one.rest) / one.seeds for one in tables) / len(tables)
     rest = sum(float(one.rest) for one in tables) / len(tables)
-    return Variances(max(seeds, 0.0), max(groups, 0.0), rest, freedom, rest / tables[0].groups)
+    return Variances(max(float(seeds.value), 0.0), max(groups, 0.0), rest, seeds.freedom, rest / tables[0].groups)
 
 
 def power(found: Variances, gain: float, seeds: int, groups: int) -> float:
     """The chance that the test of a sweep sees a true difference `gain` with so many seeds and groups.
 
     The mean squares and the mean are drawn from their distributions under normal effects, and the test itself is
-    asked; so the price of few seeds, which know little of their variance, is in it. With one seed the test is of
-    new problems alone. The draws are the same in every call.
+    asked; so the price of few seeds, which know little of their variance, is in it (what other arms know of it is
+    not). With one seed the test is of new problems alone. The draws are the same in every call.
     """
     dice = np.random.default_rng(0)
     S, G = seeds, groups
@@ -82,7 +81,7 @@ def power(found: Variances, gain: float, seeds: int, groups: int) -> float:
     by_group = square(found.rest + S * found.groups, G - 1)
     by_seed = square(found.rest + G * found.seeds, S - 1)
     rest = square(found.rest, (S - 1) * (G - 1))
-    drawn = Components(value, by_group, by_seed, rest, S, G, np.zeros(_DRAWS, dtype=np.bool_))
+    drawn = Components(value, by_group, by_seed, rest, S, G, np.zeros(_DRAWS, dtype=np.bool_), np.zeros(_DRAWS))
     return float(((two_sided_p(drawn.mean()) < LEVEL) & (value * gain > 0)).mean())
 
 

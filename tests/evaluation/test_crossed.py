@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import stdtrit
 
 from domino_lightning.evaluation.crossed import (
     Components,
@@ -17,6 +18,7 @@ from domino_lightning.evaluation.crossed import (
     components,
     difference_interval,
     group_table,
+    lent,
     score_interval,
     two_sided_p,
 )
@@ -64,7 +66,7 @@ def test_one_seed_has_the_variance_between_groups() -> None:
 
 def squares(by_group: float, by_seed: float, rest: float, seeds: int = 3, groups: int = 11) -> Components:
     values = (np.array(each, dtype=np.float64) for each in (0.2, by_group, by_seed, rest))
-    return Components(*values, seeds, groups, np.array(False))  # type: ignore[call-arg]
+    return Components(*values, seeds, groups, np.array(False), np.array(0.0))  # type: ignore[call-arg]
 
 
 def test_the_variance_has_a_part_from_groups_and_one_from_seeds_with_satterthwaites_freedom() -> None:
@@ -98,8 +100,35 @@ def test_an_arm_with_one_seed_borrows_the_variance_between_seeds() -> None:
     parts = (float(alone.variance), 0.02)
     assert borrowed.freedom == pytest.approx(sum(parts) ** 2 / (parts[0] ** 2 / 4 + parts[1] ** 2 / 4))
     assert found.mean(SeedVariance(-0.02, 4)).variance == alone.variance
-    several = components([[1, 0, 1], [0, 0, 1]])
-    assert several.mean(SeedVariance(9.0, 4)) == several.mean()
+
+
+def test_a_larger_variance_of_the_other_arms_replaces_an_arms_own_and_a_smaller_one_does_not() -> None:
+    table = squares(0.3, 0.5, 0.1)  # own: (0.5 - 0.1) / 11
+    alone = table.mean()
+    larger = table.mean(SeedVariance(0.1, 8))
+    assert larger.variance == pytest.approx((0.3 + 11 * 0.1) / 33)
+    assert larger.freedom == pytest.approx(1.4**2 / (0.3**2 / 10 + 1.1**2 / 8))
+    for lower in (0.4 / 11, 0.03, -1.0):
+        assert table.mean(SeedVariance(lower, 8)) == alone
+
+
+def test_arms_lend_their_mean_variance_by_seeds_less_one() -> None:
+    found = lent([squares(0.3, 0.5, 0.1), squares(0.3, 0.2, 0.1, seeds=5), components([[1, 0, 0]])])
+    assert found is not None and found.freedom == 6
+    assert found.value == pytest.approx((2 * 0.4 + 4 * 0.1) / 11 / 6)
+    assert lent([components([[1, 0, 0]])]) is None
+
+
+def test_few_groups_that_carry_the_variance_leave_few_degrees_of_freedom() -> None:
+    mean = components([[1, 1] + [0] * 98]).mean()
+    share = 0.02  # of a two-point distribution: excess kurtosis 1/(p(1-p)) - 6
+    assert mean.skewed == pytest.approx(2 / (2 / 99 + (1 / (share * (1 - share)) - 6) / 100))
+    assert 4 < mean.skewed < 5
+    assert components([[1, 0] * 50]).mean().skewed == pytest.approx(99)
+    square = stdtrit(float(mean.skewed), 0.975) ** 2 * float(mean.variance) / (share * (1 - share))
+    center, half = (share + square / 2) / (1 + square), np.sqrt(square * share * (1 - share) + square**2 / 4)
+    assert score_interval(mean) == pytest.approx((center - half / (1 + square), center + half / (1 + square)))
+    assert difference_interval(mean)[1] == pytest.approx(share + stdtrit(99, 0.975) * np.sqrt(mean.variance))
 
 
 def test_groups_of_unequal_size_have_the_variance_of_the_ratio_estimate() -> None:

@@ -22,7 +22,7 @@ from domino_lightning.evaluation.power import (
 
 def table(by_group: float, by_seed: float, rest: float, seeds: int, groups: int = 10) -> Components:
     values = (np.array(each, dtype=np.float64) for each in (0.1, by_group, by_seed, rest))
-    return Components(*values, seeds, groups, np.array(False))  # type: ignore[call-arg]
+    return Components(*values, seeds, groups, np.array(False), np.array(0.0))  # type: ignore[call-arg]
 
 
 def test_variances_are_means_over_the_arms_by_their_seeds() -> None:

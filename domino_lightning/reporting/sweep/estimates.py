@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan
 
@@ -10,9 +10,9 @@ from domino_lightning.evaluation.comparison import Outcomes, leads, pooled
 from domino_lightning.evaluation.crossed import (
     Components,
     Mean,
-    SeedVariance,
     components,
     group_table,
+    lent,
     two_sided_p,
 )
 from domino_lightning.evaluation.statistics import Estimate, difference_estimate, holm, pass_at_k, score_estimate
@@ -66,19 +66,6 @@ class Difference:
     def significant(self) -> bool:
         """Whether the adjusted p value is below 5%."""
         return self.adjusted < 0.05
-
-
-def lent(arms: Iterable[Components]) -> SeedVariance | None:
-    """The variance between seeds that arms with several lend to those with one: their mean, by seeds - 1.
-
-    An arm's own variance is the only one that holds where arms differ; an arm with one seed has none, and without
-    a loan it would look the surest of all.
-    """
-    known = [arm for arm in arms if arm.seeds > 1]
-    freedom = sum(arm.seeds - 1 for arm in known)
-    if not freedom:
-        return None
-    return SeedVariance(sum(float(arm.seed_variance) * (arm.seeds - 1) for arm in known) / freedom, freedom)
 
 
 def arm_scores(arms: Sequence[Arm], k: int = 1) -> list[ArmScore | None]:

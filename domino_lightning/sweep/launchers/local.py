@@ -33,27 +33,33 @@ class _Running:
 class LocalLauncher(Launcher):
     """Runs stages as processes on this machine.
 
-    Where there are accelerators, a stage that uses k of them is given k for itself, and stages that use none run
-    beside them in `slots`. Where there are none, a stage takes one slot a process. Cores are divided evenly, and a
-    stage's threads are limited to its share; on one machine, equal shares give equal bits.
+    Where there are accelerators, a stage that uses k of them is given k for itself (or a share of each, see
+    `stages_per_gpu`), and stages that use none run beside them in `slots`. Where there are none, a stage takes one
+    slot a process. Cores are divided evenly, and a stage's threads are limited to its share; on one machine, equal
+    shares give equal bits.
 
     Args:
         slots: places for stages without accelerator; by default one for every two cores or, beside accelerators, as
             many as leave every stage four.
         gpus: ids for CUDA_VISIBLE_DEVICES; by default what that variable names, or else all of them. `[]`: none.
+        stages_per_gpu: how many stages share an accelerator at a time. One small model leaves a large card idle most
+            of the time; several must fit its memory together, which nothing checks.
     """
 
-    def __init__(self, slots: int | None = None, gpus: list[int] | None = None) -> None:
-        if slots is not None and slots < 1:
-            raise UserError(f"launcher.init_args.slots: {slots} must be 1 or more.")
+    def __init__(self, slots: int | None = None, gpus: list[int] | None = None, stages_per_gpu: int = 1) -> None:
+        for name, value in (("slots", slots), ("stages_per_gpu", stages_per_gpu)):
+            if value is not None and value < 1:
+                raise UserError(f"launcher.init_args.{name}: {value} must be 1 or more.")
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.gpus = visible_gpus() if gpus is None else [str(gpu) for gpu in gpus]
-        places = slots or max(1, cores // 4 - len(self.gpus) if self.gpus else cores // 2)
-        self.threads = max(1, cores // (places + len(self.gpus)))
-        self.slots = places + len(self.gpus)
+        shares = {f"gpu {gpu}" + f" share {n}" * bool(n): gpu for n in range(stages_per_gpu) for gpu in self.gpus}
+        places = slots or max(1, cores // 4 - len(shares) if self.gpus else cores // 2)
+        self.threads = max(1, cores // (places + len(shares)))
+        self.slots = places + len(shares)
         started = time.monotonic()
         self._free = {f"slot {number}": started for number in range(places)}  # since when
-        self._free_gpus = dict.fromkeys(self.gpus, started)
+        self._free_gpus = dict.fromkeys(shares, started)
+        self._gpu_of = shares
         self._places = places
         self._running: list[_Running] = []
 
@@ -76,17 +82,18 @@ class LocalLauncher(Launcher):
     def start(self, task: Task) -> Place | None:
         """Start a process for the stage, if there is room."""
         needed, _, what = self._need(task)
-        pool = self._free_gpus if what == "accelerators" else self._free
-        if len(pool) < needed:
-            return None
-        chosen = list(pool)[:needed]  # those that have been free longest
-        free_since = max(pool[name] for name in chosen)
         on_gpus = what == "accelerators"
+        pool = self._free_gpus if on_gpus else self._free
+        apart = {self._gpu_of.get(name, name): name for name in reversed(pool)}  # one share of a GPU at most
+        chosen = list(reversed(apart.values()))[:needed]  # those that have been free longest
+        if len(chosen) < needed:
+            return None
+        free_since = max(pool[name] for name in chosen)
         port = free_port({each.port for each in self._running})
         environment = dict.fromkeys(THREADS, str(self.threads))
         environment |= {"MASTER_PORT": str(port), "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
         if on_gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(self._gpu_of[name] for name in chosen)
         elif self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ""
         task.log.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +103,7 @@ class LocalLauncher(Launcher):
             del pool[name]
         running = _Running(task, child, [] if on_gpus else chosen, chosen if on_gpus else [], port)
         self._running.append(running)
-        return Place(f"gpu {','.join(chosen)}" if on_gpus else ", ".join(chosen), time.monotonic() - free_since)
+        return Place(", ".join(chosen), time.monotonic() - free_since)
 
     def poll(self, seconds: float) -> list[Report]:
         """Messages and ends of the processes."""

@@ -40,14 +40,12 @@ def test_one_seed_has_the_interval_over_groups_of_problems_alone(sweep: FakeSwee
     assert (score.seeds, score.problems, score.groups) == (1, PROBLEMS, PROBLEMS // 2)
 
 
-def test_an_arm_has_its_own_variance_between_seeds(sweep: FakeSweep) -> None:
+def test_an_arm_has_its_own_variance_between_seeds_or_the_mean_where_that_is_larger(sweep: FakeSweep) -> None:
     for arm, counts in {"a": (10, 10), "b": (4, 16)}.items():
         for seed, count in enumerate(counts):
             sweep.trial({"arm": arm}, seed, range(count))
     first, second = (score for score in arm_scores(read(sweep).arms) if score)
     assert first.by_seed == [0.25, 0.25] and second.by_seed == [0.1, 0.4]
-    # Two equal seeds tell no more than one, whatever the other arm's do.
-    assert first.estimate == pytest.approx(cluster_mean([float(i < 10) for i in range(PROBLEMS)], GROUPS))
     # b, over 20 groups: 2 solved twice, 6 once. Groups: 2 · (2 · 0.75² + 6 · 0.25² + 12 · 0.25²)/19; seeds:
     # 20 · 2 · 0.15²; the rest: ±0.35 in 6 groups, ∓0.15 in 14, in both seeds, over 19.
     groups, seeds = 2 * (2 * 0.75**2 + 18 * 0.25**2) / 19, 20 * 2 * 0.15**2
@@ -56,6 +54,12 @@ def test_an_arm_has_its_own_variance_between_seeds(sweep: FakeSweep) -> None:
     freedom = (40 * variance) ** 2 / (groups**2 / 19 + seeds**2 / 1 + rest**2 / 19)
     t = stdtrit(max(freedom, 1), 0.975)
     for end in second.estimate[1:]:
+        assert abs(0.25 - end) == pytest.approx(t * sqrt(variance * end * (1 - end) / (0.25 * 0.75)))
+    # a: 5 of 20 groups solved by both of its seeds, which agree; of b's variance between seeds, 1 d.f. each, half.
+    own, mean = 2 * (5 * 0.75**2 + 15 * 0.25**2) / 19, (seeds - rest) / 2
+    variance = (own + mean) / 40
+    t = stdtrit((own + mean) ** 2 / (own**2 / 19 + mean**2 / 2), 0.975)
+    for end in first.estimate[1:]:
         assert abs(0.25 - end) == pytest.approx(t * sqrt(variance * end * (1 - end) / (0.25 * 0.75)))
 
 

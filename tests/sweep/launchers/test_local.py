@@ -146,6 +146,23 @@ def test_every_stage_is_given_accelerators_of_its_own(
         LocalLauncher(gpus=[0]).check([each["tune"]])
 
 
+def test_stages_share_an_accelerator_where_they_are_told_to_and_none_is_given_two_shares_of_one(
+    tasks: Callable[..., dict[str, Task]], started: list[StandIn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cores(monkeypatch, 16)
+    each = tasks({**GPU, "tune.trainer.devices": 2})
+    launcher = LocalLauncher(slots=2, gpus=[0, 3], stages_per_gpu=2)
+    assert (launcher.slots, launcher.threads) == (6, 2)
+    places = [launcher.start(each[name]) for name in ("tune", "evaluate", "synthesize")]
+    assert [child.environment["CUDA_VISIBLE_DEVICES"] for child in started[:1]] == ["0,3"]
+    assert sorted(child.environment["CUDA_VISIBLE_DEVICES"] for child in started[1:]) == ["0", "3"]
+    assert None not in places and launcher.start(each["finetune"]) is None
+    with pytest.raises(UserError, match="stages_per_gpu: 0"):
+        LocalLauncher(gpus=[0], stages_per_gpu=0)
+    with pytest.raises(UserError, match=r"needs 2 accelerators, and the launcher has 1.*gpus"):
+        LocalLauncher(gpus=[0], stages_per_gpu=4).check([each["tune"]])
+
+
 def test_training_on_the_cpu_takes_no_accelerator(
     tasks: Callable[..., dict[str, Task]], started: list[StandIn]
 ) -> None:
