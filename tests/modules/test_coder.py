@@ -108,7 +108,7 @@ def test_gradient_checkpointing_keeps_a_fraction_of_what_the_backward_pass_needs
         weights = {p.untyped_storage().data_ptr() for p in module.parameters()}
         found: dict[int, int] = {}
 
-        def pack(tensor: Tensor, found: dict[int, int] = found) -> Tensor:
+        def pack(tensor: Tensor, found: dict[int, int] = found, weights: set[int] = weights) -> Tensor:
             storage = tensor.untyped_storage()
             if storage.data_ptr() not in weights:
                 found[storage.data_ptr()] = storage.nbytes()

@@ -96,7 +96,9 @@ HEALTH = ("metrics.csv", "pair_matrix.jsonl", "nearest_tokens.jsonl", "samples.j
 def tune(tmp_path: Path, splits: Path, tiny_backbone: Path) -> Run:
     """Runs the tune stage in this process in a directory of a given name."""
 
-    def run(name: str, schedule: dict[str, Any], kill: Callback | None = None, every: int | None = 2, **model: Any) -> Result:
+    def run(
+        name: str, schedule: dict[str, Any], kill: Callback | None = None, every: int | None = 2, **model: Any
+    ) -> Result:
         directory = tmp_path / name
         directory.mkdir(exist_ok=True)
         settings = {
