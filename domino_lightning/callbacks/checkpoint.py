@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ SUM = ".sha256"  # ends the name of the file with the hashes that a checkpoint m
 
 
 class ResumableCheckpoint(Callback):
-    """Saves `last.ckpt` every n steps and `best.ckpt` at the lowest monitored value, each written atomically.
+    """Saves `last.ckpt` on cadence and `best.ckpt` at the lowest monitored value, each written atomically.
 
     A step that is followed by a validation is saved after it: Lightning leaves out, on resume, a validation that
     was still due when the checkpoint was written, and with it the best step would depend on when the run died.
@@ -26,15 +27,17 @@ class ResumableCheckpoint(Callback):
 
     Args:
         directory: where the files go.
-        every: steps between saves.
+        every: steps between saves; None: any number.
         monitor: the metric whose lowest value names the best step.
+        seconds: saved as soon as the last save lies so far back, by the first rank's clock; None: never for that.
     """
 
-    def __init__(self, directory: Path, every: int, monitor: str | None) -> None:
-        self.directory, self.every, self.monitor = directory, max(1, every), monitor
+    def __init__(self, directory: Path, every: int | None, monitor: str | None, seconds: float | None = None) -> None:
+        self.directory, self.every, self.monitor, self.seconds = directory, every, monitor, seconds
         self.best: float | None = None
         self.best_step = -1
         self._saved = -1
+        self._saved_at = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         """The best value so far and its step."""
@@ -44,10 +47,15 @@ class ResumableCheckpoint(Callback):
         """Restore the best value."""
         self.best, self.best_step = state_dict["best"], state_dict["best_step"]
 
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Start the clock."""
+        self._saved_at = time.monotonic()
+
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
         """Save on cadence, unless a validation follows."""
-        step = trainer.global_step
-        if step % self.every or step == self._saved or self._accumulating(trainer) or self._validation_follows(trainer):
+        if trainer.global_step == self._saved or self._accumulating(trainer) or self._validation_follows(trainer):
+            return
+        if not self._due(trainer):
             return
         # Lightning logs a step after this hook; a kill in between would leave the saved step out of the metrics.
         trainer._logger_connector.update_train_step_metrics()
@@ -69,6 +77,14 @@ class ResumableCheckpoint(Callback):
         if trainer.global_step != self._saved:
             self._save(trainer, LAST)
 
+    def _due(self, trainer: Trainer) -> bool:
+        """Whether steps or seconds say so; all ranks take part in a save, so all go by one clock."""
+        if self.every is not None and trainer.global_step % self.every == 0:
+            return True
+        if self.seconds is None:
+            return False
+        return bool(trainer.strategy.broadcast(time.monotonic() - self._saved_at >= self.seconds))
+
     def _accumulating(self, trainer: Trainer) -> bool:
         return trainer.fit_loop._should_accumulate()
 
@@ -77,9 +93,11 @@ class ResumableCheckpoint(Callback):
         return loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
 
     def _save(self, trainer: Trainer, name: str) -> None:
+        self._write(trainer, self.directory / name)
         if name == LAST:
-            self._saved = trainer.global_step
-        path = self.directory / name
+            self._saved, self._saved_at = trainer.global_step, time.monotonic()
+
+    def _write(self, trainer: Trainer, path: Path) -> None:
         if not trainer.is_global_zero:  # it takes part, and the first rank writes
             trainer.save_checkpoint(path)
             return

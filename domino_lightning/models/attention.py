@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.bias import causal_lower_right
 
 from domino_lightning.errors import UserError
 
@@ -56,9 +57,13 @@ class View:
         seen: Tensor = self.sees(0, 0, queries, keys)
         return seen
 
+    def sees_all(self, keys: int) -> bool:
+        """Whether every one of so many tokens sees all that are not later."""
+        return self.reach is None or self.reach >= keys
+
     def mask(self, queries: int, keys: int, device: torch.device) -> Tensor | None:
         """(queries, keys) bool, the last query at the position of the last key; None: all that is not later."""
-        if queries == keys and (self.reach is None or self.reach >= keys):
+        if queries == keys and self.sees_all(keys):
             return None
         if (queries, keys) not in self._masks:  # layers share them
             place = torch.arange(keys, device=device)
@@ -139,6 +144,9 @@ def replaced_attention(model: PreTrainedModel) -> Iterator[None]:
 def causal_attention(query: Tensor, key: Tensor, value: Tensor, scale: float, view: View) -> Tensor:
     """(B, Hq, L, e): attention of the last L of P + L tokens to what they see of themselves and of those before them.
 
+    On a GPU in half precision, and where no window hides anything, it is the flash kernel, which aligns the triangle
+    at its lower right corner and takes grouped heads as they are: no mask and no repeated heads are made.
+
     Args:
         query: (B, Hq, L, d).
         key: (B, Hkv, P + L, d).
@@ -146,19 +154,33 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, scale: float, vi
         scale: factor of the products.
         view: who sees whom.
     """
-    if query.device.type != "cpu":  # elsewhere grouped heads under a mask fall back to the slowest kernel
+    queries, keys = query.shape[2], key.shape[2]
+    grouped = key.shape[1] != query.shape[1]
+    if query.device.type == "cuda" and torch.is_autocast_enabled("cuda"):  # a mask that is an object passes it by
+        query, key, value = (part.to(torch.get_autocast_dtype("cuda")) for part in (query, key, value))
+    if view.sees_all(keys) and _takes_flash(query, key, value, grouped):
+        corner: Tensor = causal_lower_right(queries, keys)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=corner, scale=scale, enable_gqa=grouped)
+    if grouped and query.device.type != "cpu":  # elsewhere they fall back to the slowest kernel under a mask
         repeats = query.shape[1] // key.shape[1]
         key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
-    mask = view.mask(query.shape[2], key.shape[2], query.device)
+        grouped = False
+    mask = view.mask(queries, keys, query.device)
     return F.scaled_dot_product_attention(
-        query,
-        key,
-        value,
-        attn_mask=mask,
-        is_causal=mask is None,
-        scale=scale,
-        enable_gqa=key.shape[1] != query.shape[1],
+        query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=grouped
     )
+
+
+def _takes_flash(query: Tensor, key: Tensor, value: Tensor, grouped: bool) -> bool:
+    """Whether the flash kernel takes these tensors. Where it does not, torch would make the mask, in every layer."""
+    if query.dtype not in (torch.float16, torch.bfloat16):
+        return False
+    if query.device.type == "meta":  # shapes alone, for `domino plan`: as on a GPU that has the kernel
+        return True
+    if query.device.type != "cuda":
+        return False
+    wanted = torch.backends.cuda.SDPAParams(query, key, value, None, 0.0, False, grouped)
+    return torch.backends.cuda.can_use_flash_attention(wanted)
 
 
 class _Windows(Attention):

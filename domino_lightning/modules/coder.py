@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from torchmetrics import MeanMetric
 
 from domino_lightning.data.chat import ChatBatch
@@ -58,6 +60,8 @@ class CoderModule(LightningModule):
         backbone_dtype: of the frozen weights under LoRA; auto is bfloat16 on a GPU that computes it natively, else
             float32. What trains is float32 whatever it is.
         seed: of the adapter's initial weights and dropout.
+        gradient_checkpointing: keep the input of every decoder layer alone and compute the rest again in the backward
+            pass: the same gradients from a fraction of the memory, at the price of one more forward pass.
 
     Raises:
         UserError: all weights train, and are asked for in bfloat16.
@@ -71,6 +75,7 @@ class CoderModule(LightningModule):
         lora: Lora | None = DEFAULT_LORA,
         backbone_dtype: Dtype = "auto",
         seed: int = 0,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if lora is None and backbone_dtype == "bfloat16":
@@ -81,7 +86,7 @@ class CoderModule(LightningModule):
         self.backbone_dtype: Dtype = "float32" if lora is None else backbone_dtype
         self.backbone_spec = backbone
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
-        self.lora, self.seed = lora, seed
+        self.lora, self.seed, self.gradient_checkpointing = lora, seed, gradient_checkpointing
         self.heldout_nll = MeanMetric(nan_strategy="disable")  # a NaN is shown, not left out
         self.strict_loading = False
         self.sharded = False
@@ -125,6 +130,10 @@ class CoderModule(LightningModule):
             with torch.random.fork_rng(devices=[]):  # PEFT draws from the global generator
                 torch.manual_seed(self.seed)
                 self.model = get_peft_model(backbone, config)
+        if self.gradient_checkpointing:
+            # Not transformers' own, which does nothing to layers in eval mode, as they are here.
+            for block in _decoder_layers(self.model):
+                block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
         frozen = {name for name, p in self.named_parameters() if not p.requires_grad}
         buffers = {name for name, _ in self.named_buffers()}
         torch.nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, frozen | buffers)

@@ -62,11 +62,15 @@ class SampleTable:
             part.fill_(torch.inf)
 
     def state(self) -> dict[str, Any]:
-        """The whole table and its moments, in order of sample whatever rank they lie on, and the step count."""
-        weight = self.tokens.table.weight
+        """The whole table and its moments, in order of sample whatever rank they lie on, and the step count.
+
+        They are put together on the first rank, in the machine's memory, from one rank after the other: no device
+        holds more than its own rows and those of one other rank. On other ranks they are None.
+        """
+        weight, owned = self.tokens.table.weight, self._owned_by_rank()
         state = self.optimizer.state.get(weight, {})
         local = {"table": weight.detach()} | {name: state.get(name, torch.zeros_like(weight)) for name in MOMENTS}
-        return {"step": int(state.get("step", 0))} | {name: self._whole(value) for name, value in local.items()}
+        return {"step": int(state.get("step", 0))} | {name: self._whole(value, owned) for name, value in local.items()}
 
     def load(self, saved: dict[str, Any]) -> None:
         """Take this rank's rows out of what `state` gave on any number of ranks."""
@@ -79,9 +83,23 @@ class SampleTable:
             value[rows] = saved[name][owned].to(weight.device)
         self.optimizer.state[weight] = {"step": saved["step"], **moments}
 
-    def _whole(self, local: Tensor) -> Tensor:
-        whole = local.new_zeros(self.num_samples, local.shape[1])
-        whole[self.tokens.owned] = local[: len(self.tokens.owned)]
-        if distributed.world_size() > 1:
-            torch.distributed.all_reduce(whole)
+    def _owned_by_rank(self) -> list[list[int]]:
+        owned = [self.tokens.owned] * distributed.world_size()
+        if len(owned) > 1:
+            torch.distributed.all_gather_object(owned, self.tokens.owned)
+        return owned
+
+    def _whole(self, local: Tensor, owned: list[list[int]]) -> Tensor | None:
+        mine = local[: len(self.tokens.owned)]
+        if distributed.rank() > 0:
+            if len(mine):
+                torch.distributed.send(mine.contiguous(), 0)
+            return None
+        whole = torch.zeros(self.num_samples, local.shape[1], dtype=local.dtype)
+        whole[owned[0]] = mine.cpu()
+        for rank, samples in enumerate(owned[1:], start=1):
+            if samples:
+                rows = local.new_empty(len(samples), local.shape[1])
+                torch.distributed.recv(rows, rank)
+                whole[samples] = rows.cpu()
         return whole

@@ -79,7 +79,7 @@ def naive_nll(
 
 def mean_per_text(token_nll: Tensor, lengths: Tensor) -> Tensor:
     """(n,) means from the NLL of every scored token of n texts, one text after another."""
-    rows = torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)
+    rows = torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths, output_size=len(token_nll))
     return token_nll.new_zeros(len(lengths)).index_add(0, rows, token_nll) / lengths.clamp(min=1)
 
 

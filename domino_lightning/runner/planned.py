@@ -116,12 +116,13 @@ def execute(stage: str, config: Config, work: Work, begun: Callable[[], None] = 
         Changed: code or outside content is not what the fingerprint covers.
     """
     from domino_lightning.tracking.wandb import Forgiven, Outputs, artifact_name, log_outputs, stage_run
-    from domino_lightning.utils.memory import keep_freed_memory
+    from domino_lightning.utils.memory import give_back_memory, keep_freed_memory
     from domino_lightning.utils.progress import silence_advice
 
     silence_advice()
-    keep_freed_memory()
     cls = stage_class(stage)
+    if not (cls.devices(work.section) and _gpu_there()):
+        keep_freed_memory()
     cls.check_contents(work)
     forget_compiled(user_sources(work.section))
     instance = cls.from_config(config)
@@ -140,6 +141,15 @@ def execute(stage: str, config: Config, work: Work, begun: Callable[[], None] = 
                 work.run.finish(exit_code=1)
         error.add_note(f"stage {stage}")
         raise
+    finally:
+        del instance
+        give_back_memory()  # the next stage of this process needs the device whole
     if work.run is not None:
         folder = work.directory
         log_outputs(work, stage, Outputs(cls.metrics(folder), cls.samples_key, cls.samples(folder), cls.artifact))
+
+
+def _gpu_there() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

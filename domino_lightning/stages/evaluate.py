@@ -22,6 +22,7 @@ from domino_lightning.stages.base import Stage, first_rows
 from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.block_log import BlockLog
 from domino_lightning.utils.jsonl import Record, read_jsonl, read_object, write_json, write_jsonl
+from domino_lightning.utils.memory import give_back_memory
 from domino_lightning.utils.progress import progress_bar
 from domino_lightning.utils.ranges import ONE_OR_MORE, ZERO_OR_MORE, check_ranges
 
@@ -252,17 +253,19 @@ class _Coder:
         return self._model
 
     def local(self) -> tuple[Any, Any]:
-        """A transformers model and its tokenizer, also where another engine generates."""
+        """A transformers model and its tokenizer; where another engine generated, its model is unloaded first."""
         from domino_lightning.generation.local_model import LocalModel
 
+        if not isinstance(self.model, LocalModel):
+            self.unload()  # vLLM takes nine tenths of a GPU, beside which no second model fits
+            self._model = TransformersEngine().load(self.source)
         model: Any = self.model
-        if not isinstance(model, LocalModel):
-            model = TransformersEngine().load(self.source)
         return model.model, model.tokenizer
 
     def unload(self) -> None:
-        """Free its memory for the programs that are graded next."""
+        """Free its memory for what comes next."""
         self._model = None
+        give_back_memory()
 
 
 def in_turn(problems: Sequence[Record]) -> list[Record]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,6 +30,18 @@ INPUTS = {
 }
 
 
+@dataclass(frozen=True)
+class FinetuneRuntime(TrainingRuntime):
+    """Settings that change no result.
+
+    Args:
+        gradient_checkpointing: keep the inputs of decoder layers alone and compute the rest again in the backward
+            pass: the same gradients from a fraction of the memory, at the price of one more forward pass.
+    """
+
+    gradient_checkpointing: bool = False
+
+
 class Finetune(TrainingStage):
     """Fine-tune the coder.
 
@@ -39,7 +52,7 @@ class Finetune(TrainingStage):
         domain: makes chat pairs of reference records.
         source: what to train on.
         seed: of adapter initialization and batch order.
-        runtime: checkpoint cadence, logging, workers.
+        runtime: checkpoint cadence, logging, workers, gradient checkpointing.
     """
 
     name = "finetune"
@@ -47,6 +60,7 @@ class Finetune(TrainingStage):
     summary = "fine-tune the coder on synthetic pairs, references, both, or not at all"
     artifact = "coder"
     files = ("pairs", "heldout")
+    from_runtime = ("gradient_checkpointing",)
 
     def __init__(
         self,
@@ -54,7 +68,7 @@ class Finetune(TrainingStage):
         data: Any,
         trainer: Any,
         domain: Domain,
-        runtime: TrainingRuntime,
+        runtime: FinetuneRuntime,
         source: SourceName = "synthetic",
         seed: int = 0,
     ) -> None:

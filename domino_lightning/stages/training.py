@@ -44,14 +44,17 @@ class TrainingRuntime:
     """Settings that change no result.
 
     Args:
-        checkpoint_every_n_steps: what a kill can cost.
+        checkpoint_every_n_steps: what a kill can cost at most; null: any number.
+        checkpoint_every_seconds: the same in seconds since the last checkpoint; whichever comes first counts. null: any
+            number. With both null only what a validation or the end of the fit has seen is saved.
         log_every_n_steps: rows of metrics.csv.
         num_workers: loader processes.
         divergence_nats: stop when the loss averages so much more than at the start, or less than minus this; null
             never. A run that it stopped continues under a higher limit.
     """
 
-    checkpoint_every_n_steps: int = 10
+    checkpoint_every_n_steps: int | None = None
+    checkpoint_every_seconds: float | None = 60.0
     log_every_n_steps: int = 1
     num_workers: int = 0
     divergence_nats: float | None = 10.0
@@ -63,7 +66,8 @@ class TrainingRuntime:
             OutOfRange: the first one.
         """
         steps = {"checkpoint_every_n_steps": ONE_OR_MORE, "log_every_n_steps": ONE_OR_MORE}
-        check_ranges("runtime", self, **steps, num_workers=ZERO_OR_MORE, divergence_nats=POSITIVE)
+        positive = {"checkpoint_every_seconds": POSITIVE, "divergence_nats": POSITIVE}
+        check_ranges("runtime", self, **steps, num_workers=ZERO_OR_MORE, **positive)
 
 
 class TrainingStage(Stage):
@@ -78,9 +82,11 @@ class TrainingStage(Stage):
 
     Class attributes:
         files: arguments of the data class that the stage itself gives.
+        from_runtime: arguments of the module class that change no result, and so are keys of `runtime`.
     """
 
     files: ClassVar[tuple[str, ...]]
+    from_runtime: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, model: Any, data: Any, trainer: Any, runtime: TrainingRuntime, seed: int = 0) -> None:
         self.model, self.data, self.trainer = dict(model), dict(data), dict(trainer)
@@ -100,7 +106,7 @@ class TrainingStage(Stage):
 
         model, data = cls.classes()
         parser = ArgumentParser(exit_on_error=False)
-        parser.add_class_arguments(model, "model", skip={"seed"}, instantiate=False)
+        parser.add_class_arguments(model, "model", skip={"seed", *cls.from_runtime}, instantiate=False)
         parser.add_class_arguments(data, "data", skip={*cls.files, "seed", "num_workers"}, instantiate=False)
         parser.add_class_arguments(Trainer, "trainer", skip=OWNED | {"log_every_n_steps"}, instantiate=False)
         parser.add_class_arguments(cls, None, skip={"model", "data", "trainer"})
@@ -185,7 +191,8 @@ class TrainingStage(Stage):
 
     def module(self) -> Any:
         """The module, without its backbone."""
-        return self.classes()[0](seed=self.seed, **self.model)
+        given = {name: getattr(self.runtime, name) for name in self.from_runtime}
+        return self.classes()[0](seed=self.seed, **given, **self.model)
 
     def datamodule(self, **files: Any) -> Any:
         """The data, not yet read."""
@@ -264,7 +271,9 @@ class TrainingStage(Stage):
                     SeededSteps(self.seed),
                     *([StopOnDivergence(self.name, limit)] if limit is not None else []),
                     *callbacks,
-                    ResumableCheckpoint(work.scratch, runtime.checkpoint_every_n_steps, monitor),
+                    ResumableCheckpoint(
+                        work.scratch, runtime.checkpoint_every_n_steps, monitor, runtime.checkpoint_every_seconds
+                    ),
                     StepProgress(self.name),
                 ],
                 logger=lightning_loggers(work),

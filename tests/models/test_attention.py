@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from domino_lightning.models import attention
 from domino_lightning.models.attention import (
     Attention,
     UnsupportedAttention,
@@ -126,3 +127,42 @@ def test_causal_attention_by_brute_force(window: int | None, queries: int, keys:
                 scores = 0.3 * key[row, shared, first : at + 1] @ query[row, head, place]
                 wanted = scores.softmax(0) @ value[row, shared, first : at + 1]
                 assert (got[row, head, place] - wanted).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(5, 5), (3, 8), (1, 6)])
+@pytest.mark.parametrize(("heads", "groups"), [(4, 4), (4, 2), (4, 1)])
+def test_the_lower_right_triangle_of_the_flash_kernel_is_what_the_mask_says(
+    queries: int, keys: int, heads: int, groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = torch.Generator().manual_seed(1)
+    shapes = ((2, heads, queries, 8), (2, groups, keys, 8), (2, groups, keys, 8))
+    parts = [torch.randn(shape, generator=random).requires_grad_() for shape in shapes]
+    results = []
+    for flash in (False, True):
+        monkeypatch.setattr(attention, "_takes_flash", lambda *_, flash=flash: flash)
+        mixed = causal_attention(*parts, 0.3, view())
+        results.append([mixed, *torch.autograd.grad(mixed.square().sum(), parts)])
+    for got, wanted in zip(*results, strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_flash_is_asked_for_in_half_precision_on_a_gpu_where_no_window_hides_anything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[torch.dtype] = []
+
+    def takes(query: Tensor, *_: Any) -> bool:
+        asked.append(query.dtype)
+        return False
+
+    monkeypatch.setattr(attention, "_takes_flash", takes)
+    parts = [torch.randn(1, 2, 6, 4) for _ in range(3)]
+    for window in (None, 3, 6):
+        causal_attention(*parts, 0.5, view(window))
+    assert asked == [torch.float32] * 2  # not under the window of three
+    monkeypatch.undo()
+    for dtype, device, expected in (
+        (torch.bfloat16, "cpu", False), (torch.float32, "meta", False), (torch.bfloat16, "meta", True),
+    ):  # fmt: skip
+        parts = [torch.empty(1, 2, 6, 4, dtype=dtype, device=device) for _ in range(3)]
+        assert attention._takes_flash(*parts, False) is expected

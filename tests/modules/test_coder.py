@@ -81,6 +81,47 @@ def test_padding_rows_and_extra_padding_change_nothing() -> None:
         assert module.answer_nll(padded).shape == (0,)
 
 
+@pytest.mark.parametrize("lora", [None, Lora(rank=2, dropout=0.3)], ids=["in full", "adapter with dropout"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3_text"])
+def test_gradient_checkpointing_gives_the_same_gradients_and_encodes_every_layer_twice(
+    family: str, lora: Lora | None
+) -> None:
+    results, passes = [], []
+    for again in (False, True):
+        module = coder(lora, family, gradient_checkpointing=again)
+        calls: list[Any] = []
+        linear = next(part for name, part in module.model.named_modules() if name.endswith(("up_proj", "c_fc")))
+        linear.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        torch.manual_seed(5)
+        module.answer_nll(batch()).mean().backward()
+        results.append({name: p.grad for name, p in module.named_parameters() if p.requires_grad})
+        passes.append(len(calls))
+    assert passes == [1, 2]
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
+
+
+def test_gradient_checkpointing_keeps_a_fraction_of_what_the_backward_pass_needs() -> None:
+    kept = []
+    for again in (False, True):
+        module = CoderModule("none", lora=Lora(rank=2), gradient_checkpointing=again)
+        module.attach(tiny_model("llama", num_hidden_layers=8))
+        weights = {p.untyped_storage().data_ptr() for p in module.parameters()}
+        found: dict[int, int] = {}
+
+        def pack(tensor: Tensor, found: dict[int, int] = found, weights: set[int] = weights) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                found[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            nll = module.answer_nll(batch())
+        # What a layer keeps is held by its checkpoint's arguments, which the hooks do not see: one (B, L, H) each.
+        kept.append(sum(found.values()) + again * 8 * batch().ids.numel() * 32 * 4)
+        del nll
+    assert kept[1] < 0.25 * kept[0]
+
+
 def test_a_padding_batch_has_loss_zero_and_zero_gradients_for_every_trained_weight(quiet_trainer: MakeTrainer) -> None:
     module = coder(Lora(rank=2))
     nll = module.answer_nll(collate_pairs([None]))

@@ -230,17 +230,37 @@ def test_pair_micro_batches_give_the_same_values_and_gradients(family: str, size
     assert_same(got, wanted, value=1e-9, gradient=1e-6)
 
 
-def test_micro_batches_encode_pairs_twice_and_everything_else_once() -> None:
+@pytest.mark.parametrize("size", [1, 3, 4, 100])
+def test_micro_batches_of_texts_under_the_domain_alone_give_the_same_values_and_gradients(size: int) -> None:
+    batch = ragged(padding=1)
+    got = results(shared_prefix_nll, model("llama"), batch, None, pair_micro_batch=size)
+    assert_same(got, results(shared_prefix_nll, model("llama"), batch, None), value=1e-9, gradient=1e-6)
+
+
+def encoded_tokens(mode: Pairs, size: int | None) -> list[int]:
+    """Tokens of every pass of the backbone in a step of four texts."""
     seen: list[int] = []
     backbone, batch = model("llama"), ragged()
     hook = backbone.base_model.layers[0].register_forward_hook(lambda _, args, __: seen.append(args[0].shape[1]))
-    pairs = choose_pairs(batch.samples, batch.valid, "all", seed=0, step=0)
+    pairs = choose_pairs(batch.samples, batch.valid, mode, seed=0, step=0)
     try:
-        results(shared_prefix_nll, backbone, batch, pairs, pair_micro_batch=4)
+        results(shared_prefix_nll, backbone, batch, pairs, pair_micro_batch=size)
     finally:
         hook.remove()
+    return seen
+
+
+def test_micro_batches_encode_texts_twice_and_prompts_once() -> None:
     fed = sum(length - 1 for length in LENGTHS)
-    assert seen == [1 + 5 + 4 * 3 + fed, *[fed] * 4, *[fed] * 4]
+    assert encoded_tokens("all", 4) == [1 + 5 + 4 * 3, *[fed] * 5, *[fed] * 5]
+    assert encoded_tokens("none", 4) == encoded_tokens("none", None) == [1 + 5 + fed]
+    first, second = LENGTHS[0] - 1 + LENGTHS[1] - 1, LENGTHS[2] - 1 + LENGTHS[3] - 1
+    assert encoded_tokens("none", 2) == [1 + 5, first, second, second, first]
+
+
+def test_a_micro_batch_that_holds_the_whole_batch_encodes_nothing_twice() -> None:
+    fed = sum(length - 1 for length in LENGTHS)
+    assert encoded_tokens("all", 20) == encoded_tokens("all", None) == [1 + 5 + 4 * 3 + fed + 4 * fed]
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
@@ -265,8 +285,19 @@ def test_micro_batches_bound_memory_by_one_of_them() -> None:
 
     peak(2, None)  # what is allocated once and kept
     whole, bounded, twice = peak(8, None), peak(8, 8), peak(8, 16)
-    # 8 texts under D and 64 pairs against 8 texts under D and 8 pairs: about 72 to 16, or to 24.
-    assert bounded < 0.35 * whole
-    assert bounded < twice < 0.5 * whole
+    # 8 texts under D and 64 pairs against a micro-batch of either: about 72 to 8, or to 16, beside 8 prompts.
+    assert bounded < 0.2 * whole
+    assert bounded < twice < 0.3 * whole
     # Four times the pairs in the same micro-batches, twice the texts under D.
-    assert peak(16, 8) < 2.6 * bounded
+    assert peak(16, 8) < 2 * bounded
+
+
+def test_micro_batches_bound_the_memory_of_texts_under_the_domain_alone() -> None:
+    backbone = model("llama", torch.float32)
+
+    def peak(count: int, size: int | None) -> int:
+        batch = ragged((40,) * count, tuple(range(count)))
+        return peak_bytes(lambda: results(shared_prefix_nll, backbone, batch, None, pair_micro_batch=size))
+
+    peak(2, None)  # what is allocated once and kept
+    assert peak(32, 4) < 0.2 * peak(32, None)

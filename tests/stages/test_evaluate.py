@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from domino_lightning.domains import CodeExec, Verdict
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.breakdown import Breakdown
 from domino_lightning.generation.engines import TransformersEngine
+from domino_lightning.generation.language_model import Engine
 from domino_lightning.stages.evaluate import Evaluate
 from domino_lightning.store.work import Work
 from domino_lightning.synthesis import LanguageModel, Prompt, Sampled, Sampling
@@ -269,6 +271,33 @@ def test_held_out_answers_have_their_perplexity_taken_once(
     monkeypatch.setattr(TransformersEngine, "load", None)  # all that needs a model is kept
     stage.run(work)
     assert outputs(work) == before
+
+
+def test_the_model_of_another_engine_is_unloaded_before_one_is_loaded_for_the_perplexity(
+    work: Work, tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_json(work.inputs["finetune"] / "coder.json", {"base": str(tiny_backbone), "adapter": False})
+    write_jsonl(work.inputs["prepare"] / "heldout.jsonl", problems())
+    loaded: list[weakref.ref[ScriptedCoder]] = []
+    beside: list[bool] = []
+
+    class Elsewhere(Engine):
+        def load(self, source: Any) -> LanguageModel:
+            model = ScriptedCoder()
+            loaded.append(weakref.ref(model))
+            return model
+
+    load = TransformersEngine.load
+
+    def load_alone(self: TransformersEngine, source: Any) -> LanguageModel:
+        beside.append(loaded[0]() is not None)
+        return load(self, source)
+
+    monkeypatch.setattr(TransformersEngine, "load", load_alone)
+    Evaluate(DOMAIN, limit=1, heldout=2, engine=Elsewhere()).run(work)
+    assert beside == [False]
+    assert len(loaded) == 1
+    assert read_json(work.directory / "metrics.json")["evaluate/heldout/answers"] == 2
 
 
 def test_an_untouched_backbone_answers_repeatably(work: Work, tiny_backbone: Path, tmp_path: Path) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import weakref
 
 import pytest
+import torch
+
+from domino_lightning.utils.memory import give_back_memory
 
 PROGRAM = """
 import resource, sys, torch
@@ -34,3 +38,23 @@ def faults(way: str) -> int:
 
 def test_large_tensors_take_the_pages_of_those_freed_before() -> None:
     assert faults("keep") * 5 < faults("as usual")
+
+
+class _Cycle:
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.mark.parametrize("initialized", [True, False])
+def test_a_gpus_memory_is_given_back_once_nothing_refers_to_what_lay_there(
+    initialized: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cycle = _Cycle()
+    gone, alive = weakref.ref(cycle), []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: initialized)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: alive.append(gone() is not None))
+    del cycle
+    give_back_memory()
+    assert gone() is None
+    assert alive == [False] * initialized
