@@ -206,8 +206,7 @@ def steps(scale: Scale) -> Iterator[Row]:
             case = Case(model, (scale.texts, scale.soft, scale.soft, length), "all")
             shared = seconds(scale, case.shared)
             row: Row = {"model": name, "length": length, "shared_s": shared, "weights_gb": weights / 1e9}
-            predicted = predicted_step_bytes(scale, model, length)
-            row |= {"peak_gb": peak_bytes(scale) / 1e9, "predicted_gb": predicted / 1e9}
+            row |= {"peak_gb": peak_bytes(scale) / 1e9}
             row["of_matmul_peak"] = case.flops["shared"] / shared / (peak * 1e12)
             case.domain.grad = case.samples.grad = None
             if name == "1.5B":
@@ -226,11 +225,6 @@ def _attention_kernels(found: Counter[str]) -> dict[str, int]:
     """Kernels of attention among all, names cut short."""
     marks = ("flash", "fmha", "attention", "sdpa", "softmax")
     return {name[:60]: count for name, count in found.most_common() if any(mark in name.lower() for mark in marks)}
-
-
-def predicted_step_bytes(scale: Scale, model: Any, length: int) -> float:
-    """What `domino plan` says of such a step."""
-    raise NotImplementedError
 
 
 def decoding(scale: Scale) -> Iterator[Row]:
