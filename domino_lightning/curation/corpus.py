@@ -18,6 +18,7 @@ from domino_lightning.curation.filters.copies import Memorised
 from domino_lightning.curation.measures.base import NOTHING, Floats, Measured, among, distances, mean_of, named
 from domino_lightning.curation.measures.coverage import coverage, support
 from domino_lightning.curation.measures.embedding import Embedding, HashedNgrams
+from domino_lightning.curation.measures.projection import components
 from domino_lightning.curation.measures.variety import variety
 from domino_lightning.curation.measures.wording import wording
 from domino_lightning.curation.similarity import Nearest, tokens
@@ -43,6 +44,9 @@ def look_at(
     the filter `Memorised` with its defaults would reject); and over vectors of the texts those of `variety` and
     `coverage`, and `support`.
 
+    With it comes `map`, a row for each text compared and each reference: `id`, `group`, its coordinates `at` on the
+    principal axes of the references (`components`), and `nearest`, its similarity to the nearest reference.
+
     Args:
         domain: of the records.
         synthetic: the corpus.
@@ -62,6 +66,7 @@ def look_at(
         "supporting": max(0, min(compared - 1, len(known))),
         "embedding": type(embedding).__name__,
         "measures": {},
+        "map": [],
     }
     if compared:
         nearest = Nearest([(str(row["id"]), domain.subject(row)) for row in references])
@@ -70,24 +75,46 @@ def look_at(
         texts = [[domain.subject(row) for row in rows] for rows in (known, ours[:compared], real[:compared])]
         budget = min(sum(len(tokens(text)) for text in each) for each in texts[1:])
         around, mine, theirs = embedding.embed(*texts)
+        similar = [[near[2] if (near := nearest.find(text)) else 0.0 for text in each] for each in texts[1:]]
+        places, explained = components(around, theirs, mine)
+        result["explained"] = np.round(explained, 4).tolist()
+        result["map"] = [
+            *_placed("reference", known, places[0]),
+            *_placed("heldout", real[:compared], places[1], similar[1]),
+            *_placed("synthetic", ours[:compared], places[2], similar[0]),
+        ]
         supports = _supports(around, mine, theirs, result["supporting"])
         both = [
             {
-                **_of_texts(each, nearest, rule, seed, budget),
+                **_of_texts(each, found, rule, seed, budget),
                 **variety(vectors, around, seed),
                 **coverage(vectors, around),
                 "support": supported,
             }
-            for each, vectors, supported in zip(texts[1:], (mine, theirs), supports, strict=True)
+            for each, found, vectors, supported in zip(texts[1:], similar, (mine, theirs), supports, strict=True)
         ]
         result["measures"] = {name: {**named(both[0][name]), **named(both[1][name], "floor_")} for name in both[0]}
     return result
 
 
-def _of_texts(texts: Sequence[str], nearest: Nearest, rule: Memorised, seed: int, budget: int) -> dict[str, Measured]:
+def _placed(
+    group: str, rows: Sequence[Record], places: Floats, similar: Sequence[float] | None = None
+) -> list[Record]:
+    """What is kept of each record for a map, and of one that is no reference, how close it is to the nearest one."""
+    kept = [
+        {"id": str(row["id"]), "group": group, "at": np.round(place, 4).tolist()}
+        for row, place in zip(rows, places, strict=True)
+    ]
+    return kept if similar is None else [
+        {**row, "nearest": round(near, 4)} for row, near in zip(kept, similar, strict=True)
+    ]
+
+
+def _of_texts(
+    texts: Sequence[str], similar: Sequence[float], rule: Memorised, seed: int, budget: int
+) -> dict[str, Measured]:
     """Every measure over tokens of the subjects of groups."""
     words = [tokens(text) for text in texts]
-    similar = [near[2] if (near := nearest.find(text)) else 0.0 for text in texts]
     return {
         "length": mean_of([float(len(each)) for each in words]),
         **wording(words, budget, seed),

@@ -26,7 +26,7 @@ from domino_lightning.utils.jsonl import Record, read_jsonl, read_object, write_
 from domino_lightning.utils.progress import progress_bar
 from domino_lightning.utils.ranges import ONE_OR_MORE, check_ranges
 
-SUMMARY, MEASURES = "answers.json", "corpus.json"
+SUMMARY, MEASURES, MAP = "answers.json", "corpus.json", "map.jsonl"
 _BLOCK = 16  # records answered together; the unit of commit and resume
 
 
@@ -162,7 +162,7 @@ class Answer(Stage):
         ]
 
     def run(self, work: Work) -> None:
-        """Write answered.jsonl, rejected.jsonl, pairs (.jsonl, .parquet), their card, answers.json and corpus.json."""
+        """Write answered and rejected rows, pairs (.jsonl, .parquet), their card, answers, corpus and map."""
         records = read_jsonl(work.input("curate", "accepted.jsonl"))
         solutions: list[list[str]] = []
         if self.solver is not None:
@@ -187,7 +187,9 @@ class Answer(Stage):
         write_jsonl(work.directory / "pairs.jsonl", pairs)
         write_parquet(work.directory / PARQUET, pairs)
         write_json(work.directory / SUMMARY, summary)
-        write_json(work.directory / MEASURES, self._look(answered, work))
+        look = self._look(answered, work)
+        write_jsonl(work.directory / MAP, look.pop("map"))
+        write_json(work.directory / MEASURES, look)
         made_by = f"stage answer {work.fingerprint}, curate {work.inputs['curate'].name}"
         funnel = read_object(work.input("curate", "funnel.json"))
         write_card(work.directory / "README.md", self.domain, made_by, self.card, funnel, summary)
