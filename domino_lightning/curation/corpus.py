@@ -8,7 +8,7 @@ in common with the references and with itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,13 @@ from domino_lightning.curation.filters.copies import Memorised
 from domino_lightning.curation.measures.base import NOTHING, Floats, Measured, among, distances, mean_of, named
 from domino_lightning.curation.measures.coverage import coverage, support
 from domino_lightning.curation.measures.embedding import Embedding, HashedNgrams
+from domino_lightning.curation.measures.extra import CorpusMeasure, Group
 from domino_lightning.curation.measures.projection import components
 from domino_lightning.curation.measures.variety import variety
 from domino_lightning.curation.measures.wording import wording
 from domino_lightning.curation.similarity import Nearest, tokens
 from domino_lightning.domains.base import Domain
+from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import Record, sha256_text
 
 MAX_COMPARED = 100  # self-BLEU takes quadratic time
@@ -35,6 +37,7 @@ def look_at(
     heldout: Sequence[Record],
     seed: int = 0,
     embedding: Embedding | None = None,
+    further: Sequence[CorpusMeasure] = (),
 ) -> dict[str, Any]:
     """What `corpus.json` holds: counts, and each measure of the synthetic records beside that of held-out ones.
 
@@ -54,6 +57,10 @@ def look_at(
         heldout: real records of other groups.
         seed: of the choice of functions and the resampling.
         embedding: makes the vectors; `HashedNgrams` by default.
+        further: measures beside these.
+
+    Raises:
+        UserError: two measures of one name.
     """
     ours, real, known = (_one_of_each(rows, domain, seed) for rows in (synthetic, heldout, references))
     compared = min(len(ours), len(real), MAX_COMPARED)
@@ -86,15 +93,31 @@ def look_at(
         supports = _supports(around, mine, theirs, result["supporting"])
         both = [
             {
-                **_of_texts(each, found, rule, seed, budget),
+                **_of_texts(words, found, rule, seed, budget),
                 **variety(vectors, around, seed),
                 **coverage(vectors, around),
                 "support": supported,
             }
-            for each, found, vectors, supported in zip(texts[1:], similar, (mine, theirs), supports, strict=True)
+            for words, found, vectors, supported in zip(texts[1:], similar, (mine, theirs), supports, strict=True)
         ]
+        base, groups = Group(texts[0], around), (Group(texts[1], mine), Group(texts[2], theirs))
+        for measured, group in zip(both, groups, strict=True):
+            for each in further:
+                _add(measured, each.measure(group, base, seed))
         result["measures"] = {name: {**named(both[0][name]), **named(both[1][name], "floor_")} for name in both[0]}
     return result
+
+
+def _add(measured: dict[str, Measured], values: Mapping[str, Measured]) -> None:
+    """Put further values beside the others.
+
+    Raises:
+        UserError: a name that is taken.
+    """
+    for name, value in values.items():
+        if name in measured:
+            raise UserError(f"answer.measures: two measures are called '{name}'. Rename one, or leave it out.")
+        measured[name] = value
 
 
 def _placed(
