@@ -85,6 +85,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--watch", action="store_true", help="of a sweep: write again every 15 s until all its trials have ended"
     )
     report.add_argument("--baseline", metavar="ARM", help="arm of a sweep to compare with (default: the sweep's)")
+    report.add_argument(
+        "--map", choices=["pca", "umap"], default="pca", help="projection of the maps of corpora (default: pca)"
+    )
     power = add("power", "power", "show", "from a pilot sweep, the seeds and problems that a difference needs")
     power.add_argument("sweep", type=Path, help="a sweep: its YAML or its directory <root>/sweeps/<name>")
     power.add_argument("--points", type=float, default=3.0, metavar="N", help="difference of pass@1 (default: 3)")

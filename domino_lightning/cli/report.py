@@ -7,9 +7,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from domino_lightning.cli.console import make_console
 from domino_lightning.errors import UserError
+
+if TYPE_CHECKING:
+    from domino_lightning.reporting.corpus_map import Projection
 
 WATCH_S = 15  # between pages of a sweep that is watched
 
@@ -30,12 +34,12 @@ def report(arguments: argparse.Namespace) -> int:
     if arguments.watch and not sweeps:
         raise UserError("report: --watch follows a sweep, and these are runs. Leave it out.")
     if sweeps:
-        written = write_sweep(sweeps[0], output, baseline, arguments.watch)
+        written = write_sweep(sweeps[0], output, baseline, arguments.watch, projection=arguments.map)
         sweep = open_sweep(sweeps[0])
         group, runs = sweep.name, sweep.runs()
     else:
         folders = find_trials(paths)
-        written = list(write_report(folders, output or Path("report")))
+        written = list(write_report(folders, output or Path("report"), arguments.map))
         runs = []
         for folder in folders:
             with suppress(UserError):  # the report has said what cannot be read
@@ -51,7 +55,12 @@ def report(arguments: argparse.Namespace) -> int:
 
 
 def write_sweep(
-    path: Path, output: Path | None, baseline: str | None, watch: bool, sleep: Callable[[float], None] = time.sleep
+    path: Path,
+    output: Path | None,
+    baseline: str | None,
+    watch: bool,
+    sleep: Callable[[float], None] = time.sleep,
+    projection: Projection = "pca",
 ) -> list[Path]:
     """Write a sweep's report; while watching, again and again until every trial has ended, or a person ends it.
 
@@ -64,14 +73,14 @@ def write_sweep(
     folder = output or sweep.path / "report"
     try:
         while watch and sweep.goes_on():
-            written = write_sweep_report(sweep, folder, baseline, WATCH_S)
+            written = write_sweep_report(sweep, folder, baseline, WATCH_S, projection)
             make_console().print(f"{written[0]}: {sweep.ended()} of {len(sweep.record['trials'])} trials have ended")
             sleep(WATCH_S)
             sweep = open_sweep(path)
     except KeyboardInterrupt:
-        write_sweep_report(sweep, folder, baseline)
+        write_sweep_report(sweep, folder, baseline, None, projection)
         raise
-    return write_sweep_report(sweep, folder, baseline)
+    return write_sweep_report(sweep, folder, baseline, None, projection)
 
 
 def dashboard(arguments: argparse.Namespace) -> int:

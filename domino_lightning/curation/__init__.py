@@ -8,13 +8,23 @@ from domino_lightning.curation.filters.execution import Executes
 from domino_lightning.curation.filters.lm_judge import Criterion, LMJudge
 from domino_lightning.curation.filters.triviality import Trivial
 from domino_lightning.curation.funnel import Curated, curate
-from domino_lightning.curation.measures import Embedding, HashedNgrams, HiddenStates
+from domino_lightning.curation.measures import (
+    CorpusMeasure,
+    Embedding,
+    GVendi,
+    HashedNgrams,
+    HiddenStates,
+    Mauve,
+    Model2Vec,
+    SentenceTransformers,
+)
 
 __all__ = [
     "Candidate",
     "Contaminated",
     "Context",
     "CopiedFromReference",
+    "CorpusMeasure",
     "Criterion",
     "Curated",
     "Embedding",
@@ -22,13 +32,17 @@ __all__ = [
     "Executes",
     "Filter",
     "Finished",
+    "GVendi",
     "HashedNgrams",
     "HiddenStates",
     "LMJudge",
     "Length",
+    "Mauve",
     "Memorised",
+    "Model2Vec",
     "NearDuplicate",
     "Parses",
+    "SentenceTransformers",
     "Trivial",
     "curate",
 ]

@@ -8,7 +8,7 @@ in common with the references and with itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,13 @@ from domino_lightning.curation.filters.copies import Memorised
 from domino_lightning.curation.measures.base import NOTHING, Floats, Measured, among, distances, mean_of, named
 from domino_lightning.curation.measures.coverage import coverage, support
 from domino_lightning.curation.measures.embedding import Embedding, HashedNgrams
+from domino_lightning.curation.measures.extra import CorpusMeasure, Group
+from domino_lightning.curation.measures.projection import components
 from domino_lightning.curation.measures.variety import variety
 from domino_lightning.curation.measures.wording import wording
 from domino_lightning.curation.similarity import Nearest, tokens
 from domino_lightning.domains.base import Domain
+from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import Record, sha256_text
 
 MAX_COMPARED = 100  # self-BLEU takes quadratic time
@@ -34,6 +37,7 @@ def look_at(
     heldout: Sequence[Record],
     seed: int = 0,
     embedding: Embedding | None = None,
+    further: Sequence[CorpusMeasure] = (),
 ) -> dict[str, Any]:
     """What `corpus.json` holds: counts, and each measure of the synthetic records beside that of held-out ones.
 
@@ -43,6 +47,9 @@ def look_at(
     the filter `Memorised` with its defaults would reject); and over vectors of the texts those of `variety` and
     `coverage`, and `support`.
 
+    With it comes `map`, a row for each text compared and each reference: `id`, `group`, its coordinates `at` on the
+    principal axes of the references (`components`), and `nearest`, its similarity to the nearest reference.
+
     Args:
         domain: of the records.
         synthetic: the corpus.
@@ -50,6 +57,10 @@ def look_at(
         heldout: real records of other groups.
         seed: of the choice of functions and the resampling.
         embedding: makes the vectors; `HashedNgrams` by default.
+        further: measures beside these.
+
+    Raises:
+        UserError: two measures of one name.
     """
     ours, real, known = (_one_of_each(rows, domain, seed) for rows in (synthetic, heldout, references))
     compared = min(len(ours), len(real), MAX_COMPARED)
@@ -62,6 +73,7 @@ def look_at(
         "supporting": max(0, min(compared - 1, len(known))),
         "embedding": type(embedding).__name__,
         "measures": {},
+        "map": [],
     }
     if compared:
         nearest = Nearest([(str(row["id"]), domain.subject(row)) for row in references])
@@ -70,24 +82,62 @@ def look_at(
         texts = [[domain.subject(row) for row in rows] for rows in (known, ours[:compared], real[:compared])]
         budget = min(sum(len(tokens(text)) for text in each) for each in texts[1:])
         around, mine, theirs = embedding.embed(*texts)
+        similar = [[near[2] if (near := nearest.find(text)) else 0.0 for text in each] for each in texts[1:]]
+        places, explained = components(around, theirs, mine)
+        result["explained"] = np.round(explained, 4).tolist()
+        result["map"] = [
+            *_placed("reference", known, places[0]),
+            *_placed("heldout", real[:compared], places[1], similar[1]),
+            *_placed("synthetic", ours[:compared], places[2], similar[0]),
+        ]
         supports = _supports(around, mine, theirs, result["supporting"])
         both = [
             {
-                **_of_texts(each, nearest, rule, seed, budget),
+                **_of_texts(words, found, rule, seed, budget),
                 **variety(vectors, around, seed),
                 **coverage(vectors, around),
                 "support": supported,
             }
-            for each, vectors, supported in zip(texts[1:], (mine, theirs), supports, strict=True)
+            for words, found, vectors, supported in zip(texts[1:], similar, (mine, theirs), supports, strict=True)
         ]
+        base, groups = Group(texts[0], around), (Group(texts[1], mine), Group(texts[2], theirs))
+        for measured, group in zip(both, groups, strict=True):
+            for each in further:
+                _add(measured, each.measure(group, base, seed))
         result["measures"] = {name: {**named(both[0][name]), **named(both[1][name], "floor_")} for name in both[0]}
     return result
 
 
-def _of_texts(texts: Sequence[str], nearest: Nearest, rule: Memorised, seed: int, budget: int) -> dict[str, Measured]:
+def _add(measured: dict[str, Measured], values: Mapping[str, Measured]) -> None:
+    """Put further values beside the others.
+
+    Raises:
+        UserError: a name that is taken.
+    """
+    for name, value in values.items():
+        if name in measured:
+            raise UserError(f"answer.measures: two measures are called '{name}'. Rename one, or leave it out.")
+        measured[name] = value
+
+
+def _placed(
+    group: str, rows: Sequence[Record], places: Floats, similar: Sequence[float] | None = None
+) -> list[Record]:
+    """What is kept of each record for a map, and of one that is no reference, how close it is to the nearest one."""
+    kept = [
+        {"id": str(row["id"]), "group": group, "at": np.round(place, 4).tolist()}
+        for row, place in zip(rows, places, strict=True)
+    ]
+    return kept if similar is None else [
+        {**row, "nearest": round(near, 4)} for row, near in zip(kept, similar, strict=True)
+    ]
+
+
+def _of_texts(
+    texts: Sequence[str], similar: Sequence[float], rule: Memorised, seed: int, budget: int
+) -> dict[str, Measured]:
     """Every measure over tokens of the subjects of groups."""
     words = [tokens(text) for text in texts]
-    similar = [near[2] if (near := nearest.find(text)) else 0.0 for text in texts]
     return {
         "length": mean_of([float(len(each)) for each in words]),
         **wording(words, budget, seed),

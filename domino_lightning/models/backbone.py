@@ -67,6 +67,15 @@ def load_backbone(spec: str, dtype: str = "float32", device: torch.device | None
     return model.eval()
 
 
+def decoder_layers(model: PreTrainedModel) -> list[torch.nn.Module]:
+    """The layers of a causal LM, from the first to the last."""
+    import torch
+
+    count = model.config.get_text_config().num_hidden_layers
+    stacks = (part for part in model.modules() if isinstance(part, torch.nn.ModuleList) and len(part) == count)
+    return list(next(stacks))
+
+
 def load_config(spec: str) -> PretrainedConfig:
     """The configuration of a backbone, without its weights.
 

@@ -27,6 +27,8 @@ MEASURES = {
     "density": ("Density", 3, "how many references a text lies beside, over five; 1 is as close as they are packed"),
     "coverage": ("Coverage", 3, "share of references that have a text beside them"),
     "novelty": ("Novelty", 3, "mean cosine distance to the nearest reference"),
+    "g_vendi": ("G-Vendi", 1, "texts that would change a model in unlike ways would be so many"),
+    "mauve": ("MAUVE", 3, "1 where texts and references are spread alike over clusters"),
     "support": ("Support", 3, "share of held-out texts to which a text is nearer than any of as many references"),
 }
 

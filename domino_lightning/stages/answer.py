@@ -12,7 +12,7 @@ from domino_lightning.config.document import Config
 from domino_lightning.config.nodes import ClassNode
 from domino_lightning.curation.card import PARQUET, UNKNOWN, Card, write_card, write_parquet
 from domino_lightning.curation.filters.execution import without_addresses
-from domino_lightning.curation.measures import Embedding
+from domino_lightning.curation.measures import CorpusMeasure, Embedding
 from domino_lightning.curation.solver import Solver
 from domino_lightning.domains.base import DEFAULT_AGREEMENT, Agreement, Domain
 from domino_lightning.domains.rows import Pair
@@ -26,7 +26,7 @@ from domino_lightning.utils.jsonl import Record, read_jsonl, read_object, write_
 from domino_lightning.utils.progress import progress_bar
 from domino_lightning.utils.ranges import ONE_OR_MORE, check_ranges
 
-SUMMARY, MEASURES = "answers.json", "corpus.json"
+SUMMARY, MEASURES, MAP = "answers.json", "corpus.json", "map.jsonl"
 _BLOCK = 16  # records answered together; the unit of commit and resume
 
 
@@ -57,6 +57,7 @@ class Answer(Stage):
         solver: samples solutions, where the domain needs any.
         agreement: when solutions agree well enough.
         embedding: the vectors in which the corpus is measured; null: `HashedNgrams` with its defaults.
+        measures: of the corpus, beside those that are always taken.
         card: licenses for the dataset card.
         seed: of the sampled solutions and of the inputs they are compared on.
         runtime: workers.
@@ -75,6 +76,7 @@ class Answer(Stage):
         solver: Solver | None = None,
         agreement: Agreement = DEFAULT_AGREEMENT,
         embedding: Embedding | None = None,
+        measures: Sequence[CorpusMeasure] = (),
         card: Card = UNKNOWN,
         seed: int = 0,
         runtime: AnswerRuntime = AnswerRuntime(),
@@ -89,7 +91,7 @@ class Answer(Stage):
                 f"{type(domain).__name__}: needs_solutions is set, but its `answer` makes nothing of them. Write it."
             )
         self.domain, self.agreement, self.card, self.runtime = domain, agreement, card, runtime
-        self.embedding = embedding
+        self.embedding, self.measures = embedding, tuple(measures)
         self.solver = solver if domain.needs_solutions else None
         self.seed = seed
 
@@ -107,15 +109,20 @@ class Answer(Stage):
         return super().devices(section)
 
     @classmethod
+    def identity(cls, section: Section) -> Section:
+        """No further measures are as if there were no such key, so that stages from before it are found."""
+        section = super().identity(section)
+        return section if section.get("measures") else {key: section[key] for key in section if key != "measures"}
+
+    @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
-        """The solver's backbone, and what the embedding's arguments name."""
+        """The solver's backbone, and what the arguments of embedding and measures name."""
         solver = section.get("solver")
         found = Solver.contents(solver, "answer.solver.backbone") if isinstance(solver, dict) else {}
         hashes = {f"solver.{key}": digest for key, digest in found.items()}
-        if embedding := _embedding(section):
-            kind, node = embedding
+        for key, (kind, node) in _looks(section).items():
             named = kind.contents(node.init_args)
-            hashes |= {f"embedding.init_args.{key}": digest for key, digest in named.items()}
+            hashes |= {f"{key}.init_args.{name}": digest for name, digest in named.items()}
         return hashes
 
     @classmethod
@@ -123,10 +130,13 @@ class Answer(Stage):
         """Two solutions of the tiny model, which agree; a corpus seen through a language model is seen through it."""
         section = config.document["answer"]
         small: dict[str, Any] = {}
-        if embedding := _embedding(section):
-            kind, node = embedding
+        for key, (kind, node) in _looks(section).items():
             init_args = {**node.init_args, **kind.small(node.init_args, backbone)}
-            small["embedding"] = {"class_path": node.path, "init_args": init_args}
+            made = {"class_path": node.path, "init_args": init_args}
+            if key == "embedding":
+                small[key] = made
+            else:
+                small.setdefault("measures", []).append(made)
         solver = section.get("solver")
         if not isinstance(solver, dict):
             return small
@@ -162,7 +172,7 @@ class Answer(Stage):
         ]
 
     def run(self, work: Work) -> None:
-        """Write answered.jsonl, rejected.jsonl, pairs (.jsonl, .parquet), their card, answers.json and corpus.json."""
+        """Write answered and rejected rows, pairs (.jsonl, .parquet), their card, answers, corpus and map."""
         records = read_jsonl(work.input("curate", "accepted.jsonl"))
         solutions: list[list[str]] = []
         if self.solver is not None:
@@ -187,7 +197,9 @@ class Answer(Stage):
         write_jsonl(work.directory / "pairs.jsonl", pairs)
         write_parquet(work.directory / PARQUET, pairs)
         write_json(work.directory / SUMMARY, summary)
-        write_json(work.directory / MEASURES, self._look(answered, work))
+        look = self._look(answered, work)
+        write_jsonl(work.directory / MAP, look.pop("map"))
+        write_json(work.directory / MEASURES, look)
         made_by = f"stage answer {work.fingerprint}, curate {work.inputs['curate'].name}"
         funnel = read_object(work.input("curate", "funnel.json"))
         write_card(work.directory / "README.md", self.domain, made_by, self.card, funnel, summary)
@@ -220,7 +232,7 @@ class Answer(Stage):
         from domino_lightning.curation.corpus import look_at
 
         references, heldout = (read_jsonl(work.input("prepare", f"{name}.jsonl")) for name in ("reference", "heldout"))
-        return look_at(self.domain, answered, references, heldout, self.seed, self.embedding)
+        return look_at(self.domain, answered, references, heldout, self.seed, self.embedding, self.measures)
 
     def _pairs(self, answered: Sequence[Record], work: Work) -> list[Pair]:
         """Chat pairs, each with where it came from."""
@@ -244,7 +256,13 @@ class Answer(Stage):
         ]
 
 
-def _embedding(section: Section) -> tuple[type[Embedding], ClassNode] | None:
-    """The class of a section's embedding and its node; None where there is none."""
-    node = ClassNode.read(section.get("embedding"))
-    return (node.load(Embedding, "answer.embedding"), node) if node else None
+def _looks(section: Section) -> dict[str, tuple[type[Embedding] | type[CorpusMeasure], ClassNode]]:
+    """Class and node of a section's embedding and of each measure, by dotted key; nothing where there is none."""
+    found: dict[str, tuple[type[Embedding] | type[CorpusMeasure], ClassNode]] = {}
+    if node := ClassNode.read(section.get("embedding")):
+        found["embedding"] = node.load(Embedding, "answer.embedding"), node
+    listed = section.get("measures")
+    for number, each in enumerate(listed if isinstance(listed, list) else []):
+        if node := ClassNode.read(each):
+            found[f"measures.{number}"] = node.load(CorpusMeasure, f"answer.measures.{number}"), node
+    return found

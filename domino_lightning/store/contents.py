@@ -176,6 +176,20 @@ def backbone_hash(spec: str, key: str) -> str:
     return _hub_commit(spec, key)
 
 
+def folder_or_hub_hash(spec: str, key: str) -> str:
+    """Content hash of a model that is no backbone: all files of a local directory, or a hub snapshot's commit.
+
+    Raises:
+        UserError: the spec names nothing that is there.
+    """
+    folder = Path(spec)
+    if not spec or not folder.is_dir():
+        return backbone_hash(spec, key)
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    parts = {path.relative_to(folder).as_posix(): file_hash(path) for path in files}
+    return sha256_text(json.dumps(parts, sort_keys=True))
+
+
 def _model_files(folder: Path, spec: str, key: str) -> list[Path]:
     """Every file of a directory that loading a model or a tokenizer from it may read."""
     files = {path for path in folder.iterdir() if path.suffix in _MODEL_SUFFIXES and path.is_file()}

@@ -134,3 +134,21 @@ def test_a_corpus_is_seen_in_the_vectors_that_were_asked_for() -> None:
     found = look_at(DOMAIN, records(5), records(4, 9), records(5, 20), embedding=OneWord(orders=(1,), dimensions=2))
     assert found["embedding"] == "OneWord"
     assert found["measures"]["vendi"]["value"] == pytest.approx(1.0)  # all grams meet in one dimension
+
+
+def test_the_map_has_a_row_for_each_text_and_how_close_it_is_to_a_reference() -> None:
+    found = look_at(DOMAIN, records(9), records(6, 20), records(7, 30))
+    groups = [row["group"] for row in found["map"]]
+    assert {name: groups.count(name) for name in groups} == {"reference": 6, "heldout": 7, "synthetic": 7}
+    assert {len(row["at"]) for row in found["map"]} == {len(found["explained"])} == {5}  # six references
+    for group, name in (("synthetic", "value"), ("heldout", "floor_value")):
+        near = [row["nearest"] for row in found["map"] if row["group"] == group]
+        assert sum(near) / 7 == pytest.approx(found["measures"]["reference_similarity"][name], abs=1e-4)
+
+
+def test_corpora_of_equal_references_lie_on_one_map_whatever_their_size() -> None:
+    def real(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        found = look_at(DOMAIN, rows, records(6, 20), records(7, 30))["map"]
+        return [row for row in found if row["group"] != "synthetic"]
+
+    assert real(records(9))[: 6 + 4] == real(records(4, 50))

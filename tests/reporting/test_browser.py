@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from domino_lightning.reporting import write_report, write_sweep_report
+from domino_lightning.reporting.html import render_page
 from domino_lightning.sweep.results import open_sweep
 from tests.reporting.conftest import FakeStore
 from tests.reporting.fake_sweep import losses_sweep
@@ -85,3 +86,37 @@ def test_the_page_fits_the_screen_without_console_messages(
     title = re.findall(r"<title>(\d+) (\d+) (\d+) (rgb\([^)]*\))</title>", html)
     # No overflow to the side, nothing requested, the colors of the scheme.
     assert title == [(str(width), str(width), "0", "rgb(20, 23, 28)" if scheme == 0 else "rgb(255, 255, 255)")]
+
+
+TABLE = """
+<!doctype html><meta charset="utf-8"><title></title>
+<table><thead><tr><th>Arm</th><th>pass@1</th><th>p</th><th>A trial</th></tr></thead><tbody>
+<tr><td>arm 10</td><td>9.5%<span>9 to 10</span></td><td>0.02</td><td>2 min 05 s</td></tr>
+<tr><td>arm 2</td><td colspan="2">not evaluated</td><td>59 s</td></tr>
+<tr><td>arm 1</td><td>\u22121.0%</td><td>&lt; 0.001</td><td>1 h</td></tr>
+<tr><td>arm 3</td><td>30.0%</td><td>0.001</td><td>\u2013</td></tr>
+</tbody></table>
+<script>SCRIPT</script>
+<script>
+const heads = document.querySelectorAll("th"), seen = [];
+const look = () => seen.push([...document.querySelectorAll("tbody tr")].map((row) => row.cells[0].innerText.slice(4)));
+for (const head of heads) { head.click(); look(); head.click(); look(); }
+document.title = seen.map((rows) => rows.join(" ")).join("|");
+</script>
+"""
+
+
+@pytest.mark.browser
+def test_a_click_on_a_heading_sorts_numbers_as_numbers_and_gaps_last(tmp_path: Path) -> None:
+    if shutil.which("chromium") is None:
+        pytest.skip("chromium is not installed")
+    page = tmp_path / "page.html"
+    page.write_text(TABLE.replace("SCRIPT", render_page("sort.js.j2", {})), encoding="utf-8")
+    html, console = chromium(page, tmp_path / "profile", 900, "--dump-dom")
+    assert console == ""
+    (title,) = re.findall(r"<title>([^<]*)</title>", html)
+    by_name, by_score, by_p, by_time = zip(*[iter(title.split("|"))] * 2, strict=True)
+    assert by_name == ("1 2 3 10", "10 3 2 1")
+    assert by_score == ("1 10 3 2", "3 10 1 2")
+    assert by_p == ("1 3 10 2", "10 3 1 2")
+    assert by_time == ("2 10 1 3", "1 10 2 3")

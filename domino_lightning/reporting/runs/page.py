@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from domino_lightning.reporting.collect import (
     find_trials,
     read_trial,
 )
+from domino_lightning.reporting.corpus_map import Projection
 from domino_lightning.reporting.html import csv_text, render_page, write_files
 from domino_lightning.reporting.runs.headline import describe_overlap, headline
 from domino_lightning.reporting.runs.sections import (
@@ -30,7 +32,7 @@ from domino_lightning.reporting.shared import config_differences, result_row, ro
 from domino_lightning.stages import STAGES
 
 
-def write_report(trials: Sequence[Path], output: Path) -> tuple[Path, Path]:
+def write_report(trials: Sequence[Path], output: Path, projection: Projection = "pca") -> tuple[Path, Path]:
     """Write `report.html` and `results.csv` about the trials into the directory `output`.
 
     The same trials give the same bytes. A trial that failed or is not finished is shown as such.
@@ -38,25 +40,27 @@ def write_report(trials: Sequence[Path], output: Path) -> tuple[Path, Path]:
     Args:
         trials: trial, experiment or `runs` directories, or store roots; see `find_trials`.
         output: a directory, created where it is missing; older reports in it are replaced.
+        projection: of the maps of corpora.
 
     Returns:
         The paths of the page and of the table.
 
     Raises:
-        UserError: there is no trial below a path, or `output` is not a directory that can be written to.
+        UserError: there is no trial below a path, `output` is not a directory that can be written to, or UMAP is
+            not installed.
     """
     found = [read_trial(path) for path in find_trials(trials)]
     page, table = Path(output) / "report.html", Path(output) / "results.csv"
-    write_files({table: csv_text([result_row(trial) for trial in found]), page: render(found)})
+    write_files({table: csv_text([result_row(trial) for trial in found]), page: render(found, projection)})
     return page, table
 
 
-def render(trials: Sequence[TrialDir]) -> str:
+def render(trials: Sequence[TrialDir], projection: Projection = "pca") -> str:
     """The page about the trials as HTML."""
-    return render_page("report.html.j2", _context(trials))
+    return render_page("report.html.j2", _context(trials, projection))
 
 
-def _context(trials: Sequence[TrialDir]) -> dict[str, Any]:
+def _context(trials: Sequence[TrialDir], projection: Projection) -> dict[str, Any]:
     labels = labels_of(trials)
     arms = headline(trials, labels)
     experiments = list(dict.fromkeys(trial.experiment for trial in trials))
@@ -78,7 +82,7 @@ def _context(trials: Sequence[TrialDir]) -> dict[str, Any]:
         "tunes": shared(("tune",), tune_section),
         "finetunes": shared(("finetune",), finetune_section),
         "samples": shared(("prepare", "curate", "answer"), samples_section),
-        "corpora": shared(("answer",), corpus_section),
+        "corpora": shared(("answer",), partial(corpus_section, projection=projection)),
         "evaluations": shared(("evaluate",), evaluation_section),
         "splits": shared(("prepare",), splits_section),
         "differences": config_differences(trials),

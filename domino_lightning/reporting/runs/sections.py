@@ -22,8 +22,9 @@ from domino_lightning.reporting.collect import (
     whole,
 )
 from domino_lightning.reporting.corpus import corpus_rows
+from domino_lightning.reporting.corpus_map import Projection, map_charts, memorisation_chart, read_points
 from domino_lightning.reporting.funnel import read_funnel
-from domino_lightning.reporting.reader import reader_of
+from domino_lightning.reporting.reader import Untold, reader_of
 from domino_lightning.reporting.runs.scores import heldout_numbers, how_graded, other_numbers, score_rows
 from domino_lightning.reporting.samples import accepted_samples, evaluation_items, novelty, rejected_samples
 from domino_lightning.tracking.metrics_file import Metric, read_metrics
@@ -197,21 +198,31 @@ def samples_section(shared: Shared) -> dict[str, Any]:
     curate, answer = shared.stage("curate"), shared.stage("answer")
     accepted = _rows(curate, "accepted.jsonl")
     references = _rows(shared.stage("prepare"), "reference.jsonl")
-    reader = reader_of(shared.trial.config)
+    untold = Untold()
+    reader = reader_of(shared.trial.config, untold)
     rejected = {"curate": _rows(curate, "rejected.jsonl"), "answer": _rows(answer, "rejected.jsonl")}
-    return {
+    content = {
         "accepted": accepted_samples(accepted, _rows(answer, "answered.jsonl"), references, reader),
         "answered": answer.exists,
         "rejected": rejected_samples(rejected, reader),
         "novelty": novelty(accepted, references, reader) if accepted and references else None,
         "curated": curate.exists,
     }
+    return content | {"untold": untold.sentences}
 
 
-def corpus_section(shared: Shared) -> dict[str, Any]:
-    """How varied and how new the answered rows are, beside held-out data."""
-    counts, rows = corpus_rows(shared.stage("answer"))
-    return {"counts": counts, "rows": rows, "state": shared.stage("answer").state}
+def corpus_section(shared: Shared, projection: Projection) -> dict[str, Any]:
+    """How varied and how new the answered rows are, beside held-out data, and where they lie.
+
+    Raises:
+        UserError: a file that cannot be used, or UMAP where it is not installed.
+    """
+    answer = shared.stage("answer")
+    counts, rows = corpus_rows(answer)
+    points = read_points(answer, shared.stage("prepare"), shared.labels)
+    chart = memorisation_chart([points], f"Texts above a similarity, corpus {shared.number}") if points else None
+    maps = map_charts([points], projection) if points else []
+    return {"counts": counts, "rows": rows, "state": answer.state, "memorisation": chart, "maps": maps}
 
 
 def evaluation_section(shared: Shared) -> dict[str, Any]:
@@ -219,12 +230,15 @@ def evaluation_section(shared: Shared) -> dict[str, Any]:
     stage = shared.stage("evaluate")
     verdicts = _rows(stage, "verdicts.jsonl")
     test = _rows(shared.stage("prepare"), "test.jsonl")
-    passed, failed = evaluation_items(test, _rows(stage, "generations.jsonl"), verdicts, reader_of(shared.trial.config))
+    untold = Untold()
+    reader = reader_of(shared.trial.config, untold)
+    passed, failed = evaluation_items(test, _rows(stage, "generations.jsonl"), verdicts, reader)
     score = read_score(stage)
     statuses = Counter(str(one.get("status")) for row in verdicts for one in row.get("verdicts") or [])
     return {
         "passed": passed,
         "failed": failed,
+        "untold": untold.sentences,
         "state": stage.state,
         "statuses": statuses.most_common(),
         "scores": score_rows(score),

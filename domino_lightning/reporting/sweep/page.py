@@ -10,10 +10,14 @@ from typing import Any
 from markupsafe import Markup
 
 from domino_lightning.reporting.charts import Effect, Interval, forest, intervals
+from domino_lightning.reporting.corpus_map import Projection
 from domino_lightning.reporting.html import csv_text, render_page, write_files
+from domino_lightning.reporting.reader import Untold
 from domino_lightning.reporting.shared import config_differences, result_row, rows_of, test_set_warning, versions_of
 from domino_lightning.reporting.sweep.answer import answer
 from domino_lightning.reporting.sweep.arms import Arm, SweepData, read_sweep
+from domino_lightning.reporting.sweep.corpora import maps
+from domino_lightning.reporting.sweep.correlations import FEWEST, correlations
 from domino_lightning.reporting.sweep.curves import axis_charts, learning_charts
 from domino_lightning.reporting.sweep.estimates import ArmScore, Difference, arm_scores, differences
 from domino_lightning.reporting.sweep.side_by_side import corpus_texts, disputed
@@ -23,7 +27,11 @@ from domino_lightning.sweep.results import SweepRuns, axis_column
 
 
 def write_sweep_report(
-    sweep: SweepRuns, output: Path, baseline: str | None = None, refresh_s: int | None = None
+    sweep: SweepRuns,
+    output: Path,
+    baseline: str | None = None,
+    refresh_s: int | None = None,
+    projection: Projection = "pca",
 ) -> list[Path]:
     """Write `report.html`, `results.csv` (a row a trial) and `arms.csv` (a row an arm) into `output`.
 
@@ -35,18 +43,19 @@ def write_sweep_report(
         output: a directory, created where it is missing; older reports in it are replaced.
         baseline: the arm to compare with, in place of the sweep file's.
         refresh_s: seconds after which a browser loads the page again; None: it never does.
+        projection: of the maps of corpora.
 
     Returns:
         The paths written.
 
     Raises:
-        UserError: an unknown baseline, or a directory that cannot be written to.
+        UserError: an unknown baseline, a directory that cannot be written to, or UMAP where it is not installed.
     """
     data = read_sweep(sweep, baseline)
     texts = {
         output / "results.csv": csv_text(_trial_rows(data)),
         output / "arms.csv": csv_text(_arm_rows(data)),
-        output / "report.html": render_page("sweep.html.j2", _context(data) | {"refresh_s": refresh_s}),
+        output / "report.html": render_page("sweep.html.j2", _context(data, projection) | {"refresh_s": refresh_s}),
     }
     write_files(texts)
     return list(texts)[::-1]
@@ -104,15 +113,18 @@ def _nan(value: Any) -> bool:
     return isinstance(value, float) and isnan(value)
 
 
-def _context(data: SweepData) -> dict[str, Any]:
+def _context(data: SweepData, projection: Projection) -> dict[str, Any]:
     arms, trials = data.arms, [run.trial for run in data.trials if run.trial]
     scores, compared = arm_scores(arms), differences(arms, data.baseline)
     losses = columns(arms, LOSSES)
     head, sentences = answer(arms, scores, compared)
     steps, funnels = corpora(arms)
     spent, distinct_s, alone_s = costs(arms)
-    shown, disagreements = disputed(arms)
-    others = [(k, arm_scores(arms, k)) for k in pass_ks(data) if k > 1]
+    untold = Untold()
+    texts = corpus_texts(arms, untold)
+    shown, disagreements = disputed(arms, untold=untold)
+    ks = pass_ks(data)
+    others = [(k, arm_scores(arms, k)) for k in ks if k > 1]
     labels = [run.name for run in data.trials if run.trial]
     states: dict[str, int] = {}
     for arm in arms:
@@ -136,7 +148,12 @@ def _context(data: SweepData) -> dict[str, Any]:
         "steps": steps,
         "funnels": funnels,
         "measures": measures(funnels),
-        "texts": corpus_texts(arms),
+        "correlations": correlations(arms, ks),
+        "ks": ks,
+        "fewest": FEWEST,
+        **maps(arms, projection),
+        "texts": texts,
+        "untold_rows": untold.sentences,
         "disputed": shown,
         "disagreements": disagreements,
         "costs": spent,

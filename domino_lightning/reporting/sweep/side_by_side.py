@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from domino_lightning.errors import UserError
 from domino_lightning.reporting.collect import TrialDir
-from domino_lightning.reporting.reader import Reader, reader_of
+from domino_lightning.reporting.reader import Reader, Untold, reader_of
 from domino_lightning.reporting.samples import clip, novelty, spread
 from domino_lightning.reporting.sweep.arms import Arm, SeedRun
 from domino_lightning.utils.jsonl import Record, read_jsonl
@@ -48,8 +48,13 @@ class Disputed:
     attempts: list[Attempt]
 
 
-def corpus_texts(arms: Sequence[Arm]) -> list[Texts]:
-    """A few accepted texts of every distinct corpus, spread evenly over its file; of each arm's first seed."""
+def corpus_texts(arms: Sequence[Arm], untold: Untold | None = None) -> list[Texts]:
+    """A few accepted texts of every distinct corpus, spread evenly over its file; of each arm's first seed.
+
+    Args:
+        arms: of the sweep.
+        untold: takes what their domains cannot tell.
+    """
     groups: dict[str, tuple[list[str], TrialDir]] = {}
     for arm in arms:
         trial = next((trial for trial in arm.begun if trial.stages["curate"].state == "finished"), None)
@@ -58,7 +63,7 @@ def corpus_texts(arms: Sequence[Arm]) -> list[Texts]:
     found = []
     for labels, trial in groups.values():
         accepted = _rows(trial, "curate", "accepted.jsonl")
-        reader = reader_of(trial.config)
+        reader = reader_of(trial.config, untold)
         outputs = {row.get("id"): reader.answer(row) for row in _rows(trial, "answer", "answered.jsonl")}
         references = _rows(trial, "prepare", "reference.jsonl")
         counted = novelty(accepted, references, reader) if accepted and references else None
@@ -73,7 +78,9 @@ def _answered(row: Record, outputs: dict[object, str | None], reader: Reader) ->
     return clip(reader.question(row), 300) + ("" if output is None else f"\n→ {clip(output, 300)}")
 
 
-def disputed(arms: Sequence[Arm], count: int = PROBLEMS) -> tuple[list[Disputed], int]:
+def disputed(
+    arms: Sequence[Arm], count: int = PROBLEMS, untold: Untold | None = None
+) -> tuple[list[Disputed], int]:
     """(problems shown, problems on which arms disagree), by the first sample of the first evaluated seed.
 
     Shown are those on which the arms are most evenly divided, spread over the file where there are many.
@@ -90,7 +97,7 @@ def disputed(arms: Sequence[Arm], count: int = PROBLEMS) -> tuple[list[Disputed]
     texts = {arm.name: {str(row["id"]): row["completions"] for row in _completions(run)} for arm, run in runs}
     first = runs[0][1].trial
     problems = {str(row.get("id")): row for row in (_rows(first, "prepare", "test.jsonl") if first else [])}
-    reader = reader_of(first.config) if first else Reader(None)
+    reader = reader_of(first.config, untold) if first else Reader(None)
     shown = []
     for name in chosen:
         problem = problems.get(name, {})
