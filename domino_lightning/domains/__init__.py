@@ -4,5 +4,17 @@ from domino_lightning.domains.base import Agreement, Answered, Domain, Program, 
 from domino_lightning.domains.codeexec import CodeExec
 from domino_lightning.domains.codegen.domain import CodeGen
 from domino_lightning.domains.rows import Message
+from domino_lightning.domains.verifiable import VerifiableDomain
 
-__all__ = ["Agreement", "Answered", "CodeExec", "CodeGen", "Domain", "Message", "Program", "Unparsable", "Verdict"]
+__all__ = [
+    "Agreement",
+    "Answered",
+    "CodeExec",
+    "CodeGen",
+    "Domain",
+    "Message",
+    "Program",
+    "Unparsable",
+    "Verdict",
+    "VerifiableDomain",
+]
