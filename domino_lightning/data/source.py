@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from domino_lightning.data.windows import Windows
+from domino_lightning.data.windows import Sides, Windows
 from domino_lightning.errors import Unreachable, UserError
 from domino_lightning.store.contents import HUB_DATASET, data_file
 from domino_lightning.utils.jsonl import Record, canonical_json, read_numbered_jsonl, sha256_text
@@ -195,12 +195,25 @@ class Split:
     windows: Windows | None = None
 
 
-def split_records(records: Sequence[Record], split: Split, seed: int) -> dict[str, list[Record]]:
+def split_records(
+    records: Sequence[Record], split: Split, seed: int, kinds: Sides | None = None
+) -> dict[str, list[Record]]:
     """Assign whole groups by the hash of (seed, group), so that a row's split depends on nothing else's order.
+
+    Args:
+        records: all of them.
+        split: groups of each split.
+        seed: of the hash.
+        kinds: the sides of a split by kind, where the domain has one.
 
     Raises:
         UserError: too few groups, a split that would be empty, or a record without a date under windows.
     """
+    if kinds is not None:
+        if split.windows is not None:
+            raise UserError("prepare.split.windows: the domain splits by kind already. Give one of the two.")
+        learned = _by_hash(kinds.reference, SPLITS[:2], split, seed, " to learn from")
+        return learned | _by_hash(kinds.test, SPLITS[2:], split, seed, " to test on")
     if split.windows is None:
         return _by_hash(records, SPLITS, split, seed, "")
     sides = split.windows.sides(records)

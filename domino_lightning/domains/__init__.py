@@ -3,6 +3,20 @@
 from domino_lightning.domains.base import Agreement, Answered, Domain, Program, Unparsable, Verdict
 from domino_lightning.domains.codeexec import CodeExec
 from domino_lightning.domains.codegen.domain import CodeGen
+from domino_lightning.domains.instructions.domain import Instructions
 from domino_lightning.domains.rows import Message
+from domino_lightning.domains.verifiable import VerifiableDomain
 
-__all__ = ["Agreement", "Answered", "CodeExec", "CodeGen", "Domain", "Message", "Program", "Unparsable", "Verdict"]
+__all__ = [
+    "Agreement",
+    "Answered",
+    "CodeExec",
+    "CodeGen",
+    "Domain",
+    "Instructions",
+    "Message",
+    "Program",
+    "Unparsable",
+    "Verdict",
+    "VerifiableDomain",
+]

@@ -7,7 +7,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from domino_lightning.domains.rows import Message, Reference
 from domino_lightning.errors import UserError
@@ -29,6 +29,9 @@ class Unparsable(ValueError):
         self.reason = reason
 
 
+Side = Literal["reference", "test", "neither"]
+
+
 class Program(NamedTuple):
     """What executing a record means: `entry_point(arguments)` after `code`; `arguments` is argument-list source."""
 
@@ -44,7 +47,8 @@ class Agreement:
     Args:
         min_share: share of all sampled solutions that must give the same outputs; two at least.
         inputs: on how many inputs solutions are compared: those that a record's tests state, and variations.
-        own_tests: whether the answer must also pass the record's own tests, whose outputs a model made up.
+        own_tests: whether the answer must also pass the record's own tests, whose outputs a model made up, or the
+            domain's check.
         timeout_s: CPU seconds of one solution on all inputs.
         seed: of the variations.
     """
@@ -83,7 +87,7 @@ class Verdict(NamedTuple):
     detail: str = ""
     wall_s: float = 0.0
     tier: str = "none"
-    trust: str = "parent"
+    trust: str = "parent"  # who read the outcome of what ran; nothing ran under tier "none"
 
     def as_dict(self) -> dict[str, Any]:
         """The verdict as a JSON object."""
@@ -215,6 +219,17 @@ class Domain(ABC):
         """What filters may execute of a record; None where it holds nothing to run."""
         return None
 
+    def remarks(self, records: Sequence[Record]) -> list[str]:
+        """What is to be known of the data before anything runs, for `domino check` and the log of `prepare`."""
+        return []
+
+    def side(self, record: Mapping[str, Any]) -> Side | None:
+        """Where a split by kind puts a record: with the references and held-out ones, in the test, or nowhere.
+
+        None, the default, leaves all records to the hashed split.
+        """
+        return None
+
     # Answers.
 
     def answer_text(self, record: Mapping[str, Any]) -> str | None:
@@ -290,6 +305,13 @@ class Domain(ABC):
         for record, texts in zip(records, completions, strict=True):
             yield [self._compare(text, self.answer_text(record)) for text in texts]
 
+    def measures(self, record: Mapping[str, Any], completion: str) -> Mapping[str, Sequence[float]]:
+        """Numbers from 0 to 1 that a completion is measured by beside passing, under their names.
+
+        `evaluate` reports the mean of each over all completions, with an interval over groups of records.
+        """
+        return {}
+
     def _compare(self, text: str, answer: str | None) -> Verdict:
         if answer is None:
             return Verdict(False, "error", f"the problem has no '{self.answer_field}' to compare with")
@@ -298,8 +320,8 @@ class Domain(ABC):
         return Verdict(False, "failed", f"gave {_shown(text)}, expected {_shown(answer)}")
 
     @classmethod
-    def any_solution(cls, prompt: str) -> str:
-        """A solution that agrees with itself, for `--smoke`, where a random model writes none."""
+    def smoke_answer(cls, prompt: str) -> str:
+        """What `--smoke` takes for a model's answer to a prompt, since a random model writes none."""
         return "no answer"
 
 

@@ -19,7 +19,7 @@ class SmokeEngine(Engine):
     """Runs another engine, then puts solutions that agree with each other in place of what a random model wrote.
 
     Args:
-        domain: class path of the domain, whose `any_solution` it puts there.
+        domain: class path of the domain, whose `smoke_answer` it puts there.
         engine: the one to exercise; null: `TransformersEngine` with its defaults.
     """
 
@@ -48,4 +48,4 @@ class _SmokeModel(LanguageModel):
         """One solution a prompt."""
         sampled = self.model.complete(prompts, rows, seed, sampling, on_tokens, sample_tokens)
         asked = [prompt if isinstance(prompt, str) else prompt[-1]["content"] for prompt in prompts]
-        return [each._replace(text=self.domain.any_solution(text)) for each, text in zip(sampled, asked, strict=True)]
+        return [each._replace(text=self.domain.smoke_answer(text)) for each, text in zip(sampled, asked, strict=True)]

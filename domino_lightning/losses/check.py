@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,43 +12,15 @@ from domino_lightning.errors import UserError
 from domino_lightning.losses.base import DisentanglementLoss, PromptNLL, checked_pairs
 from domino_lightning.losses.contract import broken, checked_terms, problem_of
 from domino_lightning.losses.pairs import choose_pairs
+from domino_lightning.utils.findings import CheckReport, Finding
 from domino_lightning.utils.own_frames import own_frames, raised
 
-Level = Literal["passed", "warning", "failed"]
 FAR = (1e3, 1e4)  # nats/token: far beyond any language model, where only the formula is left
 
 
-class Finding(NamedTuple):
-    """One thing that was looked at."""
-
-    level: Level
-    text: str
-
-
-@dataclass
-class LossReport:
-    """What `check_loss` found; `str(report)` is one line a finding."""
-
-    name: str
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Nothing failed; a warning is something to know, such as a loss that is unbounded below."""
-        return all(finding.level != "failed" for finding in self.findings)
-
-    def of(self, level: Level) -> list[str]:
-        """The texts of one level."""
-        return [finding.text for finding in self.findings if finding.level == level]
-
-    def __str__(self) -> str:
-        lines = [f"{finding.level:8}{finding.text}" for finding in self.findings]
-        return "\n".join([f"{self.name}: {'usable' if self.ok else 'not usable'}", *lines])
-
-
-def report_on(loss: DisentanglementLoss) -> LossReport:
+def report_on(loss: DisentanglementLoss) -> CheckReport:
     """Run every check; an exception inside the loss is a finding, not an error of the check."""
-    report = LossReport(type(loss).__name__)
+    report = CheckReport(type(loss).__name__)
     for check in (_batches, _padding, _order, _gradients, _directions, _bounds, _progress):
         try:
             report.findings += check(loss)

@@ -14,6 +14,7 @@ from domino_lightning.domains.base import Domain
 from domino_lightning.domains.rows import Message, VerdictRow
 from domino_lightning.errors import OutOfRange, UserError
 from domino_lightning.evaluation.breakdown import Breakdown, score_evaluation
+from domino_lightning.evaluation.measures import measure
 from domino_lightning.generation.engines import TransformersEngine
 from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource
 from domino_lightning.generation.sampling import Sampling
@@ -162,6 +163,8 @@ class Evaluate(Stage):
         coder.unload()
         verdicts = self._grade(problems, samples, work)
         scores = score_evaluation(problems, verdicts, self.k, self.breakdown)
+        texts = [[each["text"] for each in row] for row in samples]
+        scores |= measure(self.domain, problems, texts)
         scores["truncated"] = sum(not each["finished"] for row in samples for each in row)
         write_jsonl(
             work.directory / "generations.jsonl",

@@ -10,6 +10,7 @@ from typing import Any
 
 from domino_lightning.config.document import Config
 from domino_lightning.data.mixing import ALL, NO_NOISE, Noise, Subset
+from domino_lightning.data.sides import by_kind
 from domino_lightning.data.source import (
     KEY,
     REMEDY,
@@ -89,7 +90,7 @@ class Prepare(Stage):
         self.subset, self.noise = subset, noise
         if split.windows is not None:
             split.windows.days()  # said before any data is read
-        self.left_out: Record = {}  # by the date windows, known once the splits are
+        self.left_out: Record = {}  # by date windows or kinds, known once the splits are
 
     @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
@@ -118,7 +119,14 @@ class Prepare(Stage):
         if self.split.windows is not None:
             sides = self.split.windows.sides(records)
             self.left_out = {"windows": {"outside": sides.outside, "straddling": sides.straddling}}
-        splits = split_records(records, self.split, self.seed)
+        kinds = by_kind(records, self.domain.side)
+        if kinds is not None:
+            self.left_out = {"kinds": {"neither": kinds.outside, "straddling": kinds.straddling}}
+            if left := kinds.outside + kinds.straddling:
+                log.warning("%s: %d rows belong to both sides of the split by kind; left out.", self.source.path, left)
+        for remark in self.domain.remarks(records):
+            log.warning("%s: %s", self.source.path, remark)
+        splits = split_records(records, self.split, self.seed, kinds)
         splits["reference"] = self.subset.of(splits["reference"])
         if self.noise.share and self.noise.source is not None:
             foreign = without_repeats(self._read(self.noise.source, NOISE_KEY, execute))

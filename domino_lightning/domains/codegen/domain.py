@@ -228,7 +228,7 @@ class CodeGen(Domain):
         return grade_completions(records, completions, workers, Rules(limits, compat=self.compat))
 
     @classmethod
-    def any_solution(cls, prompt: str) -> str:
+    def smoke_answer(cls, prompt: str) -> str:
         """A program in which every function that the problem's tests name returns the text of its arguments."""
         names = sorted({name for name in _CALLED.findall(prompt) if not hasattr(builtins, name) and name != "Solution"})
         functions = [f"def {name}(*values, **named):\n    return repr((values, named))" for name in names]

@@ -1,0 +1,1 @@
+"""Instructions whose constraints a few lines of Python can check."""
