@@ -1,4 +1,4 @@
-"""How tuning fares, as callbacks: what they share, and the norms of D and S.
+"""How tuning fares, as callbacks: what they share, and the norms of what trains.
 
 Nothing here draws from global random state or touches a gradient, so no cadence changes a result. Numbers go to every
 logger as `tune/health/<name>`, and those that depend on the clock as `tune/speed/<name>`; tables and images go to W&B,
@@ -19,7 +19,7 @@ from torch import Tensor
 from domino_lightning.utils.jsonl import json_text, write_jsonl
 
 if TYPE_CHECKING:
-    from domino_lightning.modules.prompt_tuning import PromptTuningModule
+    from domino_lightning.modules.domain_learner import DomainLearner
 
 
 NORM_SAMPLES = 64  # samples whose tokens' norm is looked at
@@ -66,7 +66,7 @@ class Periodic(Callback):
     def __init__(self, every: int) -> None:
         self.every = every
 
-    def observe(self, trainer: Trainer, module: PromptTuningModule, step: int) -> None:
+    def observe(self, trainer: Trainer, module: Any, step: int) -> None:
         """Look at the module after so many steps, in the precision of training; gradients are off."""
         raise NotImplementedError
 
@@ -89,33 +89,24 @@ class Periodic(Callback):
 
 
 class Norms(Periodic):
-    """Mean norm of the vectors of D and S, and the norm of their last gradients before clipping.
+    """Norms of what trains, such as D and S, and of their last gradients before clipping.
 
-    Gradients are looked at every step and kept as two numbers; they are logged on cadence.
+    Gradients are looked at every step and kept as one number a part; they are logged on cadence.
     """
 
-    def on_before_optimizer_step(self, trainer: Trainer, module: LightningModule, optimizer: Any) -> None:
+    def on_before_optimizer_step(self, trainer: Trainer, module: Any, optimizer: Any) -> None:
         """Keep the gradients' norms of a step that will be logged."""
         if self.every and trainer.is_global_zero:
             self.gradients = {
                 f"{name}_grad_norm": gradient_norm(part)
-                for name, part in _parts(module).items()
+                for name, part in module.parts().items()
                 if any(p.grad is not None for p in part.parameters())
             }
 
-    def observe(self, trainer: Trainer, module: PromptTuningModule, step: int) -> None:
+    def observe(self, trainer: Trainer, module: DomainLearner, step: int) -> None:
         """Log norms."""
-        metrics = {"domain_norm": mean_norm(module.domain_prompt.exported())}
-        if module.sample_tokens is not None:
-            samples = probe_samples(trainer, NORM_SAMPLES)
-            metrics["sample_norm"] = mean_norm(module.sample_tokens(torch.tensor(list(samples), device=module.device)))
-        metrics |= getattr(self, "gradients", {})
+        metrics = module.norms(list(probe_samples(trainer, NORM_SAMPLES))) | getattr(self, "gradients", {})
         log_metrics(trainer, {f"tune/health/{name}": value for name, value in metrics.items()})
-
-
-def mean_norm(vectors: Tensor) -> float:
-    """Mean 2-norm of (…, H) vectors."""
-    return vectors.norm(dim=-1).mean().item()
 
 
 def probe_samples(trainer: Trainer, count: int) -> dict[int, list[int]]:
@@ -127,11 +118,6 @@ def probe_samples(trainer: Trainer, count: int) -> dict[int, list[int]]:
         if sample in owned:
             first.setdefault(sample, ids)
     return dict(list(first.items())[:count])
-
-
-def _parts(module: Any) -> dict[str, torch.nn.Module]:
-    parts = {"domain": module.domain_prompt, "sample": module.sample_tokens}
-    return {name: part for name, part in parts.items() if part is not None}
 
 
 def gradient_norm(module: torch.nn.Module) -> float:

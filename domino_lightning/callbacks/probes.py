@@ -23,6 +23,7 @@ from domino_lightning.losses.pairs import choose_pairs
 from domino_lightning.models.attention import UnsupportedAttention
 
 if TYPE_CHECKING:
+    from domino_lightning.modules.domain_learner import DomainLearner
     from domino_lightning.modules.prompt_tuning import PromptTuningModule
 
 log = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ def nearest_rows(tokens: Tensor, vocabulary: Tensor, count: int) -> tuple[Tensor
 
 
 class SampledTexts(Periodic):
-    """Texts sampled from D alone, with the same noise every time, so that they show what training changed.
+    """Texts sampled from what was learned, such as D alone, with the same noise every time: they show what changed.
 
     Args:
         every: steps between looks; 0 never.
@@ -132,19 +133,24 @@ class SampledTexts(Periodic):
         self.tokenizer, self.count, self.max_new_tokens = tokenizer, count, max_new_tokens
         self.seed, self.table = seed, table
 
-    def observe(self, trainer: Trainer, module: PromptTuningModule, step: int) -> None:
+    def observe(self, trainer: Trainer, module: DomainLearner, step: int) -> None:
         """Sample."""
         from domino_lightning.generation.local_model import LocalModel
         from domino_lightning.generation.sampling import Sampling
 
-        model = LocalModel(module.backbone, self.tokenizer, self.count, module.domain_prompt.exported())
+        backbone = module.backbone
+        training = [part for part in backbone.modules() if part.training]  # such as an adapter's dropout
+        model = LocalModel(backbone.eval(), self.tokenizer, self.count, module.soft_tokens())
         sampling = Sampling(max_new_tokens=self.max_new_tokens)
         try:
-            sampled = model.complete([""] * self.count, range(self.count), self.seed, sampling)
+            sampled = model.complete([module.start] * self.count, range(self.count), self.seed, sampling)
         except UnsupportedAttention as error:
             log.warning("tune: no texts are sampled while it trains: %s", error)
             self.every = 0
             return
+        finally:
+            for part in training:
+                part.training = True
         rows = [{"text": each.text, "finished": each.finished} for each in sampled]
         self.table.append(step, {"texts": rows})
         data = [[step, row, entry["text"], entry["finished"]] for row, entry in enumerate(rows)]

@@ -12,16 +12,15 @@ from domino_lightning.callbacks.health import Periodic, log_metrics
 from domino_lightning.data.text import TextBatch
 
 if TYPE_CHECKING:
-    from domino_lightning.modules.prompt_tuning import PromptTuningModule
+    from domino_lightning.modules.domain_learner import DomainLearner
 
 
 class Speed(Periodic):
     """`tokens_per_s`, scored tokens of the batches' texts a second; `share_of_peak` of the measured matmul rate.
 
-    The work counted is what the loss asks for, each (prompt, text) pair's tokens once and their shared prefixes once a
-    step: 2·P FLOPs a token forward and 2·P backward (no weight gets a gradient), with P the backbone's weights
-    without embeddings, and the LM head on scored tokens. Attention is left out, so the share is a lower bound. Time
-    in validation and in other callbacks does not count.
+    The work counted is what the module's `fed_tokens` says: 2·P FLOPs a token forward and 2·P backward (no weight of
+    the backbone gets a gradient), with P its weights without embeddings, and the LM head on scored tokens. Attention
+    is left out, so the share is a lower bound. Time in validation and in other callbacks does not count.
     """
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -50,7 +49,7 @@ class Speed(Periodic):
             self.flops += self._step_flops(module, batch)
         super().on_train_batch_end(trainer, module, *args)
 
-    def observe(self, trainer: Trainer, module: PromptTuningModule, step: int) -> None:
+    def observe(self, trainer: Trainer, module: DomainLearner, step: int) -> None:
         """Log the rates since the last look."""
         if self.seconds:
             metrics = {
@@ -61,14 +60,7 @@ class Speed(Periodic):
         self.seconds, self.tokens, self.flops = 0.0, 0, 0.0
 
     def _step_flops(self, module: Any, batch: TextBatch) -> float:
-        size = int(batch.valid.sum())
-        texts = int(batch.lengths[batch.valid].sum())
-        pairs = module.loss.pairs
-        per_text = (
-            {"none": 0, "own": 1, "all": size}.get(pairs, 0) if isinstance(pairs, str) else 1 + min(pairs, size - 1)
-        )
-        prefix = module.domain_prompt.num_tokens + (size * module.num_sample_tokens if per_text else 0)
-        scored = texts * (1 + per_text)
+        prefix, scored = module.fed_tokens(int(batch.valid.sum()), int(batch.lengths[batch.valid].sum()))
         return 4.0 * (self.body * (prefix + scored) + self.head * scored)
 
 

@@ -184,7 +184,10 @@ def write_document(path: Path, document: Document) -> None:
 
 
 def _drop_stale_init_args(base: Any, over: Any) -> None:
-    """Before a merge: remove `init_args` of base nodes whose class the layer replaces by another."""
+    """Before a merge: remove `init_args` of base nodes whose class the layer replaces by another.
+
+    A node that named no class, and now does, loses all its keys: they were arguments of the class it stood for.
+    """
     from omegaconf import DictConfig, OmegaConf
 
     if not isinstance(base, DictConfig) or not isinstance(over, dict):
@@ -197,7 +200,8 @@ def _drop_stale_init_args(base: Any, over: Any) -> None:
         if isinstance(node, DictConfig) and not node._is_interpolation() and not node._is_none():
             new_class = value.get("class_path") if isinstance(value, dict) else None
             if new_class is not None and new_class != node.get("class_path"):
-                node.pop("init_args", None)
+                for stale in ["init_args"] if "class_path" in node else list(node):
+                    node.pop(stale, None)
             _drop_stale_init_args(node, value)
 
 

@@ -149,6 +149,27 @@ def bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return [bos] if bos is not None and ids and ids[0] == bos else []
 
 
+def start_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The token that a text begins behind where nothing else stands before it: BOS, or without one EOS."""
+    bos = tokenizer.bos_token_id
+    return bos_ids(tokenizer) or [tokenizer.eos_token_id if bos is None else bos]
+
+
+def start_text(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The prompt that comes to `start_ids`: empty where the tokenizer begins every text with BOS by itself.
+
+    Raises:
+        UserError: the token has no text that stands for it.
+    """
+    if bos_ids(tokenizer):
+        return ""
+    ids = start_ids(tokenizer)
+    text = str(tokenizer.convert_ids_to_tokens(ids[0]))
+    if list(tokenizer(text, add_special_tokens=False).input_ids) != ids:
+        raise UserError(f"backbone '{tokenizer.name_or_path}': its tokenizer reads '{text}' as another token.")
+    return text
+
+
 def local_source(spec: str, part: Literal["model", "tokenizer"]) -> str:
     """What `from_pretrained` takes for a backbone spec: a hub id or a directory."""
     return str(_converted(spec, part)) if spec.startswith(PIP) else spec

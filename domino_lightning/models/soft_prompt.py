@@ -5,6 +5,7 @@ Beside them lies the same prompt as a PEFT adapter, for programs that know PEFT 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,19 +125,35 @@ def read_soft_prompt(directory: Path, backbone: str) -> tuple[Tensor, dict[str, 
     """
     from safetensors.torch import load_file
 
+    if not (directory / DESCRIPTION).is_file():
+        raise UserError(f"{directory}: no {DESCRIPTION}, which `tune` writes where it learns domain tokens.")
+    description = read_object(directory / DESCRIPTION)
+    check_identity(description, backbone, directory / DESCRIPTION)
+    return load_file(str(directory / WEIGHTS))["domain"], description
+
+
+def check_identity(description: Mapping[str, Any], backbone: str, file: Path) -> None:
+    """Refuse a backbone that is not the one that something was learned on.
+
+    Args:
+        description: content of the export's JSON.
+        backbone: spec to be used.
+        file: that JSON, for the message.
+
+    Raises:
+        UserError: it names what differs.
+    """
     from domino_lightning.models.backbone import load_tokenizer
 
-    description = read_object(directory / DESCRIPTION)
     here = identity(backbone, load_tokenizer(backbone))
     # An export of an earlier version names fewer things; what it does not name cannot be compared.
     differing = [key for key in here if key != "backbone" and key in description and description[key] != here[key]]
     if differing:
         told = "; ".join(f"{key} {_short(description[key])} there, {_short(here[key])} here" for key in differing)
         raise UserError(
-            f"{directory / DESCRIPTION}: learned on backbone '{description['backbone']}', which is not '{backbone}': "
+            f"{file}: learned on backbone '{description['backbone']}', which is not '{backbone}': "
             f"{told}. Use the backbone and tokenizer of the export, or tune again."
         )
-    return load_file(str(directory / WEIGHTS))["domain"], description
 
 
 def _short(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,34 +15,23 @@ from torchmetrics import MeanMetric
 from domino_lightning.data.chat import ChatBatch
 from domino_lightning.errors import UserError
 from domino_lightning.models.backbone import Dtype
+from domino_lightning.modules.lora import (
+    DEFAULT_LORA,
+    Lora,
+    leave_frozen_to_itself,
+    save_pretrained,
+    trainable_state,
+    with_adapter,
+)
 from domino_lightning.modules.optim import check_finite, warmup_then_linear
 from domino_lightning.nn import distributed
 from domino_lightning.nn.answer_nll import answer_nll
-from domino_lightning.utils.ranges import ONE_OR_MORE, UNIT_OPEN_HIGH, ZERO_OR_MORE, check_ranges
+from domino_lightning.utils.ranges import ZERO_OR_MORE, check_ranges
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-@dataclass(frozen=True)
-class Lora:
-    """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685) as PEFT implements it."""
-
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
-    target_modules: str | list[str] = "all-linear"
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            OutOfRange: the first one.
-        """
-        check_ranges("finetune.model.lora", self, rank=ONE_OR_MORE, alpha=ONE_OR_MORE, dropout=UNIT_OPEN_HIGH)
-
-
-DEFAULT_LORA = Lora()
 SHORTER_PAIRS = "Lower finetune.data.max_length with too_long=drop, or take a model with more positions."
 
 
@@ -115,28 +103,12 @@ class CoderModule(LightningModule):
 
     def attach(self, backbone: PreTrainedModel) -> None:
         """Take a backbone to train, adding the adapter if there is one."""
-        self.model: Any = backbone
-        if self.lora is not None:
-            from peft import LoraConfig, get_peft_model
-
-            settings = asdict(self.lora)
-            config = LoraConfig(
-                r=settings["rank"],
-                lora_alpha=settings["alpha"],
-                lora_dropout=settings["dropout"],
-                target_modules=settings["target_modules"],
-                task_type="CAUSAL_LM",
-            )
-            with torch.random.fork_rng(devices=[]):  # PEFT draws from the global generator
-                torch.manual_seed(self.seed)
-                self.model = get_peft_model(backbone, config)
+        self.model: Any = backbone if self.lora is None else with_adapter(backbone, self.lora, self.seed)
         if self.gradient_checkpointing:
             # Not transformers' own, which does nothing to layers in eval mode, as they are here.
             for block in _decoder_layers(self.model):
                 block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
-        frozen = {name for name, p in self.named_parameters() if not p.requires_grad}
-        buffers = {name for name, _ in self.named_buffers()}
-        torch.nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, frozen | buffers)
+        leave_frozen_to_itself(self)
 
     def configure_model(self) -> None:
         """Under `ModelParallelStrategy`, shard every parameter over the ranks (FSDP2); otherwise do nothing.
@@ -208,9 +180,7 @@ class CoderModule(LightningModule):
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Trainable weights only."""
-        state = super().state_dict(*args, **kwargs)
-        trainable = {name for name, p in self.named_parameters() if p.requires_grad}
-        return {name: value for name, value in state.items() if name in trainable}
+        return trainable_state(self, super().state_dict(*args, **kwargs))
 
     def save_pretrained(self, directory: Path) -> None:
         """Write the adapter, or the whole model, in the usual format; all ranks must call it."""
@@ -221,11 +191,7 @@ class CoderModule(LightningModule):
             options = StateDictOptions(full_state_dict=True, cpu_offload=True)
             state = get_model_state_dict(self.model, options=options)
         if distributed.rank() == 0:
-            for config in getattr(self.model, "peft_config", {}).values():
-                for name, value in vars(config).items():
-                    if isinstance(value, set):  # which would be written in the order of hashes
-                        setattr(config, name, sorted(value))
-            self.model.save_pretrained(str(directory), state_dict=state)
+            save_pretrained(self.model, directory, state)
 
 
 def _decoder_layers(model: Any) -> list[torch.nn.Module]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from lightning.pytorch import LightningModule
-from torch import Tensor
-from torchmetrics import MeanMetric
+from torch import Tensor, nn
 
 from domino_lightning.errors import UserError
 from domino_lightning.losses.base import DisentanglementLoss, PromptNLL, masked_mean
 from domino_lightning.losses.contract import checked_terms
 from domino_lightning.models.backbone import Dtype
+from domino_lightning.modules.domain_learner import DomainLearner
 from domino_lightning.modules.optim import check_finite, warmup_then_linear
 from domino_lightning.modules.sample_table import SampleTable
 from domino_lightning.nn import (
@@ -39,7 +39,7 @@ SHARED_PREFIXES = ("domain_prompt.", "loss.", "sample_tokens.basis")
 log = logging.getLogger(__name__)
 
 
-class PromptTuningModule(LightningModule):
+class PromptTuningModule(DomainLearner):
     """Domain and sample tokens trained by an injected loss; the backbone is frozen and in eval mode throughout.
 
     Logged as `tune/<split>/<name>`: every term of the loss on `train`, and `nll` under D on `heldout`, in
@@ -66,7 +66,9 @@ class PromptTuningModule(LightningModule):
         seed: of initialization and negatives.
     """
 
+    learned = "soft_prompt"
     same_noise = True
+    start = ""  # D stands there
 
     def __init__(
         self,
@@ -97,8 +99,6 @@ class PromptTuningModule(LightningModule):
         self.pair_micro_batch = pair_micro_batch
         self.sample_tokens: SampleTokens | None = None
         self.sample_table: SampleTable | None = None
-        self.heldout_nll = MeanMetric(nan_strategy="disable")  # a NaN is shown, not left out
-        self.strict_loading = False
         check_ranges(
             "tune.model",
             self,
@@ -171,16 +171,7 @@ class PromptTuningModule(LightningModule):
         torch.nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, own | buffers)
 
     def check_context(self, longest: int, limit: int | None, bos: int) -> None:
-        """Refuse texts that do not fit a model behind the prompts.
-
-        Args:
-            longest: tokens of the longest text.
-            limit: positions of the backbone; None: it does not say.
-            bos: tokens before the prompt.
-
-        Raises:
-            UserError: they do not fit.
-        """
+        """Behind D and the sample tokens, if the loss asks for any."""
         prompt = bos + self.domain_prompt.num_tokens + (self.num_sample_tokens if self.loss.pairs != "none" else 0)
         if limit is not None and prompt + longest > limit:
             raise UserError(
@@ -237,18 +228,34 @@ class PromptTuningModule(LightningModule):
         self.log_dict({f"tune/train/{name}": value.detach() for name, value in terms.items()}, sync_dist=True)
         return terms["loss"]
 
-    def on_validation_epoch_start(self) -> None:
-        """Forget the last validation."""
-        self.heldout_nll.reset()
-
-    def validation_step(self, batch: TextBatch, batch_idx: int) -> None:
-        """NLL of held-out texts under D, without noise."""
+    def text_nll(self, batch: TextBatch) -> Tensor:
+        """(B,) NLL of texts under D, without noise."""
         nll, _ = self.likelihoods(self.domain_prompt.exported(), batch)
-        self.heldout_nll.update(nll[batch.valid])
+        return nll
 
-    def on_validation_epoch_end(self) -> None:
-        """Log the mean over held-out texts."""
-        self.log("tune/heldout/nll", self.heldout_nll.compute())
+    def soft_tokens(self) -> Tensor:
+        """(D, H) domain tokens."""
+        return self.domain_prompt.exported()
+
+    def parts(self) -> dict[str, nn.Module]:
+        """D, and S if there is any."""
+        parts = {"domain": self.domain_prompt, "sample": self.sample_tokens}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def norms(self, samples: Sequence[int]) -> dict[str, float]:
+        """Mean 2-norm of the vectors of D, and of S over the samples."""
+        found = {"domain_norm": self.domain_prompt.exported()}
+        if self.sample_tokens is not None:
+            found["sample_norm"] = self.sample_tokens(torch.tensor(list(samples), device=self.device))
+        return {name: vectors.norm(dim=-1).mean().item() for name, vectors in found.items()}
+
+    def fed_tokens(self, texts: int, tokens: int) -> tuple[int, int]:
+        """D once, S of every text once if the loss asks for any, and the texts under each of their prompts."""
+        pairs = self.loss.pairs
+        named = {"none": 0, "own": 1, "all": texts}
+        per_text = named.get(pairs, 0) if isinstance(pairs, str) else 1 + min(pairs, texts - 1)
+        prefix = self.domain_prompt.num_tokens + (texts * self.num_sample_tokens if per_text else 0)
+        return prefix, tokens * (1 + per_text)
 
     def configure_optimizers(self) -> Any:
         """AdamW over D, the only optimizer that Lightning sees, clips and counts; SparseAdam over S beside it."""
@@ -288,6 +295,18 @@ class PromptTuningModule(LightningModule):
         """What all ranks share: domain tokens, the loss's own parameters, a basis; never the backbone."""
         state = super().state_dict(*args, **kwargs)
         return {name: value for name, value in state.items() if name.startswith(SHARED_PREFIXES)}
+
+    def export(self, directory: Path, checkpoint: Mapping[str, Any], keep_samples: bool, **described: Any) -> None:
+        """`soft_prompt.safetensors` with `soft_prompt.json`, a PEFT adapter of BOS and D, and S if it is kept."""
+        from domino_lightning.models.backbone import load_tokenizer
+        from domino_lightning.models.soft_prompt import save_peft_adapter, save_sample_tokens, save_soft_prompt
+
+        if keep_samples and self.sample_tokens is not None:
+            save_sample_tokens(directory, self.sample_tokens.vectors(checkpoint["sample_table"]["table"]))
+        domain, spec = self.domain_prompt.exported(), self.backbone_spec
+        start = self.backbone.get_input_embeddings()(torch.tensor(self.bos, dtype=torch.long, device=self.device))
+        save_peft_adapter(directory / "adapter", torch.cat([start.to(domain), domain]), spec)
+        save_soft_prompt(directory, domain, spec, load_tokenizer(spec), init=self.domain_prompt.init, **described)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the sample tokens of all ranks with the state of their optimizer."""

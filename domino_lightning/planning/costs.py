@@ -92,6 +92,8 @@ class Costs:
     def _tune(self) -> Cost:
         stage = self._stage("tune")
         model, data, trainer = stage.model, stage.data, stage.trainer
+        if "domain_prompt" not in model:
+            return self._tune_adapter(stage)
         shape = _shape(model["backbone"])
         batch, S = int(data["batch_size"]), int(model["num_sample_tokens"])
         D = int(model["domain_prompt"].num_tokens)
@@ -141,7 +143,8 @@ class Costs:
         if sampling is None or backbone is None:
             return Cost(f"at most {rows} rows of {type(generator).__name__}, which is not estimated")
         length = min(sampling.max_new_tokens, self.text_tokens)
-        D = int(self._stage("tune").model["domain_prompt"].num_tokens)
+        tune = self._stage("tune").model
+        D = int(tune["domain_prompt"].num_tokens) if generator.learned == "soft_prompt" else 1
         what = f"at most {rows} rows, if they are as long as references: {length:.0f} tokens"
         return decoding(what, _shape(backbone), generator.engine, rows, D, 0, length, sampling.max_new_tokens)
 
@@ -169,28 +172,38 @@ class Costs:
         stage = self._stage("finetune")
         if stage.source == "none":
             return Cost("the untouched backbone")
-        model, data, trainer = stage.model, stage.data, stage.trainer
-        shape, batch = _shape(model["backbone"]), int(data["batch_size"])
-        L, answered = self._pair_tokens(stage.domain, model["backbone"])
+        L, answered = self._pair_tokens(stage.domain, stage.model["backbone"])
         rows = {"reference": len(self.splits["reference"]), "synthetic": self._candidates()}
         rows["both"] = sum(rows.values())
-        count, together = steps(trainer, rows[stage.source], batch), accumulated(trainer, rows[stage.source], batch)
-        step = [Sequences(batch, L, 0, answered)]
+        return self._fitted(stage, rows[stage.source], "pairs", L, answered)
+
+    def _tune_adapter(self, stage: Any) -> Cost:
+        """A `tune` that trains an adapter on whole texts."""
+        if "lora" not in stage.model:
+            return Cost(f"{stage.module_class.__name__}, which is not estimated")
+        return self._fitted(stage, len(self.splits["reference"]), "texts", self.text_tokens, self.text_tokens)
+
+    def _fitted(self, stage: Any, rows: int, unit: str, L: float, scored: float) -> Cost:
+        """Training weights or an adapter on so many rows of L tokens, of which some are scored."""
+        model, data, trainer = stage.model, stage.data, stage.trainer
+        shape, batch = _shape(model["backbone"]), int(data["batch_size"])
+        count, together = steps(trainer, rows, batch), accumulated(trainer, rows, batch)
+        step = [Sequences(batch, L, 0, scored)]
         held = len(self.splits["heldout"])
-        looks = validations(trainer, count, rows[stage.source], batch) * _share_of(trainer, held, batch)
-        watched = [Sequences(looks * held, L, 0, answered)]
-        world = ranks(self.config.document["finetune"]) * int(trainer.get("num_nodes") or 1)
+        looks = validations(trainer, count, rows, batch) * _share_of(trainer, held, batch)
+        watched = [Sequences(looks * held, L, 0, scored)]
+        world = ranks({"trainer": trainer}) * int(trainer.get("num_nodes") or 1)
         lora = model.get("lora")
         trained = shape.parameters if lora is None else _lora_weights(shape, lora.rank)
         memory = (
             _weights(shape, model, trainer)
             + 12 * trained  # gradient and two moments
             + batch * L / world * shape.kept * _number_bytes(model, trainer)
-            + _logits(shape, batch * answered / world)
+            + _logits(shape, batch * scored / world)
         )
         kind = "all weights" if lora is None else f"LoRA of rank {lora.rank}"
         return Cost(
-            f"{count} steps of {batch * together} pairs of {L:.0f} tokens, {kind}",
+            f"{count} steps of {batch * together} {unit} of {L:.0f} tokens, {kind}",
             tokens=count * together * batch * L + fed_tokens(watched),
             flops=count * together * flops(shape, step, backward=2 if lora is None else 1) + flops(shape, watched),
             share=TRAINING_SHARE,

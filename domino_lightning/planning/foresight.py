@@ -16,6 +16,7 @@ from domino_lightning.models.backbone import (
     load_tokenizer,
     positions,
 )
+from domino_lightning.modules import PromptTuningModule
 from domino_lightning.modules.coder import SHORTER_PAIRS
 from domino_lightning.stages import stage_class
 from domino_lightning.utils.jsonl import Record
@@ -63,7 +64,7 @@ class Foresight:
         model.check_context(longest, positions(load_config(model.backbone_spec)), len(bos_ids(tokenizer)))
         owners = sample_indices(self.splits["reference"])
         idle = stage.idle_settings(owners)
-        if model.loss.pairs == "none":
+        if isinstance(model, PromptTuningModule) and model.loss.pairs == "none":
             keys = ("num_sample_tokens", "sample_init", "sample_rank", "sample_learning_rate", "pair_micro_batch")
             given = [f"tune.model.{key}" for key in keys if self._given(f"tune.model.{key}")]
             idle += [f"{key} has no effect: the loss asks for no sample tokens." for key in given]
@@ -102,13 +103,15 @@ class Foresight:
         sampling, backbone = getattr(generator, "sampling", None), getattr(generator, "backbone_spec", None)
         if sampling is None or backbone is None:
             return notes
-        tune = self._stage("tune")
-        sampled = getattr(generator, "sample_tokens", "none") != "none"
-        prompt = len(bos_ids(load_tokenizer(backbone))) + tune.model["domain_prompt"].num_tokens
-        prompt += tune.module().num_sample_tokens if sampled else 0
+        name, prompt = "the first token", 1
+        if generator.learned == "soft_prompt":
+            name, tune = "the prompt of soft tokens", self._stage("tune")
+            sampled = getattr(generator, "sample_tokens", "none") != "none"
+            prompt = len(bos_ids(load_tokenizer(backbone))) + tune.model["domain_prompt"].num_tokens
+            prompt += tune.module().num_sample_tokens if sampled else 0
         where = "synthesize.generator.init_args.max_new_tokens"
         limit = positions(load_config(backbone))
-        check_positions(limit, {"the prompt of soft tokens": prompt}, sampling.max_new_tokens, where, SHORTER)
+        check_positions(limit, {name: prompt}, sampling.max_new_tokens, where, SHORTER)
         return notes + self._greedy("synthesize.generator.init_args", sampling)
 
     def _answer(self, stage: Any) -> list[str]:

@@ -66,4 +66,6 @@ def _why_not(run: Run, part: str) -> str:
         return f"{part}: the run has no stage {stage}"
     if part == "coder" and run.config["finetune"].get("source") == "none":
         return "coder: it is the untouched backbone (finetune.source is none)"
+    if part == "soft-prompt" and "class_path" in (run.config["tune"].get("model") or {}):
+        return f"soft-prompt: tune learned something else ({run.config['tune']['model']['class_path']})"
     return ""

@@ -42,7 +42,7 @@ class Stage(ABC):
     panel: ClassVar[str] = ""
 
     @classmethod
-    def parser(cls) -> Any:
+    def parser(cls, section: Section) -> Any:
         """A jsonargparse parser of the section, which raises instead of exiting."""
         from jsonargparse import ArgumentParser
 
@@ -132,7 +132,8 @@ class Stage(ABC):
         for key, node in class_nodes(config.document[cls.name], f"{cls.name}."):
             if "." in node.path and not node.path.startswith("domino_lightning."):
                 class_of(node.path, f"{config.where(key)}: key '{key}'")
-        parser = cls.parser()
+        section = config.document[cls.name]
+        parser = cls.parser(section if isinstance(section, dict) else {})
         parsed = parse_section(parser, cls.name, config)
         try:
             return cls(**vars(parser.instantiate(parsed)))

@@ -13,6 +13,7 @@ from typing import Any
 from domino_lightning.config.document import Config
 from domino_lightning.domains.base import Domain
 from domino_lightning.domains.rows import CandidateRow
+from domino_lightning.errors import UserError
 from domino_lightning.generation.language_model import Sampled
 from domino_lightning.stages.base import Stage, first_rows, shown, table
 from domino_lightning.store.work import Section, Work
@@ -68,6 +69,28 @@ class Synthesize(Stage):
         self.block_size, self.seed = block_size, seed
         check_ranges("synthesize", self, block_size=ONE_OR_MORE)
         stop.check()
+
+    @classmethod
+    def from_config(cls, config: Config) -> Synthesize:
+        """The stage as its section describes it; where there is a `tune` section, it must learn what is sampled.
+
+        Raises:
+            UserError: as in any stage, or the generator samples what `tune` does not learn.
+        """
+        stage = super().from_config(config)
+        wanted = stage.generator.learned
+        if wanted and isinstance(config.document.get("tune"), dict):
+            from domino_lightning.stages.tune import Tune
+
+            found = Tune.learned(config.document["tune"])
+            if found != wanted:
+                generator = config.document["synthesize"]["generator"]
+                raise UserError(
+                    f"{config.where('synthesize.generator')}: synthesize.generator {generator['class_path']} samples "
+                    f"what `tune` has learned as '{wanted}', and tune.model learns '{found}'. Name a tune.model and a "
+                    "generator that belong together (docs/synthesis.md)."
+                )
+        return stage
 
     @classmethod
     def inputs(cls, section: Section) -> tuple[str, ...]:

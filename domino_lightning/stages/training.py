@@ -6,6 +6,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -36,7 +37,6 @@ OWNED = {
 }
 # Which ranks share the work: a step's batch is the same on any number of them.
 RANKS = ("devices", "num_nodes", "strategy")
-BACKBONES = ("model.backbone", "data.tokenizer")  # keys of the section that name one
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class TrainingStage(Stage):
     """A stage that fits a LightningModule on a LightningDataModule; it runs in a process of its own.
 
     Args:
-        model: arguments of the module class.
+        model: arguments of the module class; or where the stage takes several, `class_path` and `init_args`.
         data: arguments of the data class, but for the files.
         trainer: arguments of `lightning.pytorch.Trainer`.
         runtime: checkpoint cadence, logging, workers.
@@ -83,30 +83,55 @@ class TrainingStage(Stage):
     Class attributes:
         files: arguments of the data class that the stage itself gives.
         from_runtime: arguments of the module class that change no result, and so are keys of `runtime`.
+
+    Attributes:
+        module_class: of what is fitted.
+        model: its arguments, wherever the section has them.
     """
 
     files: ClassVar[tuple[str, ...]]
     from_runtime: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, model: Any, data: Any, trainer: Any, runtime: TrainingRuntime, seed: int = 0) -> None:
-        self.model, self.data, self.trainer = dict(model), dict(data), dict(trainer)
+        model = _keys(model)
+        self.module_class = self.named_module({"model": model}) or self.classes()[0]
+        self.model = _keys(model["init_args"]) if "class_path" in model else model
+        self.data, self.trainer = _keys(data), _keys(trainer)
         self.runtime, self.seed = runtime, seed
         self._check()
 
     @classmethod
     @abstractmethod
     def classes(cls) -> tuple[type[LightningModule], type[LightningDataModule]]:
-        """The module and the data class, imported when they are asked for."""
+        """The module, where the section names none, and the data class, imported when they are asked for."""
 
     @classmethod
-    def parser(cls) -> Any:
+    def named_module(cls, section: Section) -> type[LightningModule] | None:
+        """The class that `model.class_path` names; None where it is left out, or the stage takes but one class.
+
+        Raises:
+            UserError: it names no class that the stage takes.
+        """
+        return None
+
+    @classmethod
+    def model_key(cls, section: Section) -> str:
+        """Where the section has the module's arguments."""
+        return "model" if cls.named_module(section) is None else "model.init_args"
+
+    @classmethod
+    def parser(cls, section: Section) -> Any:
         """model, data and trainer are typed by their classes, the rest by the constructor."""
         from jsonargparse import ArgumentParser
         from lightning.pytorch import Trainer
 
         model, data = cls.classes()
+        named = cls.named_module(section)
         parser = ArgumentParser(exit_on_error=False)
-        parser.add_class_arguments(model, "model", skip={"seed", *cls.from_runtime}, instantiate=False)
+        if named is not None:
+            parser.add_argument("--model.class_path", type=str)
+        skipped = {"seed", *cls.from_runtime}
+        parser.add_class_arguments(named or model, cls.model_key(section), skip=skipped, instantiate=False)
         parser.add_class_arguments(data, "data", skip={*cls.files, "seed", "num_workers"}, instantiate=False)
         parser.add_class_arguments(Trainer, "trainer", skip=OWNED | {"log_every_n_steps"}, instantiate=False)
         parser.add_class_arguments(cls, None, skip={"model", "data", "trainer"})
@@ -132,8 +157,11 @@ class TrainingStage(Stage):
         """Two steps of two rows on the CPU."""
         schedule = {"max_steps": 2, "max_epochs": None, "val_check_interval": 1, "check_val_every_n_epoch": None}
         alone = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "32-true"}
+        named = cls.named_module(config.document[cls.name])
+        known = signature(named or cls.classes()[0]).parameters
+        model = {key: value for key, value in (("backbone", backbone), ("warmup_steps", 0)) if key in known}
         return {
-            "model": {"backbone": backbone, "warmup_steps": 0},
+            "model": model if named is None else {"init_args": model},
             "data": {"tokenizer": backbone, "batch_size": 2},
             "trainer": {**schedule, **alone},
             "runtime": {"checkpoint_every_n_steps": 1, "num_workers": 0},
@@ -151,7 +179,7 @@ class TrainingStage(Stage):
     @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
         """Backbone and tokenizer."""
-        specs = {key: lookup(section, key) for key in BACKBONES}
+        specs = {key: lookup(section, key) for key in (f"{cls.model_key(section)}.backbone", "data.tokenizer")}
         return {
             key: backbone_hash(spec, f"{cls.name}.{key}") for key, spec in specs.items() if isinstance(spec, str)
         }
@@ -192,7 +220,7 @@ class TrainingStage(Stage):
     def module(self) -> Any:
         """The module, without its backbone."""
         given = {name: getattr(self.runtime, name) for name in self.from_runtime}
-        return self.classes()[0](seed=self.seed, **given, **self.model)
+        return self.module_class(seed=self.seed, **given, **self.model)
 
     def datamodule(self, **files: Any) -> Any:
         """The data, not yet read."""
@@ -288,6 +316,11 @@ class TrainingStage(Stage):
         except (MisconfigurationException, ValueError, TypeError) as error:
             what = f"{self.name}.trainer or {self.name}.seed"
             raise UserError(f"{what}: Lightning refuses it: {one_line(error)}.") from None
+
+
+def _keys(group: Any) -> dict[str, Any]:
+    """The keys of a group, a mapping or jsonargparse's namespace, and what they hold."""
+    return dict(group) if isinstance(group, Mapping) else dict(vars(group))
 
 
 def ranks(section: Section) -> int:

@@ -1,4 +1,4 @@
-"""tune: references → domain tokens, exported as safetensors beside JSON and as a PEFT adapter."""
+"""tune: references → domain tokens, or another thing learned from them, exported for generators and for PEFT."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from domino_lightning.config.document import Config, lookup
+from domino_lightning.config.nodes import ClassNode
 from domino_lightning.stages.base import Stage, shown
 from domino_lightning.stages.training import TrainingRuntime, TrainingStage
 from domino_lightning.store.contents import file_hash, soft_prompt_file
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningDataModule, LightningModule
 
     from domino_lightning.callbacks.health import StepTable
+    from domino_lightning.modules import DomainLearner
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,10 @@ class TuneRuntime(TrainingRuntime):
 
 
 class Tune(TrainingStage):
-    """Learn the domain tokens.
+    """Learn the domain tokens, or what another `DomainLearner` learns.
 
     Args:
-        model: arguments of `PromptTuningModule`.
+        model: arguments of `PromptTuningModule`, or `class_path` and `init_args` of another `DomainLearner`.
         data: arguments of `ReferenceDataModule`, but for the files.
         trainer: arguments of `lightning.pytorch.Trainer`.
         export: the step with the best held-out NLL, or the last.
@@ -91,12 +93,30 @@ class Tune(TrainingStage):
 
         return PromptTuningModule, ReferenceDataModule
 
+    @classmethod
+    def named_module(cls, section: Section) -> type[DomainLearner] | None:
+        """Any `DomainLearner`."""
+        node = ClassNode.read(section.get("model"))
+        if node is None:
+            return None
+        from domino_lightning.modules import DomainLearner
+
+        return node.load(DomainLearner, "tune.model")
+
+    @classmethod
+    def learned(cls, section: Section) -> str:
+        """What the stage exports, as generators name what they sample."""
+        named = cls.named_module(section)
+        return "soft_prompt" if named is None else named.learned
+
     def _check(self) -> None:
-        """Also that the loss keeps its contract."""
+        """Also that the loss, if there is one, keeps its contract."""
         super()._check()
+        from domino_lightning.losses import DisentanglementLoss
         from domino_lightning.losses.check import try_loss
 
-        try_loss(self.model["loss"])
+        if isinstance(loss := self.model.get("loss"), DisentanglementLoss):
+            try_loss(loss)
 
     @classmethod
     def inputs(cls, section: Section) -> tuple[str, ...]:
@@ -138,9 +158,6 @@ class Tune(TrainingStage):
         """Fit and export."""
         import torch
 
-        from domino_lightning.models.backbone import load_tokenizer
-        from domino_lightning.models.soft_prompt import save_peft_adapter, save_sample_tokens, save_soft_prompt
-
         data = self.datamodule(**{name: work.input("prepare", f"{name}.jsonl") for name in self.files})
         data.setup()  # before the backbone is loaded: bad data is told at once
         model = self.module()
@@ -150,19 +167,8 @@ class Tune(TrainingStage):
             return
         state = torch.load(best if self.export == "best" else last, weights_only=True)
         model.load_state_dict(state["state_dict"], strict=False)
-        if self.keep_sample_tokens and model.sample_tokens is not None:
-            save_sample_tokens(work.directory, model.sample_tokens.vectors(state["sample_table"]["table"]))
-        domain = model.domain_prompt.exported()
-        start = model.backbone.get_input_embeddings()(torch.tensor(model.bos, dtype=torch.long, device=model.device))
-        save_peft_adapter(work.directory / "adapter", torch.cat([start.to(domain), domain]), self.model["backbone"])
-        save_soft_prompt(
-            work.directory,
-            domain,
-            self.model["backbone"],
-            load_tokenizer(self.model["backbone"]),
-            init=model.domain_prompt.init,
-            export=self.export,
-            step=int(state["global_step"]),
+        model.export(
+            work.directory, state, self.keep_sample_tokens, export=self.export, step=int(state["global_step"])
         )
         for table in tables:
             table.tidy()
@@ -173,18 +179,19 @@ class Tune(TrainingStage):
         from domino_lightning.callbacks.probes import Disentanglement, NearestTokens, SampledTexts
         from domino_lightning.callbacks.throughput import Speed
         from domino_lightning.models.backbone import load_tokenizer
+        from domino_lightning.modules import PromptTuningModule
 
         runtime, every = self.health, self.health.health_every_n_steps
         tokenizer = load_tokenizer(self.model["backbone"])
         names = ("pair_matrix", "nearest_tokens", "samples")
         matrices, nearest, samples = tables = [StepTable(work.directory / f"{name}.jsonl") for name in names]
-        callbacks: list[Callback] = [
-            Speed(every),
-            Norms(every),
-            Disentanglement(every, runtime.probe_size, matrices),
-            NearestTokens(every, tokenizer, nearest),
+        callbacks: list[Callback] = [Speed(every), Norms(every)]
+        if issubclass(self.module_class, PromptTuningModule):  # the others have no D or S to look at
+            probe = Disentanglement(every, runtime.probe_size, matrices)
+            callbacks += [probe, NearestTokens(every, tokenizer, nearest)]
+        callbacks.append(
             SampledTexts(
                 runtime.samples_every_n_steps, tokenizer, runtime.samples, runtime.sample_tokens, self.seed, samples
-            ),
-        ]
+            )
+        )
         return callbacks, tables

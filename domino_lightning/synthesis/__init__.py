@@ -6,6 +6,7 @@ from domino_lightning.generation.language_model import Engine, LanguageModel, Mo
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.synthesis.generators.base import Generator, HeldoutReplay, SoftPromptGenerator
 from domino_lightning.synthesis.generators.few_shot import FewShot
+from domino_lightning.synthesis.generators.lora import LoraGenerator
 from domino_lightning.synthesis.generators.magpie import Magpie
 from domino_lightning.synthesis.generators.oss_instruct import OSSInstruct
 
@@ -15,6 +16,7 @@ __all__ = [
     "Generator",
     "HeldoutReplay",
     "LanguageModel",
+    "LoraGenerator",
     "Magpie",
     "Message",
     "ModelSource",

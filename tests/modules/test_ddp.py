@@ -259,6 +259,25 @@ def test_a_coder_on_two_ranks_is_the_coder_of_one(launch: Launch, strategy: str,
 
 
 @pytest.mark.slow
+def test_an_adapter_tuned_on_two_ranks_is_that_of_one(launch: Launch) -> None:
+    # Three samples of two rows in four slots: one rank pads.
+    lora = "{class_path: domino_lightning.modules.LoraTuningModule, init_args: {backbone: '${backbone}', "
+    overrides = [f"tune.model={lora}learning_rate: 0.02, warmup_steps: 0}}}}"]
+    overrides.append("synthesize.generator=domino_lightning.synthesis.HeldoutReplay")
+    one = launch("tune", "one", *overrides, "tune.trainer.strategy=auto", ranks=1)
+    two = launch("tune", "two", *overrides, ends=["0:4"])
+    assert all("lora_" in name for name in two.checkpoint["state_dict"])
+    assert all("lora_" not in name for name in two.ranks[0]["ignored"])
+    first, second = (rank["end"] for rank in two.ranks)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    for key in ("tune/train/loss", "tune/heldout/nll"):
+        assert len(one.metrics(key)) > 1
+        assert two.metrics(key) == pytest.approx(one.metrics(key), abs=1e-5)
+    ours, theirs = (load_file(str(run.stage / "adapter" / "adapter_model.safetensors")) for run in (one, two))
+    assert all(torch.allclose(value, theirs[name], atol=1e-4) for name, value in ours.items())
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_tune_killed_at_ten_random_steps_ends_as_if_it_had_not_been(launch: Launch, ranks: int) -> None:
     dice = random.Random(ranks)

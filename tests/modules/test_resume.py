@@ -18,7 +18,7 @@ from torch import Tensor
 from domino_lightning.callbacks.checkpoint import LAST, ResumableCheckpoint
 from domino_lightning.domains import CodeExec
 from domino_lightning.losses import InfoNCE
-from domino_lightning.modules import Lora
+from domino_lightning.modules import Lora, LoraTuningModule
 from domino_lightning.nn import DomainPrompt
 from domino_lightning.stages.finetune import Finetune, FinetuneRuntime
 from domino_lightning.stages.tune import Tune, TuneRuntime
@@ -131,6 +131,29 @@ def tune(tmp_path: Path, splits: Path, tiny_backbone: Path) -> Run:
 
 
 @pytest.fixture
+def tune_lora(tmp_path: Path, splits: Path, tiny_backbone: Path) -> Run:
+    """Runs a tune stage that trains an adapter, in this process; it looks at sampled texts unless told otherwise."""
+
+    def run(name: str, schedule: dict[str, Any], kill: Callback | None = None, look: int = 3) -> Result:
+        directory = tmp_path / name
+        directory.mkdir(exist_ok=True)
+        model = {"backbone": str(tiny_backbone), "learning_rate": 0.02, "lora": Lora(rank=2, dropout=0.2)}
+        named = {"class_path": f"{LoraTuningModule.__module__}.LoraTuningModule", "init_args": model}
+        trainer = {"accelerator": "cpu", "callbacks": [kill] if kill else [], **schedule}
+        data = {"tokenizer": str(tiny_backbone), "batch_size": 2, "max_length": 64}
+        runtime = TuneRuntime(2, health_every_n_steps=look, samples_every_n_steps=look, sample_tokens=4)
+        Tune(named, data, trainer, runtime, seed=3).run(Work(directory, {"prepare": splits}, "0" * 16, {}))
+        said = ("metrics.csv", "samples.jsonl") if look else ()
+        return Result(
+            load_file(str(directory / "adapter" / "adapter_model.safetensors")),
+            "".join((directory / each).read_text() for each in said) + str(read_json(directory / "adapter.json")),
+            torch.load(directory / "scratch" / LAST, weights_only=True),
+        )
+
+    return run
+
+
+@pytest.fixture
 def finetune(tmp_path: Path, splits: Path, tiny_backbone: Path) -> Run:
     """Runs the finetune stage on the references in this process."""
 
@@ -218,6 +241,17 @@ def test_the_cadence_of_checkpoints_changes_no_result(tune: Run) -> None:
 def test_a_killed_coder_continues_as_if_it_had_not_been_killed(schedule: str, finetune: Run) -> None:
     kills = [(BATCH_END, 3), (BATCH_END, 8), (VALIDATION_START, 2), (VALIDATION_END, 1)]
     assert_resumes(finetune, SCHEDULES[schedule], kills)
+
+
+@pytest.mark.slow
+def test_a_killed_adapter_continues_as_if_it_had_not_been_killed(tune_lora: Run) -> None:
+    assert_resumes(tune_lora, SCHEDULES["steps"], [(BATCH_END, 3), (BATCH_END, 8), (VALIDATION_END, 1)])
+
+
+def test_looking_at_texts_changes_no_adapter(tune_lora: Run) -> None:
+    schedule = {"max_steps": 3, "limit_val_batches": 0}
+    seen, unseen = (tune_lora(f"look-{look}", schedule, look=look) for look in (1, 0))
+    assert all(torch.equal(value, unseen.tensors[name]) for name, value in seen.tensors.items())
 
 
 def test_a_finished_fit_that_lost_only_its_export_does_not_train_again(tune: Run, tmp_path: Path) -> None:

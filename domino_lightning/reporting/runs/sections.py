@@ -107,7 +107,7 @@ def funnel_section(shared: Shared) -> dict[str, Any]:
 
 
 def tune_section(shared: Shared) -> dict[str, Any]:
-    """NLL curves with the best held-out step, the loss terms, and what the soft prompt says of itself."""
+    """NLL curves with the best held-out step, the loss terms, and what was learned says of itself."""
     stage = shared.stage("tune")
     metrics = read_metrics(stage.path)
     best = best_heldout(metrics)
@@ -119,8 +119,8 @@ def tune_section(shared: Shared) -> dict[str, Any]:
         Line("under D − with own tokens", series(metrics, "tune/health/own_gain"), 2, dots=True),
         Line("with another's − with own tokens", series(metrics, "tune/health/other_gap"), 3, dots=True),
     ]
-    prompt = read_optional(stage, "soft_prompt.json") or {}
-    facts = [(key, value) for key, value in prompt.items() if isinstance(value, (str, int, float))]
+    learned = read_optional(stage, "soft_prompt.json") or read_optional(stage, "adapter.json") or {}
+    facts = [(key, value) for key, value in learned.items() if isinstance(value, (str, int, float))]
     return {
         "best": best,
         "state": stage.state,

@@ -21,13 +21,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+KEY = "synthesize.generator.init_args"
+
+
 class Generator(ABC):
     """A source of candidate texts, named by `class_path` under `synthesize.generator`.
 
     Attributes:
+        learned: what it samples of a `tune` stage, as `DomainLearner.learned` has it; empty: nothing.
         on_tokens: what to call with the number of tokens generated since the last call; set by the stage.
     """
 
+    learned: str = ""
     on_tokens: Callable[[int], None] | None = None
 
     @classmethod
@@ -70,6 +75,8 @@ class SoftPromptGenerator(Generator):
         engine: what runs the backbone; null: `TransformersEngine` with its defaults.
     """
 
+    learned = "soft_prompt"
+
     def __init__(
         self,
         backbone: str,
@@ -92,9 +99,7 @@ class SoftPromptGenerator(Generator):
     @classmethod
     def contents(cls, init_args: Mapping[str, Any]) -> dict[str, str]:
         """The backbone."""
-        if not isinstance(init_args.get("backbone"), str):  # validation says what is wrong with it
-            return {}
-        return {"backbone": backbone_hash(init_args["backbone"], "synthesize.generator.init_args.backbone")}
+        return backbone_contents(init_args)
 
     def open(self, inputs: Mapping[str, Path]) -> None:
         """Load the backbone and the soft prompt, which must belong together."""
@@ -132,6 +137,13 @@ class HeldoutReplay(Generator):
         """Text k modulo their number."""
         texts = [self.texts[row % len(self.texts)] for row in rows]
         return [Sampled(text, True, len(text.split())) for text in texts]
+
+
+def backbone_contents(init_args: Mapping[str, Any]) -> dict[str, str]:
+    """The hash of the backbone that a generator's arguments name."""
+    if not isinstance(init_args.get("backbone"), str):  # validation says what is wrong with it
+        return {}
+    return {"backbone": backbone_hash(init_args["backbone"], f"{KEY}.backbone")}
 
 
 def generator_node(section: Section) -> tuple[type[Generator], ClassNode]:

@@ -20,7 +20,7 @@ class SmokeGenerator(Generator):
     """
 
     def __init__(self, generator: Generator) -> None:
-        self.generator = generator
+        self.generator, self.learned = generator, generator.learned
         self.replay = HeldoutReplay()
 
     @classmethod

@@ -1,0 +1,74 @@
+"""Low-rank adapters on a causal LM, as PEFT makes and saves them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from domino_lightning.utils.ranges import ONE_OR_MORE, UNIT_OPEN_HIGH, check_ranges
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685) as PEFT implements it."""
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    target_modules: str | list[str] = "all-linear"
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            OutOfRange: the first one.
+        """
+        check_ranges("model.lora", self, rank=ONE_OR_MORE, alpha=ONE_OR_MORE, dropout=UNIT_OPEN_HIGH)
+
+
+DEFAULT_LORA = Lora()
+
+
+def with_adapter(backbone: PreTrainedModel, lora: Lora, seed: int) -> Any:
+    """A `PeftModel` around the backbone, whose linear layers it wraps in place; only the adapter trains."""
+    from peft import LoraConfig, get_peft_model
+
+    settings = asdict(lora)
+    config = LoraConfig(
+        r=settings["rank"],
+        lora_alpha=settings["alpha"],
+        lora_dropout=settings["dropout"],
+        target_modules=settings["target_modules"],
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]):  # PEFT draws from the global generator
+        torch.manual_seed(seed)
+        return get_peft_model(backbone, config)
+
+
+def leave_frozen_to_itself(module: torch.nn.Module) -> None:
+    """Have DDP neither broadcast nor reduce what does not train."""
+    frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+    buffers = {name for name, _ in module.named_buffers()}
+    torch.nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, frozen | buffers)
+
+
+def trainable_state(module: torch.nn.Module, state: dict[str, Any]) -> dict[str, Any]:
+    """The part of a state dict that trains."""
+    trainable = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    return {name: value for name, value in state.items() if name in trainable}
+
+
+def save_pretrained(model: Any, directory: Path, state: dict[str, Any] | None = None) -> None:
+    """Write an adapter, or a whole model, in the usual format, the same bytes each time."""
+    for config in getattr(model, "peft_config", {}).values():
+        for name, value in vars(config).items():
+            if isinstance(value, set):  # which would be written in the order of hashes
+                setattr(config, name, sorted(value))
+    model.save_pretrained(str(directory), state_dict=state)
