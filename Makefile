@@ -4,13 +4,16 @@ PYTHON ?= python3
 # Overrides for `make quickstart`, e.g. ARGS="seed=1 tune.trainer.max_steps=50"
 ARGS ?=
 
+VLLM_VENV ?= .venv-vllm
+
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 STAMP := $(VENV)/.domino-setup
+VLLM_STAMP := $(VLLM_VENV)/.domino-setup
 BENCHMARKS := $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup smollm2 quickstart test lint docs bench clean
+.PHONY: help setup smollm2 quickstart test lint docs bench vllm clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [VENV=$(VENV)] [PYTHON=$(PYTHON)] [ARGS=\"overrides of quickstart\"]"
@@ -53,6 +56,19 @@ docs: $(STAMP) ## build the documentation into build/site, strictly: a broken li
 bench: $(STAMP) ## run every benchmark with --quick
 	@test -n "$(BENCHMARKS)" || echo "no benchmarks in benchmarks/"
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script --quick; done
+
+# vLLM wants another transformers than setup.cfg, so it has an environment of its own, in which what it does not
+# bring (this package among it) is found in $(VENV).
+$(VLLM_STAMP): constraints-vllm.txt $(STAMP)
+	@test -x $(VLLM_VENV)/bin/python || { echo "creating $(VLLM_VENV)"; $(PYTHON) -m venv $(VLLM_VENV); }
+	@echo "installing vLLM into $(VLLM_VENV) (some minutes, 2.5 GB)"
+	@$(VLLM_VENV)/bin/python -m pip --disable-pip-version-check -qq install --no-deps -r constraints-vllm.txt
+	@{ $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; pwd; } > \
+	  "$$($(VLLM_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_domino.pth"
+	@touch $(VLLM_STAMP)
+
+vllm: $(VLLM_STAMP) ## run a real vLLM on the CPU beside our own engine: the tests marked vllm
+	$(VLLM_VENV)/bin/python -m pytest -m vllm tests/generation/test_vllm_real.py
 
 clean: ## remove caches and build products, never $(VENV) or outputs/
 	rm -rf build dist domino_lightning.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

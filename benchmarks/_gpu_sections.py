@@ -214,9 +214,14 @@ def steps(scale: Scale) -> Iterator[Row]:
                 ratio = case.flops["naive"] / case.flops["shared"]
                 row |= {"naive_s": naive, "speed_up": naive / shared, "analytic": ratio}
             found, launches = kernels(scale, case.shared)
-            row |= {"launches": launches, "attention_kernels": _attention_kernels(found)}
-            yield row
+            yield row | {"launches": launches, "attention_kernels": _attention_kernels(found)}
             del case
+        free(scale)
+        case = Case(model, (scale.texts, scale.soft, scale.soft, lengths[-1]), "all")
+        spent = seconds(scale, partial(case.shared, scale.texts), repeats=2)
+        row = {"model": name, "length": lengths[-1], "micro_batch": scale.texts, "shared_s": spent}
+        yield row | {"weights_gb": weights / 1e9, "peak_gb": peak_bytes(scale) / 1e9}
+        del case
         del model
     free(scale)
 

@@ -78,9 +78,11 @@ class Case:
             "plain": step_flops(backbone, shared_sequences(B, D, S, L, 0)),
         }
 
-    def shared(self) -> None:
+    def shared(self, micro_batch: int | None = None) -> None:
         """As the module trains."""
-        under_domain, paired = shared_prefix_nll(self.backbone, self.domain, self.batch, [], self.samples, self.pairs)
+        under_domain, paired = shared_prefix_nll(
+            self.backbone, self.domain, self.batch, [], self.samples, self.pairs, pair_micro_batch=micro_batch
+        )
         if paired is None:
             raise ValueError("no pairs")
         (under_domain.mean() + paired.mean()).backward()
