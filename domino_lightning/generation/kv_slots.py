@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from domino_lightning.generation.graphs import StepGraphs, sent
 from domino_lightning.models.attention import Attention, View, causal_attention, replaced_attention
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 GROWTH = 64  # columns by which slots grow at least
+FILL_TOKENS = 4096  # tokens of prompts, padding included, that are encoded at a time
 
 
 class Prefix(Attention):
@@ -53,72 +55,155 @@ class Prefix(Attention):
 class Slots(Attention):
     """N rows after a shared prefix, each with a length of its own. Calling it decodes one token of every row.
 
+    All that a step reads and writes stays where it is and keeps its shape, so that a step can be captured.
+
+    Args:
+        model: a causal LM in eval mode.
+        prefix: what stands before every row.
+        count: N, slots to begin with.
+        columns: tokens that a row has at most, the shared ones not counted.
+        bucket: a step attends to a multiple of so many columns.
+        graphs: of the steps; None: they are run as they are.
+
     Attributes:
-        lengths: tokens of each row after the prefix that are held here.
+        count: slots now, the first ones of every buffer.
+        lengths: tokens of each row after the prefix that are held here; `at` has them on the device.
+        fed: (N, H) the embedding that each row is fed next.
     """
 
-    def __init__(self, model: PreTrainedModel, prefix: Prefix, count: int) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prefix: Prefix,
+        count: int,
+        columns: int,
+        bucket: int = 1,
+        graphs: StepGraphs | None = None,
+    ) -> None:
         super().__init__()
         self.model, self.prefix, self.device = model, prefix, model.device
+        self.count, self.bucket, self.graphs = count, bucket, graphs
+        self.columns = -(-columns // bucket) * bucket
         self.lengths = [0] * count
+        self.at = torch.zeros(count, dtype=torch.long, device=self.device)
+        self.every = torch.arange(count, device=self.device)
+        hidden = model.get_input_embeddings().weight.shape[-1]  # type: ignore[union-attr, index]
+        self.fed = torch.zeros(count, hidden, dtype=model.dtype, device=self.device)
+        self.held: list[Tensor | None] = [None] * count  # the prompt at the beginning of each slot, encoded
         layers = model.config.get_text_config().num_hidden_layers
         self.keys: list[Tensor | None] = [None] * layers
         self.values: list[Tensor | None] = [None] * layers
         self._biases: dict[View, Tensor] = {}
 
-    def fill(self, slots: Sequence[int], prompts: Sequence[Tensor]) -> None:
-        """Encode prompts, (L, H) each and L ≥ 0, into the given slots, in place of what was there."""
-        for slot, prompt in zip(slots, prompts, strict=True):
-            self.lengths[slot] = len(prompt)
-        longest = max(map(len, prompts))
-        if longest == 0:
-            return
-        # Padding stands after a row: nothing of the row attends to it, and later tokens are written over it.
-        embeds = torch.nn.utils.rnn.pad_sequence(list(prompts), batch_first=True)
-        positions = self.prefix.length + torch.arange(longest, device=self.device)
-        filling = _Filling(self, torch.tensor(slots, device=self.device))
-        filling.forward(self.model.base_model, embeds, positions.expand(len(slots), -1))
+    def admit(self, slots: Sequence[int], prompts: Sequence[Tensor]) -> None:
+        """Encode prompts, (L, H) each and L ≥ 1, into the given slots, up to their last token, which is fed next.
 
-    def step(self, embeds: Tensor) -> Tensor:
-        """(N, V) logits after one more token of every row, given as (N, H) embeddings."""
-        self.rows = torch.arange(len(self.lengths), device=self.device)
-        self.at = torch.tensor(self.lengths, device=self.device)
-        self.width = max(self.lengths) + 1
-        self._biases.clear()
-        positions = (self.prefix.length + self.at)[:, None]
-        output = self.forward(self.model, embeds[:, None], positions, logits_to_keep=1)
+        A prompt that several rows have, as the same tensor, is encoded once: the slots of the others take a copy.
+        """
+        self._place(slots, [len(prompt) - 1 for prompt in prompts])
+        self.fed[sent(slots, self.device)] = torch.stack([prompt[-1] for prompt in prompts]).to(self.fed)
+        source = {id(prompt): slot for slot, prompt in enumerate(self.held) if prompt is not None}
+        known: list[tuple[int, int]] = []  # slots from and to which is copied before anything is encoded, and after
+        again: list[tuple[int, int]] = []
+        new: dict[int, tuple[int, Tensor]] = {}
+        for slot, prompt in zip(slots, prompts, strict=True):
+            if len(prompt) == 1 or self.held[slot] is prompt:
+                continue
+            if id(prompt) in source:
+                known.append((source[id(prompt)], slot))
+            elif id(prompt) in new:
+                again.append((new[id(prompt)][0], slot))
+            else:
+                new[id(prompt)] = slot, prompt
+        self._copy(known)
+        for part in _parts(list(new.values())):
+            self._encode(*zip(*part, strict=True))
+        self._copy(again)
+        for slot, prompt in zip(slots, prompts, strict=True):
+            self.held[slot] = prompt
+
+    def rest(self, slots: Sequence[int]) -> None:
+        """Slots that no row has from now on: they begin anew, so as to stay narrower than those of running rows."""
+        self._place(slots, [0] * len(slots))
+        for slot in slots:
+            self.held[slot] = None
+
+    def shrink(self, moves: Sequence[tuple[int, int]], count: int) -> None:
+        """Keep the first `count` slots, after those of the given pairs are moved from the first to the second."""
+        self._copy(moves, max(self.lengths))
+        if moves:
+            away, to = (sent(slots, self.device) for slots in zip(*moves, strict=True))
+            for state in (self.at, self.fed):
+                state[to] = state[away]
+            for one, other in moves:
+                self.lengths[other], self.held[other] = self.lengths[one], self.held[one]
+        self.count, self.lengths, self.held = count, self.lengths[:count], self.held[:count]
+
+    def step(self) -> Tensor:
+        """(N, V) logits after one more token of every row, the one in `fed`; the next step may overwrite them."""
+        width = -(-(max(self.lengths) + 1) // self.bucket) * self.bucket
+        if self.graphs is None or None in self.keys:  # a graph finds all buffers where they will stay
+            logits = self._step(width)
+        else:
+            logits = self.graphs.run(self.count, width, lambda: self._step(width))
+        self.at += 1
         self.lengths = [length + 1 for length in self.lengths]
+        return logits
+
+    def _step(self, width: int) -> Tensor:
+        """A step of fixed shapes. It asks the device for nothing, and changes nothing if it is done again."""
+        self.width = width
+        self._biases.clear()
+        positions = (self.prefix.length + self.at[: self.count])[:, None]
+        output = self.forward(self.model, self.fed[: self.count, None], positions, logits_to_keep=1)
+        self._biases.clear()
         logits: Tensor = output.logits[:, -1]
         return logits
 
-    def keep(self, slots: Sequence[int]) -> None:
-        """Drop all other slots."""
-        index = torch.tensor(slots, device=self.device)
-        self.lengths = [self.lengths[slot] for slot in slots]
+    def _place(self, slots: Sequence[int], lengths: Sequence[int]) -> None:
+        for slot, length in zip(slots, lengths, strict=True):
+            self.lengths[slot] = length
+        self.at[sent(slots, self.device)] = sent(lengths, self.device)
+
+    def _encode(self, slots: Sequence[int], prompts: Sequence[Tensor]) -> None:
+        """All but the last token of prompts, into their slots, in place of what was there."""
+        # Padding stands after a row: nothing of the row attends to it, and later tokens are written over it.
+        embeds = torch.nn.utils.rnn.pad_sequence([prompt[:-1] for prompt in prompts], batch_first=True)
+        positions = self.prefix.length + torch.arange(embeds.shape[1], device=self.device)
+        filling = _Filling(self, sent(slots, self.device))
+        filling.forward(self.model.base_model, embeds, positions.expand(len(slots), -1))
+
+    def _copy(self, pairs: Sequence[tuple[int, int]], width: int | None = None) -> None:
+        """Keys and values of so many columns, by default all of the rows' own, from slots into others."""
+        if not pairs:
+            return
+        away, to = (sent(slots, self.device) for slots in zip(*pairs, strict=True))
+        width = max(self.lengths[slot] for _, slot in pairs) if width is None else width
         for buffers in (self.keys, self.values):
-            for layer, buffer in enumerate(buffers):
+            for buffer in buffers:
                 if buffer is not None:
-                    buffers[layer] = buffer[index]
+                    buffer[to, :, :width] = buffer[away, :, :width]
 
     def room(self, layer: int, key: Tensor, value: Tensor, width: int) -> tuple[Tensor, Tensor]:
         """The layer's (N, Hkv, T, d) buffers with T ≥ width; zero where nothing was written, never uninitialized."""
         for buffers, new in ((self.keys, key), (self.values, value)):
             old = buffers[layer]
             if old is None or old.shape[2] < width:
-                columns = width + max(GROWTH, width // 2)
-                grown = new.new_zeros(len(self.lengths), new.shape[1], columns, new.shape[3])
+                columns = self.columns if self.graphs is not None else width + max(GROWTH, width // 2)
+                grown = new.new_zeros(self.count, new.shape[1], columns, new.shape[3])
                 if old is not None:
-                    grown[:, :, : old.shape[2]] = old
+                    grown[:, :, : old.shape[2]] = old[: self.count]
                 buffers[layer] = grown
         return self.keys[layer], self.values[layer]  # type: ignore[return-value]
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, view: View) -> Tensor:
         """Write one token of every row, and attend to the prefix and the row."""
-        keys, values = self.room(layer, key, value, self.width)
-        keys[self.rows, :, self.at] = key[:, :, 0]
-        values[self.rows, :, self.at] = value[:, :, 0]
-        keys, values = keys[:, :, : self.width], values[:, :, : self.width]
         count, heads = key.shape[:2]
+        keys, values = self.room(layer, key, value, self.width)
+        rows, at = self.every[:count], self.at[:count]
+        keys[rows, :, at] = key[:, :, 0]
+        values[rows, :, at] = value[:, :, 0]
+        keys, values = keys[:count, :, : self.width], values[:count, :, : self.width]
         query = (query * scale).view(count, heads, -1, query.shape[-1])  # (N, Hkv, G, d): G heads share a key
         scores = query @ keys.transpose(2, 3)
         if self.prefix.length:  # all rows at once against the one copy
@@ -133,9 +218,9 @@ class Slots(Attention):
 
     def _bias(self, view: View, scores: Tensor) -> Tensor:
         """(N, 1, 1, P + T): 0 where a row's new token may look, -inf elsewhere."""
-        if view not in self._biases:
-            columns = torch.arange(self.prefix.length + self.width, device=self.device)
-            seen = view.between((self.prefix.length + self.at)[:, None], columns)
+        if view not in self._biases:  # layers share them
+            positions = (self.prefix.length + self.at[: self.count])[:, None]
+            seen = view.between(positions, torch.arange(scores.shape[-1], device=self.device))
             bias = scores.new_zeros(seen.shape).masked_fill_(~seen, float("-inf"))
             self._biases[view] = bias[:, None, None]
         return self._biases[view]
@@ -153,6 +238,21 @@ class _Filling(Attention):
         keys, values = self.slots.room(layer, key, value, width)
         keys[self.index, :, :width], values[self.index, :, :width] = key, value
         return causal_attention(query, *self.slots.prefix.before(layer, key, value), scale, view)
+
+
+def _parts(new: Sequence[tuple[int, Tensor]]) -> Iterator[list[tuple[int, Tensor]]]:
+    """Runs of prompts for slots whose padded tokens are few enough to be encoded together."""
+    part: list[tuple[int, Tensor]] = []
+    widest = 0
+    for pair in new:
+        width = max(widest, len(pair[1]))
+        if part and width * (len(part) + 1) > FILL_TOKENS:
+            yield part
+            part, width = [], len(pair[1])
+        part.append(pair)
+        widest = width
+    if part:
+        yield part
 
 
 def _by_head(rows: Tensor) -> Tensor:
