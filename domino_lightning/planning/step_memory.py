@@ -93,7 +93,7 @@ def shapes_of(config: PretrainedConfig, dtype: str) -> Any:
 
 
 def weight_bytes(model: Any, dtype: str) -> float:
-    """Bytes of a model's weights. NF4 quantizes the linear layers of the decoder, and takes one of them apart at a time.
+    """Bytes of a model's weights. NF4 has the decoder's linear layers in four bits, and one of them at a time in 16.
 
     Args:
         model: as `shapes_of` gives it.
