@@ -156,6 +156,8 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, scale: float, vi
     """
     queries, keys = query.shape[2], key.shape[2]
     grouped = key.shape[1] != query.shape[1]
+    if query.device.type == "meta":
+        return _shapes_alone(query, key, value)
     if query.device.type == "cuda" and torch.is_autocast_enabled("cuda"):  # a mask that is an object passes it by
         query, key, value = (part.to(torch.get_autocast_dtype("cuda")) for part in (query, key, value))
     if view.sees_all(keys) and _takes_flash(query, key, value, grouped):
@@ -175,12 +177,19 @@ def _takes_flash(query: Tensor, key: Tensor, value: Tensor, grouped: bool) -> bo
     """Whether the flash kernel takes these tensors. Where it does not, torch would make the mask, in every layer."""
     if query.dtype not in (torch.float16, torch.bfloat16):
         return False
-    if query.device.type == "meta":  # shapes alone, for `domino plan`: as on a GPU that has the kernel
-        return True
     if query.device.type != "cuda":
         return False
     wanted = torch.backends.cuda.SDPAParams(query, key, value, None, 0.0, False, grouped)
     return torch.backends.cuda.can_use_flash_attention(wanted)
+
+
+def _shapes_alone(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """What a fused kernel makes and saves, for `domino plan`: torch's choice among them is made for real devices."""
+    if query.dtype == torch.float32:
+        repeats = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
+    mixed: Tensor = torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, 0.0, True)[0]
+    return mixed
 
 
 class _Windows(Attention):

@@ -161,8 +161,14 @@ def test_flash_is_asked_for_in_half_precision_on_a_gpu_where_no_window_hides_any
         causal_attention(*parts, 0.5, view(window))
     assert asked == [torch.float32] * 2  # not under the window of three
     monkeypatch.undo()
-    for dtype, device, expected in (
-        (torch.bfloat16, "cpu", False), (torch.float32, "meta", False), (torch.bfloat16, "meta", True),
-    ):  # fmt: skip
-        parts = [torch.empty(1, 2, 6, 4, dtype=dtype, device=device) for _ in range(3)]
-        assert attention._takes_flash(*parts, False) is expected
+    half = [torch.randn(1, 2, 6, 4, dtype=torch.bfloat16) for _ in range(3)]
+    assert not attention._takes_flash(*half, False)  # on the CPU
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_on_the_meta_device_attention_has_shapes_and_gradients(dtype: torch.dtype) -> None:
+    shapes = ((2, 4, 3, 8), (2, 2, 7, 8), (2, 2, 7, 8))
+    parts = [torch.empty(shape, dtype=dtype, device="meta", requires_grad=True) for shape in shapes]
+    mixed = causal_attention(*parts, 0.3, view(2))
+    assert (mixed.shape, mixed.dtype) == (shapes[0], dtype)
+    assert [part.shape for part in torch.autograd.grad(mixed.sum(), parts)] == [torch.Size(each) for each in shapes]

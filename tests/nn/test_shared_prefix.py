@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from domino_lightning.losses.base import Pairs
 from domino_lightning.nn import PairIndex, TextBatch, choose_pairs, naive_nll, shared_prefix_nll
 from domino_lightning.testing import tiny_model
+from tests.nn.allocated import peak_bytes
 
 # Behind a prefix of 5 to 9 tokens, windows of 4 to 8 hide part of it, 40 never matters, 12 matters to some.
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -261,18 +261,6 @@ def test_micro_batches_encode_texts_twice_and_prompts_once() -> None:
 def test_a_micro_batch_that_holds_the_whole_batch_encodes_nothing_twice() -> None:
     fed = sum(length - 1 for length in LENGTHS)
     assert encoded_tokens("all", 20) == encoded_tokens("all", None) == [1 + 5 + 4 * 3 + fed + 4 * fed]
-
-
-def peak_bytes(work: Callable[[], object]) -> int:
-    """The most bytes that the allocator had given out at once since `work` began."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        work()
-    held = peak = 0
-    for event in profile.profiler.kineto_results.events():  # type: ignore[union-attr]
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            peak = max(peak, held)
-    return peak
 
 
 def test_micro_batches_bound_memory_by_one_of_them() -> None:
