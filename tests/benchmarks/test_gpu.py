@@ -63,7 +63,7 @@ def test_a_section_that_fails_is_a_line_and_the_next_goes_on(benchmark: Any, mon
 
 def test_the_docs_are_written_from_the_lines_alone(benchmark: Any) -> None:
     rows = [
-        {"section": "machine", "card": "A Card", "memory_gb": 80.0, "torch": "2", "transformers": "5", "lightning": "2"},
+        {"section": "machine", "card": "A Card", "torch": "2", "transformers": "5", "lightning": "2"},
         {"section": "steps", "model": "7B", "shared_s": 0.43, "attention_kernels": {"flash_fwd": 28}},
         {"section": "steps", "seconds": 9.0},
     ]
