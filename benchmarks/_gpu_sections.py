@@ -84,12 +84,16 @@ def tiny(device: str) -> Scale:
     return Scale(device, shapes, torch.float32, 2, 4, {"1.5B": (8,), "7B": (8,)}, (3,), 6, 4)
 
 
+def config_of(scale: Scale, name: str) -> Any:
+    """The configuration of a shape."""
+    return AutoConfig.for_model("qwen2", **scale.shapes[name], tie_word_embeddings=name == "1.5B")
+
+
 def made(scale: Scale, name: str) -> Any:
     """A model of the shape with random weights, made where it is used."""
-    config = AutoConfig.for_model("qwen2", **scale.shapes[name], tie_word_embeddings=name == "1.5B")
     torch.manual_seed(0)
     with torch.device(scale.device):
-        return AutoModelForCausalLM.from_config(config, dtype=scale.dtype).requires_grad_(False).eval()
+        return AutoModelForCausalLM.from_config(config_of(scale, name), dtype=scale.dtype).requires_grad_(False).eval()
 
 
 def synchronize(scale: Scale) -> None:
@@ -227,9 +231,15 @@ def steps(scale: Scale) -> Iterator[Row]:
 
 
 def _attention_kernels(found: Counter[str]) -> dict[str, int]:
-    """Kernels of attention among all, names cut short."""
-    marks = ("flash", "fmha", "attention", "sdpa", "softmax")
-    return {name[:60]: count for name, count in found.most_common() if any(mark in name.lower() for mark in marks)}
+    """How many kernels of attention, or of a softmax apart, come from which library."""
+    marks = {"pytorch_flash": "torch's flash", "cudnn": "cuDNN's flash", "fmha": "memory-efficient"}
+    marks["softmax"] = "softmax"
+    counts: Counter[str] = Counter()
+    for name, count in found.items():
+        kinds = [kind for mark, kind in marks.items() if mark in name.lower()]
+        if kinds:
+            counts[kinds[0]] += count
+    return dict(counts)
 
 
 def decoding(scale: Scale) -> Iterator[Row]:

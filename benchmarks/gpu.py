@@ -26,6 +26,8 @@ import _gpu_sections as sections
 import torch
 from _report import PERFORMANCE, table, write_section
 
+from domino_lightning.planning.step_memory import predicted_peak
+
 TITLES = {
     "ceilings": "What the card reaches",
     "families": "Shared against naive, and GPU against CPU (nats/token, small random models)",
@@ -35,6 +37,13 @@ TITLES = {
     "fits": "`Trainer.fit` of the tune stage, twelve steps of a tiny model",
     "unloading": "Device memory after unloading",
 }
+
+HEADS = {
+    "shared_s": "seconds", "weights_gb": "weights, GB", "peak_gb": "peak, GB", "predicted_gb": "predicted, GB",
+    "naive_s": "naive, s", "speed_up": "naive / ours", "analytic": "in FLOPs", "tokens_per_s": "tokens/s",
+    "launches_a_step": "launches a token", "held_mb": "held, MiB", "left_mb": "left, MiB", "gb_per_s": "GB/s",
+    "tflops": "TFLOP/s", "length": "L", "first_difference": "first difference at",
+}  # fmt: skip
 
 
 def measured(scale: sections.Scale, names: list[str]) -> Iterator[dict[str, Any]]:
@@ -62,6 +71,17 @@ def machine(scale: sections.Scale) -> dict[str, Any]:
     return {"section": "machine", "card": card, "memory_gb": memory, **versions}
 
 
+def with_prediction(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a step with the peak that `domino plan` reckons with, which needs no GPU."""
+    if "peak_gb" not in row or "length" not in row:
+        return row
+    scale = sections.full()
+    config = sections.config_of(scale, row["model"])
+    shape = scale.texts, scale.soft, scale.soft, row["length"], scale.texts
+    predicted = predicted_peak(config, *shape, "bfloat16", row.get("micro_batch"))
+    return {**row, "predicted_gb": predicted / 1e9}
+
+
 def rendered(rows: list[dict[str, Any]]) -> str:
     """Markdown of the lines of a run."""
     about = next(row for row in rows if row["section"] == "machine")
@@ -69,17 +89,19 @@ def rendered(rows: list[dict[str, Any]]) -> str:
     parts = [f"## The large setting on a GPU\n\n`python benchmarks/gpu.py`, on {about['card']}, {versions}."]
     for name, title in TITLES.items():
         found = [{k: v for k, v in row.items() if k != "section"} for row in rows if row["section"] == name]
-        found = [row for row in found if "seconds" not in row]
+        found = [with_prediction(row) for row in found if "seconds" not in row]
         if found:
             header = list(dict.fromkeys(key for row in found for key in row))
             cells = [[_cell(row.get(key, "")) for key in header] for row in found]
-            parts.append(f"### {title}\n\n" + table([key.replace("_", " ") for key in header], cells))
+            parts.append(f"### {title}\n\n" + table([HEADS.get(key, key.replace("_", " ")) for key in header], cells))
     return "\n\n".join(parts)
 
 
 def _cell(value: Any) -> Any:
     if isinstance(value, dict):
         return "; ".join(f"{name} ×{count}" for name, count in value.items())
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 1000:
+        return f"{value:,.0f}"
     return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -89,6 +90,20 @@ def _check_names(where: str, trainer: Mapping[str, Any]) -> None:
         )
 
 
+def with_cluster_environment(plugins: Any) -> list[Any]:
+    """Plugins of a Trainer with the one that says which rank it is: whoever started this process, or Lightning.
+
+    Lightning would go through all managers it knows, and to ask whether this is an MPI job it starts MPI wherever
+    mpi4py is installed, which ends the process on machines without a working one. A plugin of the user's stays.
+    """
+    from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, TorchElasticEnvironment
+
+    given = list(plugins) if isinstance(plugins, list | tuple) else [] if plugins is None else [plugins]
+    if any(isinstance(plugin, ClusterEnvironment) for plugin in given):
+        return given
+    return [*given, TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()]
+
+
 def _try(where: str, trainer: Mapping[str, Any]) -> None:
     """Let Lightning look at all that does not depend on the machine."""
     from lightning.fabric.plugins.environments.lightning import LightningEnvironment
@@ -99,15 +114,17 @@ def _try(where: str, trainer: Mapping[str, Any]) -> None:
     elsewhere |= {"deterministic", "benchmark"}  # it would set them for the whole process
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     try:
-        Trainer(
-            **{name: value for name, value in trainer.items() if name not in elsewhere},
-            accelerator="cpu",
-            devices=1,
-            plugins=[LightningEnvironment()],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a GPU is there and not used
+            Trainer(
+                **{name: value for name, value in trainer.items() if name not in elsewhere},
+                accelerator="cpu",
+                devices=1,
+                plugins=[LightningEnvironment()],
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
     except (MisconfigurationException, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{where}: Lightning refuses it: {one_line(error)}.") from None

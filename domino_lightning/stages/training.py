@@ -14,7 +14,7 @@ from domino_lightning.config.document import Config, lookup, one_line
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.stages.base import Stage
 from domino_lightning.stages.epochs import Epochs
-from domino_lightning.stages.trainer_settings import check_trainer
+from domino_lightning.stages.trainer_settings import check_trainer, with_cluster_environment
 from domino_lightning.store.contents import backbone_hash
 from domino_lightning.store.work import Section, Work
 from domino_lightning.tracking.metrics_file import METRICS, MetricsFile
@@ -289,6 +289,7 @@ class TrainingStage(Stage):
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         args, runtime = dict(self.trainer), self.runtime
         own = args.pop("callbacks", None) or []
+        args["plugins"] = with_cluster_environment(args.get("plugins"))
         limit = runtime.divergence_nats
         try:
             seed_everything(self.seed, workers=True, verbose=False)
