@@ -74,6 +74,8 @@ def build_parser() -> argparse.ArgumentParser:
     _document_arguments(plan)
     plan.add_argument("--tflops", type=float, metavar="N", help="10^12 FLOP/s of matrices (default: measured here)")
     plan.add_argument("--bandwidth-gbs", type=float, metavar="N", help="GB/s of memory (default: measured here)")
+    memory = "plan for a GPU with so much memory and bfloat16, such as 80GB (default: the GPU that is here, if one is)"
+    plan.add_argument("--gpu-memory", metavar="SIZE", help=memory)
     report = add("report", "report", "report", "write report.html and results.csv for a sweep or any set of runs")
     report.add_argument(
         "runs", nargs="+", type=Path, help="a sweep (its YAML or directory), or trials, experiments, a store's root"

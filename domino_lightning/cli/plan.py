@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from domino_lightning.cli.console import flag_layers, foreseen, make_console, reached
 from domino_lightning.config.document import load_config
 from domino_lightning.errors import UserError
-from domino_lightning.planning.costs import Cost, Costs
+from domino_lightning.planning.cost import LEFT_FREE, Cost
+from domino_lightning.planning.costs import Costs
 from domino_lightning.planning.machine import Machine
 from domino_lightning.runner.pipeline import make_plan, needed_stages, validate
 from domino_lightning.stages import stage_class
@@ -28,6 +30,7 @@ def plan(arguments: argparse.Namespace) -> int:
         value = getattr(arguments, flag)
         if value is not None and not value > 0:
             raise UserError(f"--{flag.replace('_', '-')} {value:g} must be more than 0.")
+    limit = None if arguments.gpu_memory is None else parsed_bytes(arguments.gpu_memory, "--gpu-memory")
     config = load_config(arguments.experiment, arguments.overrides, flag_layers(arguments))
     validate(config)
     missing: list[str] = []
@@ -37,9 +40,9 @@ def plan(arguments: argparse.Namespace) -> int:
     prepare: Any = stage_class("prepare").from_config(config)
     splits: Mapping[str, Sequence[Record]] | None = reached(missing, lambda: prepare.splits(execute=False))
     notes = foreseen(config, splits, missing) if splits else []
-    costs = Costs(config, splits) if splits else None
+    costs = Costs(config, splits, gpu=limit is not None) if splits else None
     found = {name: reached(missing, partial(costs, name)) if costs else None for name in needed_stages(config)}
-    machine = Machine(arguments.tflops, arguments.bandwidth_gbs)
+    machine = Machine(arguments.tflops, arguments.bandwidth_gbs, limit)
     console = make_console()
     _print(found, done, machine, console)
     for text in notes:
@@ -65,20 +68,38 @@ def _print(found: Mapping[str, Cost | None], done: set[str], machine: Machine, c
             left.append(cost)
             seconds += took
         time = "finished" if stage in done else about(took)
-        table.add_row(stage, short(cost.tokens), short(cost.flops), size(cost.memory), time, cost.what)
+        what = cost.what + (f", about {cost.launches} kernel launches a step" if cost.launches else "")
+        table.add_row(stage, short(cost.tokens), short(cost.flops), size(cost.memory), time, what)
     console.print(table)
     if not any(found.values()):
         return
+    if memory := machine.memory():
+        console.print(f"on a GPU with {size(memory)}, of which {LEFT_FREE:.0%} are left free:", highlight=False)
+        for stage, cost in found.items():
+            if cost is not None and cost.memory:
+                console.print(f"  {stage:<11} {size(cost.memory)} {cost.room(memory)}", highlight=False, soft_wrap=True)
     tokens, flops = (sum(getattr(cost, name) for cost in left) for name in ("tokens", "flops"))
-    memory = max((cost.memory for cost in left), default=0.0)
+    peak = max((cost.memory for cost in left), default=0.0)
     dtypes = sorted({cost.dtype for cost in left if cost.flops})
     rates = ", ".join(f"{short(machine.flops(dtype))}FLOP/s in {dtype}" for dtype in dtypes)
     console.print(
-        f"to run: {short(tokens) or 0} tokens, {short(flops) or 0} FLOPs, {size(memory) or 0} at the peak, about "
+        f"to run: {short(tokens) or 0} tokens, {short(flops) or 0} FLOPs, {size(peak) or 0} at the peak, about "
         f"{about(seconds)}" + (f" at {rates} of matrix products" if rates else ""),
         highlight=False,
         soft_wrap=True,
     )
+
+
+def parsed_bytes(text: str, flag: str) -> float:
+    """Bytes of a size like 80GB, 24 GB or 79.6GiB.
+
+    Raises:
+        UserError: it is none.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(GB|GiB|MB|MiB)\s*", text)
+    if found is None or not float(found[1]):
+        raise UserError(f"{flag} '{text}' is no size. Give a number with GB, GiB, MB or MiB, such as 80GB.")
+    return float(found[1]) * {"GB": 1e9, "GiB": 2.0**30, "MB": 1e6, "MiB": 2.0**20}[found[2]]
 
 
 def short(value: float) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from domino_lightning.errors import UserError
 from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource
+from domino_lightning.models.backbone import check_nf4
 from domino_lightning.utils.ranges import ONE_OR_MORE, POSITIVE, check_ranges
 
 
@@ -14,20 +15,23 @@ class TransformersEngine(Engine):
 
     Args:
         batch_size: rows decoded at a time. Texts depend on it by floating-point rounding only.
-        dtype: of the weights; auto is bfloat16 on a GPU that computes it natively, else float32.
+        dtype: of the weights; auto is bfloat16 on a GPU that computes it natively, else float32. nf4: linear layers in
+            four bits by bitsandbytes, behind which an adapter is kept as it is.
         device: a torch device; auto takes the GPU where there is one.
     """
 
     def __init__(
         self,
         batch_size: int = 96,
-        dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+        dtype: Literal["auto", "float32", "bfloat16", "float16", "nf4"] = "auto",
         device: str = "auto",
     ) -> None:
         self.batch_size, self.dtype, self.device = batch_size, dtype, device
         check_ranges("engine", self, batch_size=ONE_OR_MORE)
         if device not in {"auto", "cpu"}:
             _check_device(device)
+        if dtype == "nf4":
+            check_nf4("engine: dtype", None if device == "auto" else device.partition(":")[0])
 
     def load(self, source: ModelSource) -> LanguageModel:
         """The backbone with its adapter merged in memory, or with its soft prompt."""
@@ -44,7 +48,9 @@ class TransformersEngine(Engine):
         if source.adapter is not None:
             from peft import PeftModel
 
-            model = PeftModel.from_pretrained(model, str(source.adapter)).merge_and_unload().eval()
+            adapted = PeftModel.from_pretrained(model, str(source.adapter))
+            # Merged into four bits it would be rounded away.
+            model = (adapted.get_base_model() if self.dtype == "nf4" else adapted.merge_and_unload()).eval()
         return LocalModel(model, tokenizer, self.batch_size, domain)
 
 

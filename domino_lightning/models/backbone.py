@@ -20,18 +20,50 @@ SHORTER = "Lower max_new_tokens, leave long rows out, or take a model with more 
 
 log = logging.getLogger(__name__)
 
-Dtype = Literal["auto", "float32", "bfloat16"]  # of the weights of a backbone
+Dtype = Literal["auto", "float32", "bfloat16", "nf4"]  # of the weights of a backbone
 
 
 def weights_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The dtype of weights on a device: `auto` is bfloat16 on a GPU that computes it natively, else float32."""
+    """The dtype that weights are computed with on a device: `auto` is bfloat16 on a GPU that has it, else float32.
+
+    So is `nf4`, whose weights are taken apart into it for every product.
+    """
     import torch
 
-    if dtype != "auto":
+    if dtype not in {"auto", "nf4"}:
         found: torch.dtype = getattr(torch, dtype)
         return found
     native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if native else torch.float32
+
+
+def computes_bfloat16() -> bool:
+    """Whether this machine's CPU has units for products in bfloat16 (AMX or AVX512-BF16)."""
+    import torch
+
+    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # which not every torch of the range has
+    return any(bool(getattr(torch.cpu, name, bool)()) for name in names)
+
+
+def check_nf4(where: str, device: str | None = None) -> None:
+    """Refuse weights in NF4 where they cannot be had.
+
+    Args:
+        where: the key of the document that asks for them.
+        device: the kind of device that they go to; None: not known yet.
+
+    Raises:
+        UserError: bitsandbytes is not installed, or the device is no NVIDIA GPU.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("bitsandbytes") is None:
+        raise UserError(
+            f"{where}: nf4 needs bitsandbytes, which is not installed. Install the extra with `pip install "
+            "'domino_lightning[quant]'`, or give bfloat16."
+        )
+    if device not in {None, "cuda"}:
+        raise UserError(f"{where}: nf4 needs an NVIDIA GPU, and the weights would go to '{device}'. Give bfloat16.")
 
 
 def load_backbone(spec: str, dtype: str = "float32", device: torch.device | None = None) -> PreTrainedModel:
@@ -40,21 +72,34 @@ def load_backbone(spec: str, dtype: str = "float32", device: torch.device | None
     Args:
         spec: a hub id, a directory with config.json and safetensors, or `pip:<package>/<file.gguf>`. Pickled weights
             are never loaded.
-        dtype: name of a torch dtype for the weights, or auto: see `weights_dtype`.
+        dtype: name of a torch dtype for the weights, auto (see `weights_dtype`), or nf4: the decoder's linear layers in
+            four bits, by bitsandbytes.
         device: where the weights go, without a stop in the machine's memory; by default the CPU.
 
     Raises:
-        UserError: the spec names nothing that can be loaded.
+        UserError: the spec names nothing that can be loaded, or NF4 cannot be had here.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     _quiet()
-    source, device = local_source(spec, "model"), device or torch.device("cpu")
+    device = device or torch.device("cpu")
+    computed = weights_dtype(dtype, device)
+    quantized = None
+    if dtype == "nf4":
+        check_nf4(f"backbone '{spec}'", device.type)
+        quantized = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=computed,
+        )
+    source = local_source(spec, "model")
     try:
         model = AutoModelForCausalLM.from_pretrained(
             source,
-            dtype=weights_dtype(dtype, device),
+            dtype=computed,
+            **({} if quantized is None else {"quantization_config": quantized}),
             device_map=None if device.type == "cpu" else device,
             trust_remote_code=False,
             use_safetensors=True,

@@ -52,7 +52,7 @@ class CoderModule(LightningModule):
             pass: the same gradients from a fraction of the memory, at the price of one more forward pass.
 
     Raises:
-        UserError: all weights train, and are asked for in bfloat16.
+        UserError: all weights train, and are asked for in bfloat16 or nf4.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class CoderModule(LightningModule):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        if lora is None and backbone_dtype == "bfloat16":
+        if lora is None and backbone_dtype in {"bfloat16", "nf4"}:
             raise UserError(
-                "finetune.model.backbone_dtype: bfloat16, but without model.lora all weights train, which takes "
-                "float32. Give finetune.model.backbone_dtype=float32, or train an adapter."
+                f"finetune.model.backbone_dtype: {backbone_dtype}, but without model.lora all weights train, which "
+                "takes float32. Give finetune.model.backbone_dtype=float32, or train an adapter."
             )
         self.backbone_dtype: Dtype = "float32" if lora is None else backbone_dtype
         self.backbone_spec = backbone

@@ -11,6 +11,7 @@ from domino_lightning.data.reference import encode_texts, sample_indices
 from domino_lightning.models.backbone import (
     SHORTER,
     bos_ids,
+    check_nf4,
     check_positions,
     load_config,
     load_tokenizer,
@@ -21,6 +22,16 @@ from domino_lightning.modules.coder import SHORTER_PAIRS
 from domino_lightning.stages import stage_class
 from domino_lightning.utils.jsonl import Record
 
+# Keys that may ask for weights in four bits.
+NF4_KEYS = (
+    "tune.model.backbone_dtype",
+    "tune.model.init_args.backbone_dtype",
+    "synthesize.generator.init_args.engine.init_args.dtype",
+    "answer.solver.engine.init_args.dtype",
+    "finetune.model.backbone_dtype",
+    "evaluate.backbone_dtype",
+    "evaluate.engine.init_args.dtype",
+)
 ASKED = 2000  # questions whose length is looked at
 
 
@@ -44,7 +55,22 @@ class Foresight:
         """
         look = getattr(self, f"_{stage}", None)
         found: list[str] = look(self._stage(stage)) if look else []
-        return found
+        return found + self._quantized(stage)
+
+    def _quantized(self, stage: str) -> list[str]:
+        """Weights in four bits on a machine without a GPU."""
+        keys = [key for key in NF4_KEYS if key.startswith(f"{stage}.") and self._says(key, "nf4")]
+        if not keys:
+            return []
+        import torch
+
+        for key in keys:
+            check_nf4(key)
+        there = torch.cuda.is_available()
+        return [] if there else [f"{key}: nf4 needs an NVIDIA GPU, and this machine has none." for key in keys]
+
+    def _says(self, key: str, value: str) -> bool:
+        return bool(lookup(self.config.document, key) == value)
 
     def _stage(self, name: str) -> Any:
         return stage_class(name).from_config(self.config)
@@ -65,7 +91,7 @@ class Foresight:
         owners = sample_indices(self.splits["reference"])
         idle = stage.idle_settings(owners)
         if isinstance(model, PromptTuningModule) and model.loss.pairs == "none":
-            keys = ("num_sample_tokens", "sample_init", "sample_rank", "sample_learning_rate", "pair_micro_batch")
+            keys = ("num_sample_tokens", "sample_init", "sample_rank", "sample_learning_rate")
             given = [f"tune.model.{key}" for key in keys if self._given(f"tune.model.{key}")]
             idle += [f"{key} has no effect: the loss asks for no sample tokens." for key in given]
         return idle

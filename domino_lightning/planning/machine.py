@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from domino_lightning.planning.costs import Cost
+from domino_lightning.planning.cost import Cost
 
 PROGRAM_S = 0.02  # one program in the sandbox (docs/performance.md)
 
@@ -13,22 +13,26 @@ class Machine:
     Args:
         tflops: 10¹² FLOP/s of matrix products; None: what this machine reaches.
         bandwidth_gbs: 10⁹ bytes a second that memory is read with; None: what this machine reaches.
+        gpu_memory: bytes of a GPU's memory; None: of the GPU that is here, if one is.
     """
 
-    def __init__(self, tflops: float | None = None, bandwidth_gbs: float | None = None) -> None:
-        self.tflops, self.bandwidth_gbs = tflops, bandwidth_gbs
+    def __init__(
+        self, tflops: float | None = None, bandwidth_gbs: float | None = None, gpu_memory: float | None = None
+    ) -> None:
+        self.tflops, self.bandwidth_gbs, self.gpu_memory = tflops, bandwidth_gbs, gpu_memory
         self.rates: dict[str, float] = {}
 
     def flops(self, dtype: str) -> float:
-        """FLOP/s in the dtype; on the CPU always in float32, which is what it is fast in."""
+        """FLOP/s in the dtype; in float32 where a CPU has no units for it."""
         if self.tflops is not None:
             return self.tflops * 1e12
         import torch
 
         from domino_lightning.callbacks.throughput import matmul_peak
+        from domino_lightning.models.backbone import computes_bfloat16
 
         on_gpu = torch.cuda.is_available()
-        dtype = dtype if on_gpu else "float32"
+        dtype = dtype if on_gpu or (dtype == "bfloat16" and computes_bfloat16()) else "float32"
         if dtype not in self.rates:
             device = torch.device("cuda" if on_gpu else "cpu")
             self.rates[dtype] = matmul_peak(device, getattr(torch, dtype), size=4096 if on_gpu else 1024)
@@ -39,6 +43,15 @@ class Machine:
         if self.bandwidth_gbs is None:
             self.bandwidth_gbs = _measured_gbs()
         return self.bandwidth_gbs * 1e9
+
+    def memory(self) -> float | None:
+        """Bytes that a stage has on a GPU; None where there is none and none is described."""
+        if self.gpu_memory is None:
+            import torch
+
+            if torch.cuda.is_available():
+                self.gpu_memory = float(torch.cuda.get_device_properties(0).total_memory)
+        return self.gpu_memory
 
     def seconds(self, cost: Cost) -> float:
         """About how long it takes. Each rank is taken to have a device of its own."""

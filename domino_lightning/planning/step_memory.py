@@ -117,6 +117,7 @@ def predicted_peak(
     K: int,
     dtype: str = "bfloat16",
     micro_batch: int | None = None,
+    M: int | None = None,
 ) -> int:
     """Bytes at the peak of forward and backward of one batch of `tune`: weights, activations, logits, gradients.
 
@@ -131,6 +132,7 @@ def predicted_peak(
         K: sample prompts that each text is scored under; 0 is plain prompt tuning.
         dtype: of the backbone's weights.
         micro_batch: `pair_micro_batch`.
+        M: sample prompts that are encoded; by default one a text. With negatives of other ranks it is more.
 
     Raises:
         NotImplementedError: the model's own code looks at what a tensor holds.
@@ -138,8 +140,9 @@ def predicted_peak(
     # Where texts are encoded a micro-batch at a time, all do as one does: the others have one token, which is not fed.
     apart = micro_batch is not None and micro_batch < B + B * K
     long = min(B, micro_batch) if apart and micro_batch else B
-    own = torch.arange(B)[:, None]
-    prompt_row = own if apart else (own + torch.arange(K)) % B
+    own, M = torch.arange(B)[:, None], M or B
+    every = -(-M // B)  # prompts a text, of which all are encoded though few meet a long text
+    prompt_row = (own + B * torch.arange(every)) % M if apart else (own + torch.arange(K)) % M
     pairs = PairIndex(prompt_row, prompt_row == own, torch.ones_like(prompt_row, dtype=torch.bool)) if K else None
     lengths = torch.where(torch.arange(B) < long, L, 1)
     batch = TextBatch(torch.zeros(B, L, dtype=torch.long), lengths, own[:, 0], torch.ones(B, dtype=torch.bool))
@@ -148,9 +151,9 @@ def predicted_peak(
         model.requires_grad_(False)
         hidden = model.get_input_embeddings().weight.shape[1]
         domain = torch.empty(D, hidden, device=META, requires_grad=True)
-        samples = torch.empty(B, S, hidden, device=META, requires_grad=True) if K else None
+        samples = torch.empty(M, S, hidden, device=META, requires_grad=True) if K else None
         # A micro-batch that is through leaves the gradient of the hidden states that predict its tokens.
-        encoded = int(lengths.sum()) * (2 if K else 1)
+        encoded = int(lengths.sum()) * (1 + every if K else 1)
         left = (B * (1 + K) * L - encoded) * hidden * model.dtype.itemsize if apart else 0
         held = weight_bytes(model, dtype) + left
         with AliveBytes() as alive:
@@ -216,12 +219,13 @@ def _at_full_depth(config: PretrainedConfig, dtype: str, peaks: Callable[[Any], 
     layers = config.get_text_config().num_hidden_layers
     if layers <= max(SHALLOW):
         return round(max(peaks(shapes_of(config, dtype))))
-    less, more = (peaks(shapes_of(_shallow(config, depth), dtype)) for depth in SHALLOW)
+    less, more = (peaks(shapes_of(at_depth(config, depth), dtype)) for depth in SHALLOW)
     further = (layers - SHALLOW[0]) / (SHALLOW[1] - SHALLOW[0])
     return round(max(a + (b - a) * further for a, b in zip(less, more, strict=True)))
 
 
-def _shallow(config: PretrainedConfig, depth: int) -> PretrainedConfig:
+def at_depth(config: PretrainedConfig, depth: int) -> PretrainedConfig:
+    """The configuration with so many layers."""
     config = copy.deepcopy(config)
     text = config.get_text_config()
     text.num_hidden_layers = depth

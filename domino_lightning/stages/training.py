@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from domino_lightning.config.document import Config, lookup, one_line
 from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.models.backbone import check_nf4
 from domino_lightning.stages.base import Stage
 from domino_lightning.stages.epochs import Epochs
 from domino_lightning.stages.trainer_settings import check_trainer, with_cluster_environment
@@ -189,6 +190,9 @@ class TrainingStage(Stage):
         from domino_lightning.data.batches import rank_slots
 
         check_trainer(self.name, self.trainer)
+        if self.model.get("backbone_dtype") == "nf4":
+            device = "cpu" if self.trainer.get("accelerator") == "cpu" else None
+            check_nf4(f"{self.name}.model.backbone_dtype", device)
         self.module()
         data: Any = self.datamodule(**dict.fromkeys(self.files, ""))
         rank_slots(data.batch_size, 0, ranks({"trainer": self.trainer}) * int(self.trainer.get("num_nodes") or 1))

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from domino_lightning.config.document import load_config
-from domino_lightning.planning.costs import Costs, decoding, prompts, steps, validations
+from domino_lightning.planning.costs import Costs
+from domino_lightning.planning.decoding import decoding
 from domino_lightning.planning.flops import ModelShape, Sequences, flops, shared_sequences
 from domino_lightning.planning.machine import PROGRAM_S, Machine
+from domino_lightning.planning.schedule import prompts, steps, validations
 from domino_lightning.stages import stage_class
 from domino_lightning.synthesis import TransformersEngine
 from domino_lightning.testing import tiny_model

@@ -43,7 +43,8 @@ def step(model: Any, count: int, mode: Any, micro: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "K", "micro"), [("none", 0, None), ("none", 0, 1), ("all", 4, None), ("all", 4, 2), (1, 2, None), (1, 2, 2)]
+    ("mode", "K", "micro"),
+    [("none", 0, None), ("none", 0, 1), ("all", 4, None), ("all", 4, 2), (1, 2, None), (1, 2, 2)],
 )
 def test_the_peak_of_a_tune_step_is_what_the_allocator_gives_out(mode: Any, K: int, micro: int | None) -> None:
     model = tiny_model("llama", **WIDE).requires_grad_(False)
