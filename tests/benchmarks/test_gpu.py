@@ -36,7 +36,9 @@ def test_shared_and_naive_agree_in_every_family(benchmark: Any) -> None:
 def test_steps_decoding_greedy_and_unloading_have_their_rows(benchmark: Any) -> None:
     rows = rows_of(benchmark, "ceilings", "steps", "decoding", "greedy", "unloading")
     steps = [row for row in rows if row["section"] == "steps"]
-    assert [row["model"] for row in steps] == ["1.5B", "7B"]
+    assert [(row["model"], row.get("micro_batch")) for row in steps] == [
+        ("1.5B", None), ("1.5B", 2), ("7B", None), ("7B", 2),
+    ]  # fmt: skip
     assert all(row["shared_s"] > 0 and row["weights_gb"] > 0 for row in steps)
     assert [row["way"] for row in rows if row["section"] == "decoding"] == ["no graphs", "generate"]
     assert all(row["equal_rows"] == row["rows"] for row in rows if row["section"] == "greedy")
@@ -68,4 +70,4 @@ def test_the_docs_are_written_from_the_lines_alone(benchmark: Any) -> None:
         {"section": "steps", "seconds": 9.0},
     ]
     text = benchmark.rendered([json.loads(json.dumps(row)) for row in rows])
-    assert "on A Card, torch 2" in text and "| 7B" in text and "flash_fwd ×28" in text and "ceilings" not in text
+    assert "on A Card, torch 2" in text and "7B |" in text and "flash_fwd ×28" in text and "What the card" not in text

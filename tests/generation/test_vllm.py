@@ -1,4 +1,4 @@
-"""vLLM, in process and as a server, asked as its documentation says. vLLM itself is not run here.
+"""vLLM, in process and as a server, asked as its documentation says; test_vllm_real.py runs vLLM itself.
 
 The fake server takes requests apart as vLLM's own loader does, refuses fields that the Completions API does not have,
 and continues them greedily with the tiny model: so equal texts mean equal prompts.
