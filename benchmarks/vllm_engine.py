@@ -63,7 +63,7 @@ def main() -> None:
             ours = speed(TransformersEngine(rows, dtype=dtype, device="cpu").load(source), rows, tokens)  # type: ignore[arg-type]
             theirs = speed(VLLMEngine(dtype=dtype, options=OPTIONS).load(source), rows, tokens)  # type: ignore[arg-type]
             cells.append([dtype, ours, theirs, theirs / ours])
-    text = f"SmolLM2-135M behind 8 domain tokens, {rows} rows of at most {tokens} tokens at a time, temperature 0.8.\n\n"
+    text = f"SmolLM2-135M behind 8 domain tokens, {rows} rows of at most {tokens} tokens, temperature 0.8.\n\n"
     text += table(["dtype", "ours, tokens/s", "vLLM, tokens/s", "vLLM / ours"], cells)
     publish("vllm_engine", "vLLM on the CPU", text, {"cells": cells}, flags)
 
