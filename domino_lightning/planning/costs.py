@@ -268,7 +268,8 @@ def decoding(
     what: str, shape: ModelShape, engine: Any, rows: float, shared: float, asked: float, new: float, limit: int
 ) -> Cost:
     """Generating `new` tokens a row, and room for `limit`, behind `shared` tokens encoded once and `asked` own ones."""
-    slots = min(getattr(engine, "batch_size", SLOTS), max(1, rows))
+    asked = getattr(engine, "batch_size", SLOTS)
+    slots = min(SLOTS if asked == "auto" else asked, max(1, rows))
     dtype = dtype_here(getattr(engine, "dtype", "auto"))
     size = 4 if dtype == "float32" else 2
     passes = [Sequences(1, shared), Sequences(rows, asked, shared), Sequences(rows, new, shared + asked, new)]
