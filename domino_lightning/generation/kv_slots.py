@@ -87,8 +87,8 @@ class Slots(Attention):
         self.lengths = [0] * count
         self.at = torch.zeros(count, dtype=torch.long, device=self.device)
         self.every = torch.arange(count, device=self.device)
-        hidden = model.get_input_embeddings().weight.shape[-1]  # type: ignore[union-attr, index]
-        self.fed = torch.zeros(count, hidden, dtype=model.dtype, device=self.device)
+        table: Tensor = model.get_input_embeddings().weight  # type: ignore[assignment]
+        self.fed = torch.zeros(count, table.shape[-1], dtype=model.dtype, device=self.device)
         self.held: list[Tensor | None] = [None] * count  # the prompt at the beginning of each slot, encoded
         layers = model.config.get_text_config().num_hidden_layers
         self.keys: list[Tensor | None] = [None] * layers

@@ -39,7 +39,7 @@ class Generator(ABC):
         """A class that says anew how it generates, and not how it streams, streams what it generates."""
         super().__init_subclass__()
         if "generate" in vars(cls) and "stream" not in vars(cls):
-            cls.stream, cls.queue = Generator.stream, Generator.queue  # type: ignore[method-assign, assignment]
+            cls.stream, cls.queue = Generator.stream, Generator.queue  # type: ignore[method-assign]
 
     @property
     def queue(self) -> int:
