@@ -142,7 +142,7 @@ class Slots(Attention):
     def step(self) -> Tensor:
         """(N, V) logits after one more token of every row, the one in `fed`; the next step may overwrite them."""
         width = -(-(max(self.lengths) + 1) // self.bucket) * self.bucket
-        if self.graphs is None or None in self.keys:  # a graph finds all buffers where they will stay
+        if self.graphs is None or self.keys[-1] is None:  # a graph finds all buffers where they will stay
             logits = self._step(width)
         else:
             logits = self.graphs.run(self.count, width, lambda: self._step(width))
