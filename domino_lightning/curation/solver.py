@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from domino_lightning.errors import UserError
 from domino_lightning.generation.engines import TransformersEngine
-from domino_lightning.generation.language_model import Engine, ModelSource, Prompt
+from domino_lightning.generation.language_model import Engine, ModelSource, Prompt, Sampled
+from domino_lightning.generation.queues import sampled_blocks
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.store.contents import backbone_hash
 from domino_lightning.utils.block_log import BlockLog
@@ -26,7 +27,7 @@ class Solver:
         samples: completions of each prompt.
         sampling: how they are drawn.
         engine: what runs the model; null: `TransformersEngine` with its defaults.
-        block_size: completions sampled together; the unit of commit and resume.
+        block_size: completions committed together.
     """
 
     backbone: str
@@ -64,11 +65,13 @@ class Solver:
         if len(done) < total:
             model = (self.engine or TransformersEngine()).load(ModelSource(self.backbone))
             model.check_prompts(prompts, self.sampling, "answer.solver.sampling.max_new_tokens")
-        while len(done) < total:
-            rows = range(len(done), min(len(done) + self.block_size, total))
-            texts = model.complete([asked[row // self.samples] for row in rows], rows, seed, self.sampling)
-            blocks.append(len(done), [{"text": each.text, "finished": each.finished} for each in texts])
-            done += [each.text for each in texts]
-            bar.update(len(texts))
+
+            def sampled(rows: range) -> Iterator[Sampled]:
+                return model.stream([asked[row // self.samples] for row in rows], rows, seed, self.sampling)
+
+            for block in sampled_blocks(sampled, list(done), total, self.block_size, model.queue):
+                blocks.append(len(done), [{"text": each.text, "finished": each.finished} for each in block])
+                done += [each.text for each in block]
+                bar.update(len(block))
         bar.close()
         return [done[start : start + self.samples] for start in range(0, total, self.samples)]

@@ -14,7 +14,8 @@ class TransformersEngine(Engine):
     """Batched decoding on transformers.
 
     Args:
-        batch_size: rows decoded at a time. Texts depend on it by floating-point rounding only.
+        batch_size: rows decoded at a time; auto: as many as a GPU's free memory has room for, 256 at most, and 96 on a
+            CPU. Texts depend on it by floating-point rounding only.
         dtype: of the weights; auto is bfloat16 on a GPU that computes it natively, else float32. nf4: linear layers in
             four bits by bitsandbytes, behind which an adapter is kept as it is.
         device: a torch device; auto takes the GPU where there is one.
@@ -22,12 +23,13 @@ class TransformersEngine(Engine):
 
     def __init__(
         self,
-        batch_size: int = 96,
+        batch_size: int | Literal["auto"] = 96,
         dtype: Literal["auto", "float32", "bfloat16", "float16", "nf4"] = "auto",
         device: str = "auto",
     ) -> None:
         self.batch_size, self.dtype, self.device = batch_size, dtype, device
-        check_ranges("engine", self, batch_size=ONE_OR_MORE)
+        if batch_size != "auto":
+            check_ranges("engine", self, batch_size=ONE_OR_MORE)
         if device not in {"auto", "cpu"}:
             _check_device(device)
         if dtype == "nf4":

@@ -87,8 +87,8 @@ class Slots(Attention):
         self.lengths = [0] * count
         self.at = torch.zeros(count, dtype=torch.long, device=self.device)
         self.every = torch.arange(count, device=self.device)
-        hidden = model.get_input_embeddings().weight.shape[-1]  # type: ignore[union-attr, index]
-        self.fed = torch.zeros(count, hidden, dtype=model.dtype, device=self.device)
+        table: Tensor = model.get_input_embeddings().weight  # type: ignore[assignment]
+        self.fed = torch.zeros(count, table.shape[-1], dtype=model.dtype, device=self.device)
         self.held: list[Tensor | None] = [None] * count  # the prompt at the beginning of each slot, encoded
         layers = model.config.get_text_config().num_hidden_layers
         self.keys: list[Tensor | None] = [None] * layers
@@ -142,7 +142,7 @@ class Slots(Attention):
     def step(self) -> Tensor:
         """(N, V) logits after one more token of every row, the one in `fed`; the next step may overwrite them."""
         width = -(-(max(self.lengths) + 1) // self.bucket) * self.bucket
-        if self.graphs is None or None in self.keys:  # a graph finds all buffers where they will stay
+        if self.graphs is None or self.keys[-1] is None:  # a graph finds all buffers where they will stay
             logits = self._step(width)
         else:
             logits = self.graphs.run(self.count, width, lambda: self._step(width))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -75,7 +75,13 @@ class ModelSource:
 
 
 class LanguageModel(ABC):
-    """A loaded model that continues prompts."""
+    """A loaded model that continues prompts.
+
+    Attributes:
+        queue: rows that it is best asked for at a time, for its slots to stay full; 0: as many as are committed.
+    """
+
+    queue: int = 0
 
     @abstractmethod
     def complete(
@@ -102,6 +108,19 @@ class LanguageModel(ABC):
         Raises:
             UserError: a prompt for which the model has too few positions.
         """
+
+    def stream(
+        self,
+        prompts: Sequence[Prompt],
+        rows: Sequence[int],
+        seed: int,
+        sampling: Sampling,
+        on_tokens: Callable[[int], None] | None = None,
+        sample_tokens: Sequence[Tensor] | None = None,
+    ) -> Iterator[Sampled]:
+        """What `complete` gives, each text as soon as it and all before it are there, where a model can do that."""
+        own = () if sample_tokens is None else (sample_tokens,)
+        return iter(self.complete(prompts, rows, seed, sampling, on_tokens, *own))
 
     def check_prompts(self, prompts: Mapping[str, Prompt], sampling: Sampling, where: str) -> None:
         """Refuse, before anything is generated, a prompt for which the model has too few positions.

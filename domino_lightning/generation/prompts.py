@@ -65,11 +65,14 @@ class PromptEncoder:
         start = self.vectors(ids[0][:shared])
         if self.domain is not None:
             start = torch.cat([self.vectors(self.bos), self.domain.to(start), start])
-        own = [self.vectors(each[shared:]) for each in ids]
+        vectors = {each: self.vectors(each) for each in {tuple(each[shared:]) for each in ids}}
+        own = [vectors[tuple(each[shared:])] for each in ids]  # one tensor for equal ones, which are encoded once
         if sample_tokens is not None:
             own = [torch.cat([extra.to(start), rest]) for extra, rest in zip(sample_tokens, own, strict=True)]
         if min(map(len, own)) == 0:  # every row is fed a vector of its own to begin with
-            start, own = start[:-1], [torch.cat([start[-1:], rest]) for rest in own]
+            last, start = start[-1:], start[:-1]
+            longer = {id(rest): torch.cat([last, rest]) for rest in own}
+            own = [longer[id(rest)] for rest in own]
         return start, own
 
     def whole(self, prompts: Sequence[Prompt], sample_tokens: Sequence[Tensor] | None = None) -> list[Tensor]:

@@ -55,7 +55,8 @@ def decoding(
         key: of the document that sets the engine's rows at a time; empty: none does.
         spec: the backbone, for the launches of a step.
     """
-    slots = int(min(getattr(engine, "batch_size", SLOTS), max(1, rows)))
+    wanted = getattr(engine, "batch_size", SLOTS)
+    slots = int(min(SLOTS if wanted == "auto" else wanted, max(1, rows)))
     dtype = resolved(getattr(engine, "dtype", "auto"), gpu)
     weights, states = model_bytes(shape, dtype), shape.cached * BYTES[computed_dtype(dtype)]
     passes = [Sequences(1, shared), Sequences(rows, asked, shared), Sequences(rows, new, shared + asked, new)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +16,8 @@ from domino_lightning.errors import OutOfRange, UserError
 from domino_lightning.evaluation.breakdown import Breakdown, score_evaluation
 from domino_lightning.evaluation.measures import measure
 from domino_lightning.generation.engines import TransformersEngine
-from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource
+from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource, Sampled
+from domino_lightning.generation.queues import sampled_blocks
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.models.backbone import Dtype
 from domino_lightning.stages.base import Stage, first_rows
@@ -63,7 +64,7 @@ class Evaluate(Stage):
         temperature: 0 is greedy.
         top_p: nucleus; 1 keeps all tokens.
         max_new_tokens: of a completion.
-        batch_size: completions decoded together; the unit of commit and resume.
+        batch_size: completions decoded at a time; as many are committed together.
         engine: what runs the coder; null: transformers, `batch_size` rows at a time.
         backbone_dtype: of the coder's weights where `engine` is null.
         limit: so many problems only, taken in turn from every group.
@@ -188,18 +189,21 @@ class Evaluate(Stage):
         blocks = BlockLog(work.scratch, "completions", self.batch_size, total)
         done = blocks.recover()
         bar = progress_bar(total=total, initial=len(done), desc="evaluate", unit="sample")
-        prompts = [self.domain.prompt(problem) for problem in problems] if len(done) < total else []
-        if prompts:
+        if len(done) < total:
+            prompts = [self.domain.prompt(problem) for problem in problems]
             asked = {f"the prompt of '{each['id']}'": text for each, text in zip(problems, prompts, strict=True)}
             coder.model.check_prompts(asked, self.sampling, "evaluate.max_new_tokens")
-        while len(done) < total:
-            rows = range(len(done), min(len(done) + self.batch_size, total))
-            block_prompts = [prompts[row // self.completions] for row in rows]
-            sampled = coder.model.complete(block_prompts, rows, self.seed, self.sampling)
-            block = [{"text": each.text, "finished": each.finished} for each in sampled]
-            blocks.append(len(done), block)
-            done += block
-            bar.update(len(block))
+
+            def sampled(rows: range) -> Iterator[Sampled]:
+                asked = [prompts[row // self.completions] for row in rows]
+                return coder.model.stream(asked, rows, self.seed, self.sampling)
+
+            kept = [str(row["text"]) for row in done]
+            for block in sampled_blocks(sampled, kept, total, self.batch_size, coder.model.queue):
+                found = [{"text": each.text, "finished": each.finished} for each in block]
+                blocks.append(len(done), found)
+                done += found
+                bar.update(len(found))
         bar.close()
         return [done[start : start + self.completions] for start in range(0, total, self.completions)]
 

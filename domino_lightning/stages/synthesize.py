@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from domino_lightning.domains.base import Domain
 from domino_lightning.domains.rows import CandidateRow
 from domino_lightning.errors import UserError
 from domino_lightning.generation.language_model import Sampled
+from domino_lightning.generation.queues import sampled_blocks
 from domino_lightning.stages.base import Stage, first_rows, shown, table
 from domino_lightning.store.work import Section, Work
 from domino_lightning.synthesis.generators.base import Generator, generator_node
@@ -53,7 +54,7 @@ class Synthesize(Stage):
         domain: reads samples back, for the screen.
         generator: where texts come from.
         stop: how many.
-        block_size: rows generated together; the unit of commit and resume.
+        block_size: rows committed together.
         seed: of the noise.
     """
 
@@ -138,7 +139,7 @@ class Synthesize(Stage):
         total = self.stop.candidates
         shards = BlockLog(work.directory, "raw", self.block_size, total, sums=work.scratch)
         rows = shards.recover()
-        screen = Screen(self.domain)
+        screen, kept = Screen(self.domain), [str(row["text"]) for row in rows]
         reasons: Counter[str] = Counter(screen(row["text"], row["finished"]) for row in rows)
         tokens = sum(row["num_tokens"] for row in rows)
         started = time.monotonic()
@@ -146,7 +147,7 @@ class Synthesize(Stage):
             self.generator.open(work.inputs)
             with Panel(total, self.stop.accepted, reasons) as panel:
                 self.generator.on_tokens = panel.add_tokens
-                tokens += self._append_blocks(shards, screen, reasons, panel)
+                tokens += self._append_blocks(shards, kept, screen, reasons, panel)
         summary = {
             "candidates": reasons.total(),
             "screened_in": reasons["ok"],
@@ -158,21 +159,27 @@ class Synthesize(Stage):
         if self.stop.accepted is not None and not self._enough(reasons):
             log.warning("%s", shortfall(reasons, self.stop.accepted))
 
-    def _append_blocks(self, shards: BlockLog, screen: Screen, reasons: Counter[str], panel: Panel) -> int:
+    def _append_blocks(
+        self, shards: BlockLog, kept: Sequence[str], screen: Screen, reasons: Counter[str], panel: Panel
+    ) -> int:
         """Sample, screen and commit block by block; the number of tokens."""
-        tokens, done = 0, reasons.total()
+        tokens, done = 0, len(kept)
+
+        def sampled(rows: range) -> Iterator[Sampled]:
+            return self.generator.stream(rows, self.seed)
+
         try:
-            while done < self.stop.candidates and not self._enough(reasons):
-                numbers = range(done, min(done + self.block_size, self.stop.candidates))
+            for found in sampled_blocks(sampled, kept, self.stop.candidates, self.block_size, self.generator.queue):
                 block = [
-                    _row(number, sampled, screen(sampled.text, sampled.finished))
-                    for number, sampled in zip(numbers, self.generator.generate(numbers, self.seed), strict=True)
+                    _row(number, each, screen(each.text, each.finished)) for number, each in enumerate(found, done)
                 ]
                 shards.append(done, block)
                 done += len(block)
                 tokens += sum(row["num_tokens"] for row in block)
                 reasons.update(row["screen"] for row in block)
                 panel.add_block(row["screen"] for row in block)
+                if self._enough(reasons):
+                    break
         except KeyboardInterrupt:
             log.warning("synthesize: interrupted; the %d rows of whole blocks stay in %s.", done, shards.directory)
             raise

@@ -16,7 +16,8 @@ from domino_lightning.errors import UserError
 from domino_lightning.stages.answer import Answer
 from domino_lightning.store.contents import backbone_hash
 from domino_lightning.store.work import Work
-from domino_lightning.synthesis import Engine, LanguageModel, ModelSource, Sampled, Sampling
+from domino_lightning.synthesis import Engine, LanguageModel, ModelSource, Sampled, Sampling, TransformersEngine
+from domino_lightning.utils.block_log import BlockLog
 from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
 
 FUNNEL = {"candidates": 9, "steps": [{"filter": "parse", "in": 9, "rejected": 5, "out": 4}], "accepted": 4}
@@ -182,3 +183,34 @@ def test_codegen_without_a_solver_is_refused() -> None:
 def test_solvers_whose_samples_cannot_agree_are_refused(settings: Any) -> None:
     with pytest.raises(UserError, match=r"answer\.solver"):
         Solver("model", **settings)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 4])
+def test_a_killed_solver_goes_on_to_the_same_texts(
+    tmp_path: Path, tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch, blocks: int
+) -> None:
+    """Blocks of 3 in slots of 2: queues of 9 rows, neither a multiple of the samples nor of the slots."""
+    solver = Solver(
+        str(tiny_backbone), 4, Sampling(1.5, max_new_tokens=6), TransformersEngine(batch_size=2), block_size=3
+    )
+    prompts = {name: f"{name}, please" for name in "abcd"}
+    folders = [tmp_path / name for name in ("calm", "killed")]
+    for folder in folders:
+        folder.mkdir()
+    expected = solver.sample(prompts, 5, folders[0])
+    assert len({text for texts in expected for text in texts}) > 8
+    append = BlockLog.append
+
+    def killed(log: BlockLog, first_row: int, rows: Any) -> None:
+        if first_row >= 3 * blocks:
+            raise KeyboardInterrupt
+        append(log, first_row, rows)
+
+    monkeypatch.setattr(BlockLog, "append", killed)
+    with pytest.raises(KeyboardInterrupt):
+        solver.sample(prompts, 5, folders[1])
+    monkeypatch.setattr(BlockLog, "append", append)
+    assert len(read_jsonl(folders[1] / "solutions-00000.jsonl")) == 3 * blocks
+    assert solver.sample(prompts, 5, folders[1]) == expected
+    logs = [(folder / "solutions-00000.jsonl").read_bytes() for folder in folders]
+    assert logs[0] == logs[1]

@@ -15,10 +15,12 @@ from domino_lightning.domains import CodeExec, Verdict
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.breakdown import Breakdown
 from domino_lightning.generation.engines import TransformersEngine
+from domino_lightning.generation.kv_slots import Slots
 from domino_lightning.generation.language_model import Engine
 from domino_lightning.stages.evaluate import Evaluate
 from domino_lightning.store.work import Work
 from domino_lightning.synthesis import LanguageModel, Prompt, Sampled, Sampling
+from domino_lightning.utils.block_log import BlockLog
 from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
 
 DOMAIN = CodeExec()
@@ -309,3 +311,35 @@ def test_an_untouched_backbone_answers_repeatably(work: Work, tiny_backbone: Pat
         Evaluate(DOMAIN, samples=2, temperature=1.0, max_new_tokens=6, batch_size=batch_size).run(again)
         results.append(outputs(again)["generations.jsonl"])
     assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3, 4])
+def test_rows_flow_through_the_slots_across_blocks_and_a_kill_changes_no_byte(
+    work: Work, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: int
+) -> None:
+    write_json(work.inputs["finetune"] / "coder.json", {"base": str(tiny_backbone), "adapter": False})
+    encoded: list[int] = []
+    encode, append = Slots._encode, BlockLog.append
+
+    def counted(slots: Slots, places: Sequence[int], prompts: Sequence[Any]) -> None:
+        encoded.append(len(places))
+        encode(slots, places, prompts)
+
+    def killed(log: BlockLog, first_row: int, rows: Sequence[Any]) -> None:
+        if log.stem == "completions" and first_row >= 2 * blocks:
+            raise KeyboardInterrupt
+        append(log, first_row, rows)
+
+    monkeypatch.setattr(Slots, "_encode", counted)
+    stage = Evaluate(DOMAIN, samples=2, temperature=1.5, max_new_tokens=6, batch_size=2, heldout=0)  # queues of 8 rows
+    stage.run(work)
+    assert sum(encoded) == 4  # of the two samples of a problem one; the fifth is the beginning that its queue shares
+    again = Work(tmp_path / "again", work.inputs, "fingerprint", {})
+    again.directory.mkdir()
+    monkeypatch.setattr(BlockLog, "append", killed)
+    with pytest.raises(KeyboardInterrupt):
+        stage.run(again)
+    monkeypatch.setattr(BlockLog, "append", append)
+    assert len(read_jsonl(again.scratch / "completions-00000.jsonl")) == 2 * blocks
+    stage.run(again)
+    assert outputs(again)["generations.jsonl"] == outputs(work)["generations.jsonl"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ import torch
 from domino_lightning.errors import UserError
 from domino_lightning.models.backbone import load_tokenizer
 from domino_lightning.models.soft_prompt import save_sample_tokens, save_soft_prompt
-from domino_lightning.synthesis import HeldoutReplay, SoftPromptGenerator
+from domino_lightning.synthesis import HeldoutReplay, Sampled, SoftPromptGenerator
 from domino_lightning.testing import save_tiny_backbone
 
 
@@ -125,3 +126,29 @@ def test_replay_gives_the_heldout_texts_in_turn(tmp_path: Path) -> None:
     assert [each.text for each in sampled] == ["a b", "c", "a b"]
     assert all(each.finished for each in sampled)
     assert HeldoutReplay.inputs({}) == ("prepare",)
+
+
+def test_rows_are_told_one_by_one_and_are_what_generate_gives(generator: SoftPromptGenerator) -> None:
+    counts: list[int] = []
+    generator.on_tokens = counts.append
+    told = generator.stream(range(200), 5)
+    first = next(told)
+    early = sum(counts)
+    rows = [first, *told]
+    assert 0 < early < sum(counts) and generator.queue == 4 * 96
+    generator.on_tokens = None
+    assert generator.generate(range(200), 5) == rows
+
+
+class Shouting(SoftPromptGenerator):
+    """As a fork may write it: it changes what is generated, and knows nothing of streams."""
+
+    def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
+        return [each._replace(text=each.text.upper()) for each in super().generate(rows, seed)]
+
+
+def test_a_class_that_only_says_how_to_generate_is_streamed_as_it_says(tiny_backbone: Path, tuned: Path) -> None:
+    shouting = Shouting(str(tiny_backbone), temperature=1.0, max_new_tokens=12)
+    shouting.open({"tune": tuned})
+    assert list(shouting.stream(range(4), 5)) == shouting.generate(range(4), 5)
+    assert all(each.text == each.text.upper() for each in shouting.stream(range(4), 5)) and shouting.queue == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,6 +35,17 @@ class Generator(ABC):
     learned: str = ""
     on_tokens: Callable[[int], None] | None = None
 
+    def __init_subclass__(cls) -> None:
+        """A class that says anew how it generates, and not how it streams, streams what it generates."""
+        super().__init_subclass__()
+        if "generate" in vars(cls) and "stream" not in vars(cls):
+            cls.stream, cls.queue = Generator.stream, Generator.queue  # type: ignore[method-assign]
+
+    @property
+    def queue(self) -> int:
+        """Rows that it is best asked for at a time; 0: a block."""
+        return 0
+
     @classmethod
     def inputs(cls, init_args: Mapping[str, Any]) -> tuple[str, ...]:
         """Stages whose directories `open` is given."""
@@ -58,6 +69,10 @@ class Generator(ABC):
     @abstractmethod
     def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
         """Texts of the given row numbers; the same (rows, seed) gives the same texts."""
+
+    def stream(self, rows: Sequence[int], seed: int) -> Iterator[Sampled]:
+        """What `generate` gives, each text as soon as it and all before it are there, where that can be done."""
+        return iter(self.generate(rows, seed))
 
 
 class SoftPromptGenerator(Generator):
@@ -113,12 +128,21 @@ class SoftPromptGenerator(Generator):
         engine = self.engine or TransformersEngine()
         self.language_model = engine.load(ModelSource.of_soft_prompt(inputs["tune"], self.backbone_spec))
 
+    @property
+    def queue(self) -> int:
+        """The language model's."""
+        return self.language_model.queue
+
     def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
-        """Sample the rows as one block."""
+        """Sample the rows as one queue."""
+        return list(SoftPromptGenerator.stream(self, rows, seed))
+
+    def stream(self, rows: Sequence[int], seed: int) -> Iterator[Sampled]:
+        """Sample the rows as one queue."""
         own = None
         if self.samples is not None:  # whose tokens a row gets is a function of (seed, row), as its noise is
             own = [self.samples[derived_seed("sample", seed, row) % len(self.samples)] for row in rows]
-        return self.language_model.complete([""] * len(rows), rows, seed, self.sampling, self.on_tokens, own)
+        return self.language_model.stream([""] * len(rows), rows, seed, self.sampling, self.on_tokens, own)
 
 
 class HeldoutReplay(Generator):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,16 @@ class PromptedGenerator(Generator):
     def prompt(self, row: int, seed: int) -> Prompt:
         """What the model is asked for a row."""
 
+    @property
+    def queue(self) -> int:
+        """The language model's."""
+        return self.language_model.queue
+
     def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
-        """Sample the rows as one block."""
+        """Sample the rows as one queue."""
+        return list(PromptedGenerator.stream(self, rows, seed))
+
+    def stream(self, rows: Sequence[int], seed: int) -> Iterator[Sampled]:
+        """Sample the rows as one queue."""
         prompts = [self.prompt(row, seed) for row in rows]
-        return self.language_model.complete(prompts, rows, seed, self.sampling, self.on_tokens)
+        return self.language_model.stream(prompts, rows, seed, self.sampling, self.on_tokens)
