@@ -50,7 +50,7 @@ class TransformersEngine(Engine):
         if source.adapter is not None:
             from peft import PeftModel
 
-            adapted = PeftModel.from_pretrained(model, str(source.adapter))
+            adapted: Any = PeftModel.from_pretrained(model, str(source.adapter))
             # Merged into four bits it would be rounded away.
             model = (adapted.get_base_model() if self.dtype == "nf4" else adapted.merge_and_unload()).eval()
         return LocalModel(model, tokenizer, self.batch_size, domain)

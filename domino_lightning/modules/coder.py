@@ -107,7 +107,7 @@ class CoderModule(LightningModule):
         if self.gradient_checkpointing:
             # Not transformers' own, which does nothing to layers in eval mode, as they are here.
             for block in _decoder_layers(self.model):
-                block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
+                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         leave_frozen_to_itself(self)
 
     def configure_model(self) -> None:

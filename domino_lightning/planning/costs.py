@@ -90,7 +90,7 @@ class Costs:
             work += count * together * flops(shape, [part for part in step if part.scored])
         dtype, longest = frozen_dtype(model, trainer, self.gpu), max(self.text_lengths)
         bos, numbers = self._bos(model["backbone"]), S * (model.get("sample_rank") or shape.hidden)
-        kept = 12 * math.ceil(self._samples() / world) * numbers + 16 * D * shape.hidden
+        kept = 12.0 * math.ceil(self._samples() / world) * numbers + 16 * D * shape.hidden
         kept += mixed_bytes(shape, dtype, trainer, 1 if micro is None else 2)
 
         def memory(b: int) -> float:

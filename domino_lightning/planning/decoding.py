@@ -95,9 +95,11 @@ class _OneMore(Attention):
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, view: View) -> Tensor:
         place = torch.zeros(1, dtype=torch.long, device=META)
-        held = [torch.empty(1, part.shape[1], 2, part.shape[3], dtype=part.dtype, device=META) for part in (key, value)]
-        written = [store.index_copy_(2, place, part) for store, part in zip(held, (key, value), strict=True)]
-        return causal_attention(query, *written, scale, view)
+        key, value = (
+            torch.empty(1, part.shape[1], 2, part.shape[3], dtype=part.dtype, device=META).index_copy_(2, place, part)
+            for part in (key, value)
+        )
+        return causal_attention(query, key, value, scale, view)
 
 
 @cache
