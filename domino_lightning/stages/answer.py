@@ -110,7 +110,7 @@ class Answer(Stage):
     def contents(cls, section: Section) -> dict[str, str]:
         """The solver's backbone, and what the embedding's arguments name."""
         solver = section.get("solver")
-        found = Solver.contents(solver, "answer.solver.backbone") if isinstance(solver, dict) else {}
+        found = Solver.contents(solver, "answer.solver") if isinstance(solver, dict) else {}
         hashes = {f"solver.{key}": digest for key, digest in found.items()}
         if embedding := _embedding(section):
             kind, node = embedding
