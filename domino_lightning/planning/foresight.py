@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from domino_lightning.config.document import ABSENT, Config, lookup
 from domino_lightning.data.chat import encode_pair
 from domino_lightning.data.reference import encode_texts, sample_indices
 from domino_lightning.errors import UserError
+from domino_lightning.generation.api_engine import APIEngine
 from domino_lightning.generation.prompts import check_lengths
 from domino_lightning.models.backbone import (
     SHORTER,
@@ -101,7 +103,7 @@ class Foresight:
 
     def _synthesize(self, stage: Any) -> list[str]:
         generator, stop = stage.generator, stage.stop
-        notes = []
+        notes = self._keys(generator)
         if stop.accepted is not None and stop.accepted > stop.candidates:
             above = f"synthesize.stop.accepted {stop.accepted} is more than stop.candidates {stop.candidates}"
             notes.append(f"{above}: it is never reached.")
@@ -132,6 +134,8 @@ class Foresight:
         if stage.solver is None:
             return []
         solver, where = stage.solver, "answer.solver.sampling"
+        if solver.engine is not None and solver.engine.remote:  # what it can take is not known here
+            return self._keys(solver)
         self._questions(stage.domain, self.splits["reference"], solver.backbone, solver.sampling, where)
         return []
 
@@ -148,6 +152,13 @@ class Foresight:
     def _questions(self, domain: Any, records: Sequence[Record], backbone: str, sampling: Any, where: str) -> None:
         prompts = {f"the prompt of '{record['id']}'": domain.prompt(record) for record in records[:ASKED]}
         check_lengths(backbone, prompts, sampling.max_new_tokens, f"{where}.max_new_tokens")
+
+    def _keys(self, holder: Any) -> list[str]:
+        """Keys of APIs that are not set on this machine."""
+        engines = [each for each in vars(holder).values() if isinstance(each, APIEngine)]
+        names = [each.api_key_env for each in engines if each.api_key_env and not os.environ.get(each.api_key_env)]
+        user = type(holder).__name__
+        return [f"the environment variable {name}, whose key {user} needs, is not set here." for name in names]
 
     def _greedy(self, group: str, sampling: Any) -> list[str]:
         if sampling.temperature:

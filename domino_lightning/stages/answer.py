@@ -136,7 +136,7 @@ class Answer(Stage):
         return {**small, "solver": {**asked, "engine": engine}, "agreement": {"own_tests": False}}
 
     @classmethod
-    def metrics(cls, directory: Path) -> dict[str, float]:
+    def numbers(cls, directory: Path) -> dict[str, float]:
         """Pairs, and the measures of their corpus beside the held-out floor."""
         metrics: dict[str, float] = {}
         if (path := directory / SUMMARY).is_file():

@@ -140,7 +140,7 @@ class Synthesize(Stage):
         return {"generator": smoke, "block_size": 4, "stop": {"candidates": 8, "accepted": None, "tokens": None}}
 
     @classmethod
-    def metrics(cls, directory: Path) -> dict[str, float]:
+    def numbers(cls, directory: Path) -> dict[str, float]:
         """Candidates, those past the screen, tokens."""
         path = directory / SUMMARY
         summary = read_object(path) if path.is_file() else {}
