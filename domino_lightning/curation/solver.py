@@ -9,10 +9,9 @@ from typing import Any
 
 from domino_lightning.errors import UserError
 from domino_lightning.generation.engines import TransformersEngine
-from domino_lightning.generation.language_model import Engine, ModelSource, Prompt, Sampled
+from domino_lightning.generation.language_model import Engine, ModelSource, Prompt, Sampled, backbone_contents
 from domino_lightning.generation.queues import sampled_blocks
 from domino_lightning.generation.sampling import Sampling
-from domino_lightning.store.contents import backbone_hash
 from domino_lightning.utils.block_log import BlockLog
 from domino_lightning.utils.progress import progress_bar
 from domino_lightning.utils.ranges import ONE_OR_MORE, TWO_OR_MORE, check_ranges
@@ -49,8 +48,7 @@ class Solver:
     @staticmethod
     def contents(init_args: Mapping[str, Any], key: str) -> dict[str, str]:
         """The backbone."""
-        spec = init_args.get("backbone")
-        return {"backbone": backbone_hash(spec, key)} if isinstance(spec, str) else {}
+        return backbone_contents(init_args, key)
 
     def sample(self, prompts: Mapping[str, Prompt], seed: int, scratch: Path) -> list[list[str]]:
         """`samples` completions of each prompt, given by its record's id, in blocks kept in `scratch`.

@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from domino_lightning.config.nodes import ClassNode
 from domino_lightning.domains.rows import Message
 from domino_lightning.errors import UserError
 from domino_lightning.generation.sampling import Sampling
@@ -137,7 +138,13 @@ class LanguageModel(ABC):
 
 
 class Engine(ABC):
-    """Settings of a way to run language models, named by `class_path`; light until `load`."""
+    """Settings of a way to run language models, named by `class_path`; light until `load`.
+
+    Class attributes:
+        remote: a model is known by its name alone: neither weights nor tokenizer are at hand to be hashed or looked at.
+    """
+
+    remote: ClassVar[bool] = False
 
     @abstractmethod
     def load(self, source: ModelSource) -> LanguageModel:
@@ -146,3 +153,25 @@ class Engine(ABC):
         Raises:
             UserError: it cannot be loaded, or its parts do not belong together.
         """
+
+
+def backbone_contents(
+    init_args: Mapping[str, Any], where: str, name: str = "backbone", engine: str = "engine"
+) -> dict[str, str]:
+    """The hash of the model that arguments of a class name, unless an engine runs it that knows it by name alone.
+
+    Args:
+        init_args: the arguments.
+        where: dotted key that holds them.
+        name: which of them names the model.
+        engine: which of them is the engine.
+
+    Raises:
+        UserError: the model is not there, or the engine is none.
+    """
+    spec, node = init_args.get(name), ClassNode.read(init_args.get(engine))
+    if not isinstance(spec, str):  # validation says what is wrong with it
+        return {}
+    if node is not None and node.load(Engine, f"{where}.{engine}").remote:
+        return {}
+    return {name: backbone_hash(spec, f"{where}.{name}")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from domino_lightning.data.chat import encode_prompt
 from domino_lightning.errors import UserError
 from domino_lightning.generation.language_model import ModelSource, Prompt
-from domino_lightning.models.backbone import bos_ids, load_backbone, load_tokenizer
+from domino_lightning.models.backbone import (
+    SHORTER,
+    bos_ids,
+    check_positions,
+    load_backbone,
+    load_config,
+    load_tokenizer,
+    positions,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -79,6 +87,17 @@ class PromptEncoder:
         """(L, H) embeddings of each prompt from its first token on."""
         start, own = self.split(prompts, sample_tokens)
         return [torch.cat([start, each]) for each in own]
+
+
+def check_lengths(backbone: str, prompts: Mapping[str, Prompt], new: int, where: str, remedy: str = SHORTER) -> None:
+    """Refuse prompts behind which a backbone has too few positions for `new` tokens; its weights are not loaded.
+
+    Raises:
+        UserError: see `check_positions`; or what a chat template refuses.
+    """
+    encoder = PromptEncoder(load_tokenizer(backbone))
+    tokens = {name: len(encoder.ids(prompt)) for name, prompt in prompts.items()}
+    check_positions(positions(load_config(backbone)), tokens, new, where, remedy)
 
 
 def soft_encoder(source: ModelSource, dtype: str) -> PromptEncoder:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,15 +13,13 @@ import httpx
 import torch
 from torch import Tensor
 
-from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.errors import UserError
 from domino_lightning.generation.language_model import LanguageModel, ModelSource, Prompt, Sampled
 from domino_lightning.generation.prompts import PromptEncoder, end_ids, soft_encoder
+from domino_lightning.generation.requests import Requests
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.generation.vllm_local import lora_rank, sampling_arguments
 from domino_lightning.models.backbone import load_tokenizer, local_source
-
-ATTEMPTS = 5  # of a request that meets no server, or a server's own error
-PAUSE_S = 1.0  # before the second attempt; doubled before each further one
 
 
 def connect(
@@ -75,7 +72,7 @@ class ServerModel(LanguageModel):
     """
 
     def __init__(self, client: httpx.Client, name: str, encoder: PromptEncoder, concurrency: int) -> None:
-        self.client, self.name, self.encoder, self.concurrency = client, name, encoder, concurrency
+        self.requests, self.name, self.encoder, self.concurrency = Requests(client), name, encoder, concurrency
         self.eos_ids = end_ids(encoder.tokenizer)
 
     def complete(
@@ -122,23 +119,7 @@ class ServerModel(LanguageModel):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _request(self, body: Mapping[str, Any]) -> Sampled:
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                time.sleep(PAUSE_S * 2 ** (attempt - 1))
-            try:
-                answer = self.client.post("/completions", json=body)
-            except httpx.TransportError as error:
-                reason = f"{type(error).__name__}: {error}"
-                continue
-            reason = f"{answer.status_code}: {answer.text[:300].strip()}"
-            if answer.status_code < 400:
-                return self._read(answer.json())
-            if answer.status_code < 500 and answer.status_code != 429:
-                break
-        raise StageFailed(
-            f"engine: {self.client.base_url} gave no completion ({reason}). What is done stays; with the server "
-            "in order, the same command continues."
-        )
+        return self.requests.post("/completions", body, self._read)[0]
 
     def _read(self, answer: Mapping[str, Any]) -> Sampled:
         (choice,) = answer["choices"]

@@ -141,8 +141,10 @@ class Costs:
         rows, solver = self._candidates(), stage.solver
         if solver is None:
             return Cost(f"at most {rows} records, executed", programs=rows, workers=stage.runtime.workers)
-        asked, new = self._prompt_tokens(stage.domain, solver.backbone), solver.sampling.max_new_tokens
-        count = rows * solver.samples
+        new, count = solver.sampling.max_new_tokens, rows * solver.samples
+        if solver.engine is not None and solver.engine.remote:
+            return Cost(f"at most {count} requests to an API, which are not estimated", programs=count)
+        asked = self._prompt_tokens(stage.domain, solver.backbone)
         what = f"at most {rows} records × {solver.samples} solutions of {new} tokens"
         key = "answer.solver.engine.init_args.batch_size"
         found = self._decoding(what, solver.backbone, solver.engine, key, count, 0, asked, new, new)

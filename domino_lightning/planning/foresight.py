@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from domino_lightning.config.document import ABSENT, Config, lookup
-from domino_lightning.data.chat import encode_pair, encode_prompt
+from domino_lightning.data.chat import encode_pair
 from domino_lightning.data.reference import encode_texts, sample_indices
+from domino_lightning.errors import UserError
+from domino_lightning.generation.api_engine import APIEngine
+from domino_lightning.generation.prompts import check_lengths
 from domino_lightning.models.backbone import (
     SHORTER,
     bos_ids,
@@ -20,6 +25,8 @@ from domino_lightning.models.backbone import (
 from domino_lightning.modules import PromptTuningModule
 from domino_lightning.modules.coder import SHORTER_PAIRS
 from domino_lightning.stages import stage_class
+from domino_lightning.synthesis import BARE
+from domino_lightning.synthesis.generators.prompted import PromptedGenerator
 from domino_lightning.utils.jsonl import Record
 
 # Keys that may ask for weights in four bits.
@@ -122,11 +129,20 @@ class Foresight:
 
     def _synthesize(self, stage: Any) -> list[str]:
         generator, stop = stage.generator, stage.stop
-        notes = []
+        notes = self._keys(generator)
         if stop.accepted is not None and stop.accepted > stop.candidates:
             above = f"synthesize.stop.accepted {stop.accepted} is more than stop.candidates {stop.candidates}"
             notes.append(f"{above}: it is never reached.")
+        if isinstance(generator, PromptedGenerator):
+            generator.read([str(row["text"]) for row in self.splits["reference"]])
+            generator.check_rows(range(min(stop.candidates, ASKED)), stage.seed)
         sampling, backbone = getattr(generator, "sampling", None), getattr(generator, "backbone_spec", None)
+        most = stop.candidates * sampling.max_new_tokens if sampling is not None else math.inf
+        if not isinstance(generator, BARE) and most < (stop.tokens or 0):
+            raise UserError(
+                f"synthesize.stop.tokens {stop.tokens} is never reached: {stop.candidates} candidates "
+                f"(stop.candidates) of at most {sampling.max_new_tokens} tokens have {most}. Raise stop.candidates."
+            )
         if sampling is None or backbone is None:
             return notes
         name, prompt = "the first token", 1
@@ -144,6 +160,8 @@ class Foresight:
         if stage.solver is None:
             return []
         solver, where = stage.solver, "answer.solver.sampling"
+        if solver.engine is not None and solver.engine.remote:  # what it can take is not known here
+            return self._keys(solver)
         self._questions(stage.domain, self.splits["reference"], solver.backbone, solver.sampling, where)
         return []
 
@@ -158,13 +176,15 @@ class Foresight:
         return notes + [f"evaluate.k: pass@{k} is left out, since samples is {stage.completions}." for k in above]
 
     def _questions(self, domain: Any, records: Sequence[Record], backbone: str, sampling: Any, where: str) -> None:
-        tokenizer = load_tokenizer(backbone)
-        tokens = {
-            f"the prompt of '{record['id']}'": len(encode_prompt(domain.prompt(record), tokenizer))
-            for record in records[:ASKED]
-        }
-        limit = positions(load_config(backbone))
-        check_positions(limit, tokens, sampling.max_new_tokens, f"{where}.max_new_tokens", SHORTER)
+        prompts = {f"the prompt of '{record['id']}'": domain.prompt(record) for record in records[:ASKED]}
+        check_lengths(backbone, prompts, sampling.max_new_tokens, f"{where}.max_new_tokens")
+
+    def _keys(self, holder: Any) -> list[str]:
+        """Keys of APIs that are not set on this machine."""
+        engines = [each for each in vars(holder).values() if isinstance(each, APIEngine)]
+        names = [each.api_key_env for each in engines if each.api_key_env and not os.environ.get(each.api_key_env)]
+        user = type(holder).__name__
+        return [f"the environment variable {name}, whose key {user} needs, is not set here." for name in names]
 
     def _greedy(self, group: str, sampling: Any) -> list[str]:
         if sampling.temperature:

@@ -11,6 +11,7 @@ from typing import Any
 from domino_lightning.config.document import Config
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import Changed, UserError
+from domino_lightning.generation.ledger import keeping
 from domino_lightning.stages import stage_class
 from domino_lightning.store.sources import check_covered, check_sources, forget_compiled, user_sources
 from domino_lightning.store.store import MANIFEST, StageKey, Store
@@ -132,7 +133,9 @@ def execute(stage: str, config: Config, work: Work, begun: Callable[[], None] = 
     work = replace(work, run=stage_run(work, stage, lineage))
     begun()
     try:
-        instance.run(work)
+        with keeping(lambda: work.scratch) as ledger:
+            instance.run(work)
+        ledger.close(work.directory)
         check_sources(stage, work.section, work.sources)  # what was loaded only now
         cls.check_contents(work)  # what was read meanwhile
     except BaseException as error:

@@ -118,7 +118,7 @@ class Answer(Stage):
     def contents(cls, section: Section) -> dict[str, str]:
         """The solver's backbone, and what the arguments of embedding and measures name."""
         solver = section.get("solver")
-        found = Solver.contents(solver, "answer.solver.backbone") if isinstance(solver, dict) else {}
+        found = Solver.contents(solver, "answer.solver") if isinstance(solver, dict) else {}
         hashes = {f"solver.{key}": digest for key, digest in found.items()}
         for key, (kind, node) in _looks(section).items():
             named = kind.contents(node.init_args)
@@ -146,7 +146,7 @@ class Answer(Stage):
         return {**small, "solver": {**asked, "engine": engine}, "agreement": {"own_tests": False}}
 
     @classmethod
-    def metrics(cls, directory: Path) -> dict[str, float]:
+    def numbers(cls, directory: Path) -> dict[str, float]:
         """Pairs, and the measures of their corpus beside the held-out floor."""
         metrics: dict[str, float] = {}
         if (path := directory / SUMMARY).is_file():

@@ -12,6 +12,7 @@ from domino_lightning.config.document import Config, lookup, one_line
 from domino_lightning.config.nodes import class_nodes, class_of
 from domino_lightning.config.sections import parse_section
 from domino_lightning.errors import Changed, OutOfRange, UserError
+from domino_lightning.generation.ledger import usage
 from domino_lightning.store.work import Section, Work
 from domino_lightning.tracking.metrics_file import last_values
 from domino_lightning.utils.jsonl import Record, canonical_json, read_jsonl
@@ -74,9 +75,10 @@ class Stage(ABC):
     def identity(cls, section: Section) -> Section:
         """What of the section decides the result; the rest is no part of the fingerprint, and neither is `runtime`.
 
-        A `backbone_dtype` of `auto` is left out, so that stages from before there was one are found.
+        A `backbone_dtype` of `auto` is left out, so that stages from before there was one are found; and the `runtime`
+        of an engine, wherever it is named.
         """
-        return _without_auto_dtype(section)
+        return _identity(section)
 
     @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
@@ -105,7 +107,12 @@ class Stage(ABC):
 
     @classmethod
     def metrics(cls, directory: Path) -> dict[str, float]:
-        """The final numbers of a directory of it as `<stage>/<split>/<name>`; by default what it has logged."""
+        """The final numbers of a directory of it as `<stage>/<split>/<name>`, and what paid models have cost."""
+        return cls.numbers(directory) | usage(cls.name, directory)
+
+    @classmethod
+    def numbers(cls, directory: Path) -> dict[str, float]:
+        """Its own final numbers; by default what it has logged."""
         return last_values(directory)
 
     @classmethod
@@ -214,9 +221,17 @@ def _located(error: OutOfRange, stage: str, config: Config) -> str:
     return f"{config.where(key)}: {group}: {error.name} {error.value} must be {error.words}."
 
 
-def _without_auto_dtype(section: Section) -> Section:
-    kept = {key: value for key, value in section.items() if (key, value) != ("backbone_dtype", "auto")}
-    return {key: _without_auto_dtype(value) if isinstance(value, Mapping) else value for key, value in kept.items()}
+def _identity(node: Any, name: str = "") -> Any:
+    """A tree without what changes no result; `name` is the key that holds it."""
+    if isinstance(node, list):
+        return [_identity(value) for value in node]
+    if not isinstance(node, Mapping):
+        return node
+    kept = {key: value for key, value in node.items() if (key, value) != ("backbone_dtype", "auto")}
+    init_args = kept.get("init_args")
+    if name.endswith("engine") and isinstance(init_args, Mapping):
+        kept["init_args"] = {key: value for key, value in init_args.items() if key != "runtime"}
+    return {key: _identity(value, str(key)) for key, value in kept.items()}
 
 
 def _names_backbone(node: Any) -> bool:

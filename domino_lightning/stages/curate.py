@@ -82,7 +82,7 @@ class Curate(Stage):
         return {"filters": filters}
 
     @classmethod
-    def metrics(cls, directory: Path) -> dict[str, float]:
+    def numbers(cls, directory: Path) -> dict[str, float]:
         """Rows that each filter rejected, and rows accepted."""
         path = directory / FUNNEL
         if not path.is_file():

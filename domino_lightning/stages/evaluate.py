@@ -126,7 +126,7 @@ class Evaluate(Stage):
         return {"limit": 4, "max_new_tokens": 4, "batch_size": 4, "heldout": 2, "engine": None}
 
     @classmethod
-    def metrics(cls, directory: Path) -> dict[str, float]:
+    def numbers(cls, directory: Path) -> dict[str, float]:
         """pass@k with intervals, counts, perplexity."""
         path = directory / SCORES
         found: dict[str, float] = read_object(path) if path.is_file() else {}

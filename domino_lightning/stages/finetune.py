@@ -104,12 +104,12 @@ class Finetune(TrainingStage):
         return small
 
     @classmethod
-    def metrics(cls, directory: Path) -> dict[str, float]:
+    def numbers(cls, directory: Path) -> dict[str, float]:
         """Steps and pairs, and what the fit has logged."""
         path = directory / CODER
         coder = read_object(path) if path.is_file() else {}
         counts = {f"finetune/train/{name}": coder[name] for name in ("steps", "pairs") if name in coder}
-        return counts | super().metrics(directory)
+        return counts | super().numbers(directory)
 
     @classmethod
     def headline(cls, metrics: Mapping[str, float]) -> str:

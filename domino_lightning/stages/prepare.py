@@ -200,7 +200,7 @@ class Prepare(Stage):
         return small
 
     @classmethod
-    def metrics(cls, directory: Path) -> dict[str, float]:
+    def numbers(cls, directory: Path) -> dict[str, float]:
         """Rows of the splits."""
         path = directory / SPLITS
         rows = read_object(path)["rows"] if path.is_file() else {}

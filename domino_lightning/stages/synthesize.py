@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from domino_lightning.config.document import Config
 from domino_lightning.domains.base import Domain
@@ -29,22 +31,37 @@ from domino_lightning.utils.ranges import ONE_OR_MORE, check_ranges
 log = logging.getLogger(__name__)
 
 SUMMARY = "synthesis.json"
+LOOKED_AT = 2000  # rows whose prompts' length is looked at before anything is generated
 
 
 @dataclass(frozen=True)
 class Stop:
-    """When to stop: at `candidates` rows, or after the block in which `accepted` rows have passed the screen."""
+    """When to stop: at `candidates` rows, or earlier.
+
+    Args:
+        candidates: rows at most.
+        accepted: stop after the block in which so many rows have passed the screen.
+        tokens: stop at the row with which so many tokens were generated, and refuse a corpus that has fewer: corpora
+            of several generators then cost the same.
+    """
 
     candidates: int = 384
     accepted: int | None = None
+    tokens: int | None = None
 
     def check(self) -> None:
         """Refuse values out of range.
 
         Raises:
             OutOfRange: the first one.
+            UserError: two rules of which one would undo the other.
         """
-        check_ranges("synthesize.stop", self, candidates=ONE_OR_MORE, accepted=ONE_OR_MORE)
+        check_ranges("synthesize.stop", self, candidates=ONE_OR_MORE, accepted=ONE_OR_MORE, tokens=ONE_OR_MORE)
+        if self.accepted is not None and self.tokens is not None:
+            raise UserError(
+                f"synthesize.stop: accepted {self.accepted} and tokens {self.tokens}: give one of them, or corpora of "
+                "equal cost would end before they cost the same."
+            )
 
 
 class Synthesize(Stage):
@@ -100,6 +117,14 @@ class Synthesize(Stage):
         return generator.inputs(node.init_args)
 
     @classmethod
+    def identity(cls, section: Section) -> Section:
+        """Without a `stop.tokens` of null, so that stages from before there was one are found."""
+        section, stop = super().identity(section), section.get("stop")
+        if not isinstance(stop, dict):  # validation says what is wrong with it
+            return section
+        return {**section, "stop": {key: value for key, value in stop.items() if (key, value) != ("tokens", None)}}
+
+    @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
         """What the generator's arguments name."""
         generator, node = generator_node(section)
@@ -113,10 +138,10 @@ class Synthesize(Stage):
         init_args = {**node.init_args, **generator.small(node.init_args, backbone)}
         inner = {"generator": {"class_path": node.path, "init_args": init_args}}
         smoke = {"class_path": f"{SmokeGenerator.__module__}.{SmokeGenerator.__name__}", "init_args": inner}
-        return {"generator": smoke, "block_size": 4, "stop": {"candidates": 8, "accepted": None}}
+        return {"generator": smoke, "block_size": 4, "stop": {"candidates": 8, "accepted": None, "tokens": None}}
 
     @classmethod
-    def metrics(cls, directory: Path) -> dict[str, float]:
+    def numbers(cls, directory: Path) -> dict[str, float]:
         """Candidates, those past the screen, tokens."""
         path = directory / SUMMARY
         summary = read_object(path) if path.is_file() else {}
@@ -135,7 +160,11 @@ class Synthesize(Stage):
         return table(first_rows(directory / "raw-00000.jsonl"))
 
     def run(self, work: Work) -> None:
-        """Append blocks until the stop rule holds."""
+        """Append blocks until the stop rule holds.
+
+        Raises:
+            UserError: rows that cannot be generated, or `stop.tokens` that all candidates together do not reach.
+        """
         total = self.stop.candidates
         shards = BlockLog(work.directory, "raw", self.block_size, total, sums=work.scratch)
         rows = shards.recover()
@@ -143,11 +172,18 @@ class Synthesize(Stage):
         reasons: Counter[str] = Counter(screen(row["text"], row["finished"]) for row in rows)
         tokens = sum(row["num_tokens"] for row in rows)
         started = time.monotonic()
-        if len(rows) < total and not self._enough(reasons):
+        if len(rows) < total and not self._enough(reasons, tokens):
             self.generator.open(work.inputs)
+            self.generator.check_rows(range(len(rows), min(total, len(rows) + LOOKED_AT)), self.seed)
+            self.generator.remember(cast("list[CandidateRow]", rows))
             with Panel(total, self.stop.accepted, reasons) as panel:
                 self.generator.on_tokens = panel.add_tokens
-                tokens += self._append_blocks(shards, kept, screen, reasons, panel)
+                tokens = self._append_blocks(shards, kept, screen, reasons, tokens, panel)
+        if tokens < (self.stop.tokens or 0):
+            raise UserError(
+                f"synthesize.stop.tokens: all {total} candidates (synthesize.stop.candidates) have {tokens} of the "
+                f"{self.stop.tokens} tokens that the corpus is to cost. Raise stop.candidates, or lower stop.tokens."
+            )
         summary = {
             "candidates": reasons.total(),
             "screened_in": reasons["ok"],
@@ -156,36 +192,51 @@ class Synthesize(Stage):
             "wall_s": round(time.monotonic() - started, 1),
         }
         write_json(work.directory / SUMMARY, summary)
-        if self.stop.accepted is not None and not self._enough(reasons):
+        if self.stop.accepted is not None and not self._enough(reasons, tokens):
             log.warning("%s", shortfall(reasons, self.stop.accepted))
 
     def _append_blocks(
-        self, shards: BlockLog, kept: Sequence[str], screen: Screen, reasons: Counter[str], panel: Panel
+        self,
+        shards: BlockLog,
+        kept: Sequence[str],
+        screen: Screen,
+        reasons: Counter[str],
+        tokens: int,
+        panel: Panel,
     ) -> int:
-        """Sample, screen and commit block by block; the number of tokens."""
-        tokens, done = 0, len(kept)
+        """Sample, screen and commit block by block; the number of tokens, those there were before among them."""
+        done = len(kept)
 
         def sampled(rows: range) -> Iterator[Sampled]:
             return self.generator.stream(rows, self.seed)
 
         try:
             for found in sampled_blocks(sampled, kept, self.stop.candidates, self.block_size, self.generator.queue):
+                found = found[: self._within(found, tokens)]
                 block = [
                     _row(number, each, screen(each.text, each.finished)) for number, each in enumerate(found, done)
                 ]
                 shards.append(done, block)
+                self.generator.remember(block)
                 done += len(block)
                 tokens += sum(row["num_tokens"] for row in block)
                 reasons.update(row["screen"] for row in block)
                 panel.add_block(row["screen"] for row in block)
-                if self._enough(reasons):
+                if self._enough(reasons, tokens):
                     break
         except KeyboardInterrupt:
             log.warning("synthesize: interrupted; the %d rows of whole blocks stay in %s.", done, shards.directory)
             raise
         return tokens
 
-    def _enough(self, reasons: Counter[str]) -> bool:
+    def _within(self, sampled: Sequence[Sampled], tokens: int) -> int:
+        """How many rows of a block there are up to the one that reaches `stop.tokens`; all, if none does."""
+        before = accumulate((each.num_tokens for each in sampled[:-1]), initial=tokens)
+        return sum(total < (self.stop.tokens or math.inf) for total in before)
+
+    def _enough(self, reasons: Counter[str], tokens: int) -> bool:
+        if self.stop.tokens is not None and tokens >= self.stop.tokens:
+            return True
         return self.stop.accepted is not None and reasons["ok"] >= self.stop.accepted
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from domino_lightning.errors import StageFailed, UserError
-from domino_lightning.generation import vllm_server as server_module
+from domino_lightning.generation import requests as requests_module
 from domino_lightning.generation.vllm_local import lora_rank
 from domino_lightning.models.backbone import load_backbone, load_tokenizer
 from domino_lightning.models.soft_prompt import save_soft_prompt
@@ -164,7 +164,7 @@ def test_a_busy_server_is_asked_again(
     fake: tuple[FakeServer, str], tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state, url = fake
-    monkeypatch.setattr(server_module, "PAUSE_S", 0.0)
+    monkeypatch.setattr(requests_module, "PAUSE_S", 0.0)
     model = VLLMServer(url).load(ModelSource(str(tiny_backbone)))
     state.failures = [503, 429]
     assert len(model.complete(CHATS[:1], [0], 0, GREEDY)) == 1

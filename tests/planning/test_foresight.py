@@ -24,6 +24,12 @@ PLAIN = (
 )
 
 
+FEW_SHOT = (
+    "synthesize.generator={class_path: domino_lightning.synthesis.FewShot, "
+    "init_args: {backbone: '${backbone}', shots: %d, sampling: {max_new_tokens: 4}}}"
+)
+
+
 @pytest.fixture
 def backbone(tmp_path: Path) -> Callable[..., str]:
     """`backbone(template)`: a tiny model whose tokenizer has this chat template; the directory."""
@@ -77,6 +83,7 @@ def test_a_backbone_without_chat_template_is_told(
         (400, ("finetune.source=none", "evaluate.max_new_tokens=300"), "tokens and 300 new ones, which exceed"),
         (128, ("finetune.source=reference",), "finetune.data.max_length: the pair of 'fn-"),
         (1000, (PLAIN % 1.0, "synthesize.generator.init_args.max_new_tokens=1000"), "the prompt of soft tokens has 2"),
+        (200, (FEW_SHOT % 3,), "init_args.sampling.max_new_tokens: the prompt of row "),
     ],
 )
 @pytest.mark.parametrize("command", ["check", "plan"])
@@ -132,3 +139,13 @@ def test_a_root_that_cannot_be_is_told_by_check(write_experiment: Write, capsys:
     path = write_experiment()
     message = refused(capsys, "check", path, f"root={path}/inside")
     assert message == f"root: '{path}/inside' cannot be written to (Not a directory). Name another directory: root=..."
+
+
+def test_more_examples_than_references_and_tokens_never_reached_are_told(
+    write_experiment: Write, capsys: Capture
+) -> None:
+    path = write_experiment()
+    assert "a prompt shows 9 different references" in refused(capsys, "check", path, FEW_SHOT % 9)
+    message = refused(capsys, "check", path, FEW_SHOT % 2, "synthesize.stop.tokens=33")
+    assert "synthesize.stop.tokens 33 is never reached: 8 candidates (stop.candidates) of at most 4 tokens" in message
+    assert main(["check", str(path), FEW_SHOT % 2, "synthesize.stop.tokens=32"]) == 0

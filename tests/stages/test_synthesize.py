@@ -230,3 +230,64 @@ def test_ctrl_c_ends_with_130_and_keeps_whole_blocks(write_experiment: Any, tmp_
     Synthesize(CodeExec(), HeldoutReplay(), Stop(2000), 2, seed=0).run(Work(calm, {"prepare": prepare}, "fp", {}))
     written = {path.name: path.read_bytes() for path in directory.glob("raw-*.jsonl")}
     assert written == {path.name: path.read_bytes() for path in calm.glob("raw-*.jsonl")}
+
+
+@pytest.mark.parametrize(("tokens", "rows"), [(1, 1), (28, 4), (29, 5), (35, 5), (36, 6)])
+def test_a_limit_in_tokens_ends_the_corpus_at_the_row_that_reaches_it(tmp_path: Path, tokens: int, rows: int) -> None:
+    whole, _ = run(tmp_path / "whole", Scripted(), candidates=10)  # rows of seven tokens in blocks of four
+    cut, summary = run(tmp_path / "cut", Scripted(), candidates=10, tokens=tokens)
+    assert cut == whole[:rows]
+    assert (summary["candidates"], summary["tokens"]) == (rows, 7 * rows)
+    (tmp_path / "cut" / "synthesis.json").unlink()  # killed before the last word
+    assert run(tmp_path / "cut", Scripted(), candidates=10, tokens=tokens) == (cut, summary)
+
+
+def test_candidates_that_run_out_before_the_tokens_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"all 4 candidates .* have 28 of the 29 tokens.*Raise stop\.candidates"):
+        run(tmp_path, Scripted(), candidates=4, tokens=29)
+    with pytest.raises(UserError, match="give one of them"):
+        Synthesize(CodeExec(), Scripted(), Stop(4, accepted=1, tokens=1))
+
+
+def test_a_limit_of_null_is_no_part_of_the_identity() -> None:
+    section = {"generator": "g", "stop": {"candidates": 4, "accepted": None}}
+    limited = {**section, "stop": {**section["stop"], "tokens": 9}}  # type: ignore[dict-item]
+    assert Synthesize.identity({**section, "stop": {**section["stop"], "tokens": None}}) == section  # type: ignore[dict-item]
+    assert Synthesize.identity(limited) == limited
+
+
+def test_a_generator_is_told_what_was_generated_before_also_by_an_earlier_run(tmp_path: Path) -> None:
+    class Remembers(Scripted):
+        stop_at = 99
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.told: list[list[int]] = []
+
+        def remember(self, rows: Sequence[Any]) -> None:
+            self.told.append([row["k"] for row in rows])
+
+        def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
+            if rows[0] == self.stop_at:
+                raise KeyboardInterrupt
+            return super().generate(rows, seed)
+
+    first = Remembers()
+    first.stop_at = 8
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, first, candidates=10)
+    again = Remembers()
+    run(tmp_path, again, candidates=10)
+    assert first.told == [[], [0, 1, 2, 3], [4, 5, 6, 7]]
+    assert again.told == [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9]]
+
+
+def test_rows_that_cannot_be_are_told_before_any_is_generated(tmp_path: Path) -> None:
+    class TooLong(Scripted):
+        def check_rows(self, rows: Sequence[int], seed: int) -> None:
+            raise UserError(f"rows {list(rows)} of seed {seed} are too long")
+
+    generator = TooLong()
+    with pytest.raises(UserError, match=r"rows \[0, 1, 2, 3, 4, 5\] of seed 3"):
+        run(tmp_path, generator, candidates=6)
+    assert generator.asked == []

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from domino_lightning.errors import UserError
+from domino_lightning.generation.language_model import LanguageModel, Sampled
 from domino_lightning.models.backbone import load_tokenizer
-from domino_lightning.synthesis import FewShot, Generator, Magpie, OSSInstruct, Sampling
+from domino_lightning.synthesis import BARE, FewShot, Generator, Magpie, OSSInstruct, Sampling, SelfInstruct
 from domino_lightning.synthesis.generators.magpie import before_the_user
 from domino_lightning.synthesis.generators.oss_instruct import lines_of
 from domino_lightning.synthesis.generators.prompted import PromptedGenerator
@@ -41,7 +42,7 @@ def opened(tiny_backbone: Path, prepared: Path) -> Make:
     return make
 
 
-@pytest.mark.parametrize("kind", [FewShot, Magpie, OSSInstruct])
+@pytest.mark.parametrize("kind", [FewShot, Magpie, OSSInstruct, SelfInstruct])
 def test_a_row_depends_on_its_number_and_the_seed_alone(opened: Make, kind: type[PromptedGenerator]) -> None:
     made = opened(kind, shots=2)
     texts = made.generate(range(6), seed=0)
@@ -51,7 +52,7 @@ def test_a_row_depends_on_its_number_and_the_seed_alone(opened: Make, kind: type
     assert all(each.num_tokens <= 6 and (each.finished or each.num_tokens == 6) for each in texts)
 
 
-@pytest.mark.parametrize("kind", [FewShot, Magpie, OSSInstruct])
+@pytest.mark.parametrize("kind", [FewShot, Magpie, OSSInstruct, SelfInstruct])
 def test_they_read_the_references_and_hash_the_backbone(kind: type[Generator], tiny_backbone: Path) -> None:
     assert kind.inputs({}) == ("prepare",)
     assert list(kind.contents({"backbone": str(tiny_backbone)})) == ["backbone"]
@@ -156,3 +157,98 @@ def test_settings_that_cannot_be_are_refused() -> None:
         Magpie("any", shots=-1)
     with pytest.raises(UserError, match=r"instruction: has no \{seed\}"):
         OSSInstruct("any", instruction="Write.")
+    with pytest.raises(UserError, match=r"own 0 must both be 1 or more"):
+        SelfInstruct("any", own=0)
+    with pytest.raises(UserError, match=r"heading: 'Next:' has no \{number\}"):
+        BARE("any", "any", heading="Next:")
+    with pytest.raises(UserError, match=r"instruction: 'Improve it\.' has no \{draft\}"):
+        BARE("any", "any", instruction="Improve it.")
+
+
+def candidates(*texts: str, screen: str = "ok") -> list[Any]:
+    return [{"id": text, "k": 0, "text": text, "finished": True, "num_tokens": 1, "screen": screen} for text in texts]
+
+
+def shown(prompt: Any) -> list[str]:
+    return [each["content"] for each in prompt if each["role"] == "assistant"]
+
+
+def test_self_instruct_shows_its_own_earlier_texts_once_there_are_some(opened: Make) -> None:
+    made: Any = opened(SelfInstruct, shots=3, own=2)
+    for row in range(20):
+        texts = shown(made.prompt(row, 0))
+        assert len(set(texts)) == 5 and set(texts) <= set(REFERENCES)
+    made.remember(candidates("a"))
+    made.remember(candidates("broken", screen="parse:syntax"))
+    assert all(shown(made.prompt(row, 0)).count("a") == 1 for row in range(20))
+    made.remember(candidates("b", "c"))
+    seen = [shown(made.prompt(row, 0)) for row in range(60)]
+    assert all(len(texts) == 5 and len(set(texts) - set(REFERENCES)) == 2 for texts in seen)
+    assert {text for texts in seen for text in texts} == {*REFERENCES, "a", "b", "c"}
+    assert {texts.index(own) for texts in seen for own in texts if own in "abc"} == set(range(5))  # in any place
+
+
+def test_a_pool_that_is_remembered_in_parts_gives_the_prompts_of_one_remembered_whole(opened: Make) -> None:
+    first, second = opened(SelfInstruct, shots=2), opened(SelfInstruct, shots=2)
+    first.remember(candidates("a", "b"))
+    first.remember(candidates("c"))
+    second.remember(candidates("a", "b", "c"))
+    assert [first.prompt(row, 3) for row in range(9)] == [second.prompt(row, 3) for row in range(9)]
+
+
+class Scripted(LanguageModel):
+    """Answers with what it is told, and keeps what it was asked."""
+
+    def __init__(self, *answers: Sampled) -> None:
+        self.answers, self.asked, self.seeds = list(answers), [], []  # type: ignore[var-annotated]
+
+    def complete(self, prompts: Any, rows: Any, seed: int, *_: Any) -> list[Sampled]:
+        self.asked += list(prompts)
+        self.seeds.append(seed)
+        return self.answers[: len(rows)]
+
+
+def test_bare_refines_each_draft_up_to_the_next_number(tiny_backbone: Path, prepared: Path) -> None:
+    made = BARE(str(tiny_backbone), str(tiny_backbone), shots=2, heading="No. {number}", instruction="Mend: {draft}!")
+    made.open({"prepare": prepared})
+    drafts = Scripted(Sampled("def g():\n    pass\n\nNo. 4\ndef h", False, 30), Sampled(" def k(): ", True, 5))
+    refined = Scripted(Sampled("G", True, 4), Sampled("K", False, 2))
+    made.base_model, made.language_model = drafts, refined
+    assert made.generate([7, 9], seed=1) == [Sampled("G", True, 34), Sampled("K", False, 7)]
+    assert [chat[0]["content"] for chat in refined.asked] == ["Mend: def g():\n    pass!", "Mend: def k():!"]
+    assert drafts.seeds != refined.seeds  # the noise of a draft is not that of its refinement
+    for listed in drafts.asked:
+        first, second = (text for text in REFERENCES if text in listed)
+        assert listed in {f"No. 1\n{a}\n\nNo. 2\n{b}\n\nNo. 3\n" for a, b in ((first, second), (second, first))}
+
+
+def test_bare_hashes_both_models_and_runs_both(tiny_backbone: Path, prepared: Path) -> None:
+    spec = str(tiny_backbone)
+    assert set(BARE.contents({"backbone": spec, "base": spec})) == {"backbone", "base"}
+    assert BARE.small({"shots": 3}, "tiny")["base"] == "tiny"
+    made = BARE(spec, spec, drafting=SHORT, sampling=SHORT)
+    made.open({"prepare": prepared})
+    texts = made.generate(range(4), seed=0)
+    assert made.generate([2], seed=0) == texts[2:3]
+
+
+def small_context(folder: Path, positions: int) -> str:
+    return str(save_tiny_backbone(folder / str(positions), max_position_embeddings=positions))
+
+
+@pytest.mark.parametrize("kind", [FewShot, Magpie, OSSInstruct, SelfInstruct])
+def test_prompts_too_long_for_the_model_are_told_before_it_is_loaded(kind: Any, tmp_path: Path) -> None:
+    made = kind(small_context(tmp_path, 128), shots=3, sampling=SHORT)
+    made.read(REFERENCES)
+    with pytest.raises(UserError, match=r"sampling\.max_new_tokens: the prompt of row \d has \d+ tokens and 6 new"):
+        made.check_rows(range(3), 0)
+    fine = kind(small_context(tmp_path, 4096), shots=3, sampling=SHORT)
+    fine.read(REFERENCES)
+    fine.check_rows(range(3), 0)
+
+
+def test_a_draft_that_would_not_fit_the_instruct_model_is_told(tmp_path: Path) -> None:
+    made = BARE(small_context(tmp_path, 256), small_context(tmp_path, 4096), sampling=SHORT)
+    made.read(REFERENCES)
+    with pytest.raises(UserError, match="the prompt around a draft has"):
+        made.check_rows([0], 0)

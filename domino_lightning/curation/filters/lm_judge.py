@@ -13,9 +13,8 @@ from domino_lightning.curation.filters.base import Candidate, Context, Filter
 from domino_lightning.domains.rows import Message
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.generation.engines import TransformersEngine
-from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource
+from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource, backbone_contents
 from domino_lightning.generation.sampling import Sampling
-from domino_lightning.store.contents import backbone_hash
 from domino_lightning.utils.seeding import derived_seed
 
 _FENCE = re.compile(r"\A```(?:json)?\s*\n(.*)\n```\Z", re.DOTALL)
@@ -100,8 +99,7 @@ class LMJudge(Filter):
     @classmethod
     def contents(cls, init_args: Mapping[str, Any]) -> dict[str, Any]:
         """The backbone."""
-        spec = init_args.get("backbone")
-        return {"backbone": backbone_hash(spec, "LMJudge.backbone")} if isinstance(spec, str) else {}
+        return backbone_contents(init_args, "LMJudge")
 
     @classmethod
     def small(cls, init_args: Mapping[str, Any], backbone: str) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from domino_lightning.config.nodes import ClassNode
+from domino_lightning.domains.rows import CandidateRow
 from domino_lightning.errors import UserError
 from domino_lightning.generation.engines import TransformersEngine
-from domino_lightning.generation.language_model import Engine, ModelSource, Sampled
+from domino_lightning.generation.language_model import Engine, ModelSource, Sampled, backbone_contents
 from domino_lightning.generation.sampling import Sampling
-from domino_lightning.store.contents import backbone_hash
 from domino_lightning.store.work import Section
 from domino_lightning.utils.jsonl import read_jsonl
 from domino_lightning.utils.seeding import derived_seed
@@ -66,9 +66,21 @@ class Generator(ABC):
         """Load what generation needs. `inputs` maps stage names to finished directories."""
         return
 
+    def check_rows(self, rows: Sequence[int], seed: int) -> None:
+        """Refuse, before any is generated, rows that cannot be: prompts too long for their model, for example.
+
+        Raises:
+            UserError: it names the first row that cannot be, and how many others.
+        """
+        return
+
+    def remember(self, rows: Sequence[CandidateRow]) -> None:
+        """What was generated before: all rows of earlier runs after `open`, then each block once it is committed."""
+        return
+
     @abstractmethod
     def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
-        """Texts of the given row numbers; the same (rows, seed) gives the same texts."""
+        """Texts of the given row numbers; the same (rows, seed), and rows remembered, give the same texts."""
 
     def stream(self, rows: Sequence[int], seed: int) -> Iterator[Sampled]:
         """What `generate` gives, each text as soon as it and all before it are there, where that can be done."""
@@ -114,7 +126,7 @@ class SoftPromptGenerator(Generator):
     @classmethod
     def contents(cls, init_args: Mapping[str, Any]) -> dict[str, str]:
         """The backbone."""
-        return backbone_contents(init_args)
+        return backbone_contents(init_args, KEY)
 
     def open(self, inputs: Mapping[str, Path]) -> None:
         """Load the backbone and the soft prompt, which must belong together."""
@@ -161,13 +173,6 @@ class HeldoutReplay(Generator):
         """Text k modulo their number."""
         texts = [self.texts[row % len(self.texts)] for row in rows]
         return [Sampled(text, True, len(text.split())) for text in texts]
-
-
-def backbone_contents(init_args: Mapping[str, Any]) -> dict[str, str]:
-    """The hash of the backbone that a generator's arguments name."""
-    if not isinstance(init_args.get("backbone"), str):  # validation says what is wrong with it
-        return {}
-    return {"backbone": backbone_hash(init_args["backbone"], f"{KEY}.backbone")}
 
 
 def generator_node(section: Section) -> tuple[type[Generator], ClassNode]:

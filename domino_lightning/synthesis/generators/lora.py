@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from domino_lightning.generation.engines import TransformersEngine
-from domino_lightning.generation.language_model import Engine, ModelSource, Sampled
+from domino_lightning.generation.language_model import Engine, ModelSource, Sampled, backbone_contents
 from domino_lightning.generation.sampling import Sampling
-from domino_lightning.synthesis.generators.base import Generator, backbone_contents
+from domino_lightning.synthesis.generators.base import KEY, Generator
 
 SAMPLING = Sampling(max_new_tokens=96)  # as the soft prompt is sampled
 
@@ -40,7 +40,7 @@ class LoraGenerator(Generator):
     @classmethod
     def contents(cls, init_args: Mapping[str, Any]) -> dict[str, str]:
         """The backbone."""
-        return backbone_contents(init_args)
+        return backbone_contents(init_args, KEY)
 
     @classmethod
     def small(cls, init_args: Mapping[str, Any], backbone: str) -> dict[str, Any]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from domino_lightning.errors import UserError
@@ -44,16 +43,16 @@ class Magpie(PromptedGenerator):
         super().__init__(backbone, shots, sampling, engine)
         self.system = system
 
-    def open(self, inputs: Mapping[str, Path]) -> None:
-        """Read the references, load the model and its tokenizer's template.
+    def read(self, texts: Sequence[str]) -> None:
+        """Take the references and the template of the model's tokenizer.
 
         Raises:
             UserError: too few references, or a template that has no place for the user or the system message.
         """
         from domino_lightning.models.backbone import load_tokenizer
 
+        super().read(texts)
         self.tokenizer = load_tokenizer(self.backbone)
-        super().open(inputs)
         self.prompt(0, 0)  # a template that cannot do it is told before anything is sampled
 
     def prompt(self, row: int, seed: int) -> Prompt:

@@ -9,14 +9,13 @@ from typing import Any
 
 from domino_lightning.errors import UserError
 from domino_lightning.generation.engines import TransformersEngine
-from domino_lightning.generation.language_model import Engine, ModelSource, Prompt, Sampled
+from domino_lightning.generation.language_model import Engine, ModelSource, Prompt, Sampled, backbone_contents
 from domino_lightning.generation.sampling import Sampling
-from domino_lightning.store.contents import backbone_hash
-from domino_lightning.synthesis.generators.base import Generator
+from domino_lightning.synthesis.generators.base import KEY, Generator
 from domino_lightning.utils.jsonl import read_jsonl
 from domino_lightning.utils.seeding import derived_seed
 
-KEY = "synthesize.generator.init_args"
+FEWER = f"Lower {KEY}.shots or max_new_tokens, or take a model with more positions."
 SAMPLING = Sampling(max_new_tokens=96)  # as the soft prompt is sampled
 
 
@@ -45,8 +44,7 @@ class PromptedGenerator(Generator):
     @classmethod
     def contents(cls, init_args: Mapping[str, Any]) -> dict[str, str]:
         """The backbone."""
-        spec = init_args.get("backbone")
-        return {"backbone": backbone_hash(spec, f"{KEY}.backbone")} if isinstance(spec, str) else {}
+        return backbone_contents(init_args, KEY)
 
     @classmethod
     def small(cls, init_args: Mapping[str, Any], backbone: str) -> dict[str, Any]:
@@ -62,13 +60,21 @@ class PromptedGenerator(Generator):
             UserError: fewer references than a prompt shows.
         """
         rows = read_jsonl(inputs["prepare"] / "reference.jsonl", required=("text",))
-        self.references: list[str] = list(dict.fromkeys(str(row["text"]) for row in rows))
+        self.read([str(row["text"]) for row in rows])
+        self.language_model = (self.engine or TransformersEngine()).load(ModelSource(self.backbone))
+
+    def read(self, texts: Sequence[str]) -> None:
+        """Take the references, each different text once, and whatever else prompts need; no model is loaded.
+
+        Raises:
+            UserError: fewer references than a prompt shows.
+        """
+        self.references = list(dict.fromkeys(texts))
         if self.needed > len(self.references):
             raise UserError(
                 f"{KEY}.shots: a prompt shows {self.needed} different references, and there are "
                 f"{len(self.references)}. Lower it, or raise prepare.split.reference."
             )
-        self.language_model = (self.engine or TransformersEngine()).load(ModelSource(self.backbone))
 
     @property
     def needed(self) -> int:
@@ -88,6 +94,20 @@ class PromptedGenerator(Generator):
     def queue(self) -> int:
         """The language model's."""
         return self.language_model.queue
+
+    def check_rows(self, rows: Sequence[int], seed: int) -> None:
+        """Prompts against the positions of the model; those that show generated texts as if there were none yet."""
+        prompts = {f"the prompt of row {row}": self.prompt(row, seed) for row in rows}
+        self.check_prompts(self.backbone, self.engine, prompts, self.sampling.max_new_tokens, "sampling")
+
+    def check_prompts(
+        self, backbone: str, engine: Engine | None, prompts: Mapping[str, Prompt], new: int, group: str
+    ) -> None:
+        """Refuse prompts of a model that is at hand, behind which `new` tokens do not fit; `group` is the setting."""
+        if engine is None or not engine.remote:
+            from domino_lightning.generation.prompts import check_lengths
+
+            check_lengths(backbone, prompts, new, f"{KEY}.{group}.max_new_tokens", FEWER)
 
     def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
         """Sample the rows as one queue."""

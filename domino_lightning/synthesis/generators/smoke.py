@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from domino_lightning.domains.rows import CandidateRow
 from domino_lightning.generation.language_model import Sampled
 from domino_lightning.synthesis.generators.base import Generator, HeldoutReplay, generator_node
 
@@ -46,6 +47,14 @@ class SmokeGenerator(Generator):
         """Open both."""
         self.generator.open(inputs)
         self.replay.open(inputs)
+
+    def check_rows(self, rows: Sequence[int], seed: int) -> None:
+        """The inner generator's."""
+        self.generator.check_rows(rows, seed)
+
+    def remember(self, rows: Sequence[CandidateRow]) -> None:
+        """The inner generator has everything, so that what it does with earlier texts is run too."""
+        self.generator.remember(rows)
 
     def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
         """Odd rows from the inner generator, even rows from the held-out texts."""
