@@ -121,6 +121,7 @@ def run(sweep: Sweep, graph: Graph, launcher: Launcher, retry_failed: bool, cons
     with _held(sweep.folder):
         try:
             write_expansion(sweep, graph)
+            console.print(foresight(sweep), highlight=False, soft_wrap=True)
             with Display(console) as display, _terminable():
                 scheduler = Scheduler(sweep, graph, launcher, retry_failed, display)
                 before = scheduler.failed()
@@ -136,6 +137,21 @@ def run(sweep: Sweep, graph: Graph, launcher: Launcher, retry_failed: bool, cons
     _show(graph.plans, scheduler.progress.state, store, console)
     open_sweep(sweep.folder).log_trials()  # a W&B run of each that has finished and has none
     return 0 if fine else 1
+
+
+def foresight(sweep: Sweep) -> str:
+    """What the sweep's finished trials say of the seeds it takes, in a line; that there are none."""
+    from domino_lightning.reporting.sweep.arms import read_sweep
+    from domino_lightning.reporting.sweep.needed import needed
+
+    try:
+        found = needed(read_sweep(open_sweep(sweep.folder)), times=(1,))
+    except UserError:
+        return (
+            f"power: not known before two seeds of the baseline and of another arm have finished; this sweep has "
+            f"{len(sweep.seeds)} an arm (domino power)"
+        )
+    return f"power: {found.short}; this sweep has {len(sweep.seeds)} ({found.pilot})"
 
 
 def status(folder: Path, console: Console) -> int:
