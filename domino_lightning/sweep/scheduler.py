@@ -12,6 +12,7 @@ from typing import Any
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.store.store import Store
 from domino_lightning.sweep.events import EVENTS, EventLog, SweepState, fold, read_events
+from domino_lightning.sweep.exchange import settled
 from domino_lightning.sweep.graph import Graph, StageId
 from domino_lightning.sweep.launchers.base import Launcher, Report, Task
 from domino_lightning.sweep.records import TrialRecords
@@ -64,7 +65,7 @@ class Scheduler:
         self.log = EventLog(sweep.folder / EVENTS)
         self.records = TrialRecords(sweep, graph, self.store)
         events = read_events(sweep.folder / EVENTS)
-        state = fold(events, graph.nodes, self.store.finished, running=False)
+        state = fold(events, graph.nodes, settled(graph.plans, self.store), running=False)
         for key in state.stages.values():
             if key.status == "interrupted" or (retry_failed and key.status == "failed"):
                 key.status, key.error = "pending", ""
