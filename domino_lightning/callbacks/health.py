@@ -89,7 +89,7 @@ class Periodic(Callback):
 
 
 class Norms(Periodic):
-    """Mean norm of the vectors of D and S, and the norm of their last gradients before clipping.
+    """Mean norm of the vectors of D and S, their distribution, and the norm of their last gradients before clipping.
 
     Gradients are looked at every step and kept as two numbers; they are logged on cadence.
     """
@@ -105,10 +105,13 @@ class Norms(Periodic):
 
     def observe(self, trainer: Trainer, module: PromptTuningModule, step: int) -> None:
         """Log norms."""
-        metrics = {"domain_norm": mean_norm(module.domain_prompt.exported())}
+        vectors = {"domain": module.domain_prompt.exported()}
         if module.sample_tokens is not None:
             samples = probe_samples(trainer, NORM_SAMPLES)
-            metrics["sample_norm"] = mean_norm(module.sample_tokens(torch.tensor(list(samples), device=module.device)))
+            vectors["sample"] = module.sample_tokens(torch.tensor(list(samples), device=module.device))
+        metrics = {f"{name}_norm": mean_norm(rows) for name, rows in vectors.items()}
+        for name, rows in vectors.items():
+            log_histogram(trainer, f"tune/health/{name}_norms", rows.norm(dim=-1).flatten().tolist())
         metrics |= getattr(self, "gradients", {})
         log_metrics(trainer, {f"tune/health/{name}": value for name, value in metrics.items()})
 
@@ -157,6 +160,13 @@ def log_table(trainer: Trainer, key: str, columns: Sequence[str], data: list[lis
     for logger in trainer.loggers:
         if hasattr(logger, "log_table"):
             logger.log_table(key, columns=list(columns), data=data)
+
+
+def log_histogram(trainer: Trainer, key: str, values: Sequence[float]) -> None:
+    """Hand the distribution of some values to the loggers that take one (W&B)."""
+    for logger in trainer.loggers:
+        if hasattr(logger, "log_histogram"):
+            logger.log_histogram(key, values, max(0, trainer.global_step - 1))
 
 
 def log_image(trainer: Trainer, key: str, matrix: Tensor, step: int) -> None:

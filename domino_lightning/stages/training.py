@@ -248,6 +248,7 @@ class TrainingStage(Stage):
 
         from domino_lightning.callbacks.checkpoint import ResumableCheckpoint, SeededSteps
         from domino_lightning.callbacks.divergence import StopOnDivergence
+        from domino_lightning.callbacks.learning_rate import LearningRate
         from domino_lightning.callbacks.progress import StepProgress
         from domino_lightning.tracking.loggers import lightning_loggers
 
@@ -262,6 +263,7 @@ class TrainingStage(Stage):
                 callbacks=[
                     *(own if isinstance(own, list) else [own]),
                     SeededSteps(self.seed),
+                    LearningRate(self.name),
                     *([StopOnDivergence(self.name, limit)] if limit is not None else []),
                     *callbacks,
                     ResumableCheckpoint(work.scratch, runtime.checkpoint_every_n_steps, monitor),

@@ -17,6 +17,7 @@ from domino_lightning.sweep.graph import Graph, StageId
 from domino_lightning.sweep.launchers.base import Launcher, Report, Task
 from domino_lightning.sweep.records import TrialRecords
 from domino_lightning.sweep.spec import Sweep
+from domino_lightning.tracking.wandb import sweep_tags
 from domino_lightning.utils.jsonl import Record
 
 LOOK_AGAIN_S = 0.5  # how often a stage that another process holds is looked at
@@ -76,8 +77,11 @@ class Scheduler:
 
     def _tasks(self) -> dict[StageId, Task]:
         tasks = {}
+        arms = {trial.name: trial.arm for trial in self.sweep.trials}
         for (stage, digest), node in self.graph.nodes.items():
-            tracking = Tracking(**node.config.document["tracking"], group=self.sweep.name, root=str(self.store.root))
+            tags = sweep_tags(self.sweep.name, [arms[name] for name in self.graph.trials((stage, digest))])
+            where = {"group": self.sweep.name, "root": str(self.store.root), "tags": tags}
+            tracking = Tracking(**node.config.document["tracking"], **where)
             log = self.sweep.folder / "logs" / f"{stage}-{digest}.log"
             tasks[stage, digest] = Task(node.planned, node.config, self.store, tracking, log)
         return tasks
