@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -89,7 +90,7 @@ class Periodic(Callback):
 
 
 class Norms(Periodic):
-    """Norms of what trains, such as D and S, and of their last gradients before clipping.
+    """Mean norm of what trains, such as D and S, its distribution, and the norm of its last gradients before clipping.
 
     Gradients are looked at every step and kept as one number a part; they are logged on cadence.
     """
@@ -105,7 +106,11 @@ class Norms(Periodic):
 
     def observe(self, trainer: Trainer, module: DomainLearner, step: int) -> None:
         """Log norms."""
-        metrics = module.norms(list(probe_samples(trainer, NORM_SAMPLES))) | getattr(self, "gradients", {})
+        norms = module.norms(list(probe_samples(trainer, NORM_SAMPLES)))
+        metrics = {name: fmean(values) for name, values in norms.items()} | getattr(self, "gradients", {})
+        for name, values in norms.items():
+            if len(values) > 1:
+                log_histogram(trainer, f"tune/health/{name}s", values)
         log_metrics(trainer, {f"tune/health/{name}": value for name, value in metrics.items()})
 
 
@@ -143,6 +148,13 @@ def log_table(trainer: Trainer, key: str, columns: Sequence[str], data: list[lis
     for logger in trainer.loggers:
         if hasattr(logger, "log_table"):
             logger.log_table(key, columns=list(columns), data=data)
+
+
+def log_histogram(trainer: Trainer, key: str, values: Sequence[float]) -> None:
+    """Hand the distribution of some values to the loggers that take one (W&B)."""
+    for logger in trainer.loggers:
+        if hasattr(logger, "log_histogram"):
+            logger.log_histogram(key, values, max(0, trainer.global_step - 1))
 
 
 def log_image(trainer: Trainer, key: str, matrix: Tensor, step: int) -> None:

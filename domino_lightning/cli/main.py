@@ -123,6 +123,12 @@ def _sweep_arguments(parser: argparse.ArgumentParser) -> None:
     instead.add_argument("--dry-run", action="store_true", help="list trials and distinct stages, run nothing")
     instead.add_argument("--status", action="store_true", help="show how far it is, also while it runs")
     instead.add_argument("--retry-failed", action="store_true", help="start stages again that failed before")
+    instead.add_argument(
+        "--export", type=Path, metavar="DIR", help="write numbers and verdicts of finished trials, run nothing"
+    )
+    parser.add_argument(
+        "--import", dest="import_", type=Path, metavar="DIR", help="take verdicts that --export wrote as finished"
+    )
     parser.add_argument(
         "--smoke", action="store_true", help="every distinct stage in one process on a tiny random model"
     )

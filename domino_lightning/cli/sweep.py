@@ -1,4 +1,4 @@
-"""`domino sweep`: run or continue, --dry-run, --status, --retry-failed, --smoke."""
+"""`domino sweep`: run or continue, --dry-run, --status, --retry-failed, --smoke, --import, --export."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from domino_lightning.store.locks import LOCK, held, is_held
 from domino_lightning.store.store import Store
 from domino_lightning.sweep.budget import check_budgets
 from domino_lightning.sweep.events import EVENTS, SweepState, fold, read_events
+from domino_lightning.sweep.exchange import Importable, check_import, export_results, import_results, settled
 from domino_lightning.sweep.graph import Graph, make_graph
 from domino_lightning.sweep.launchers.base import Launcher
 from domino_lightning.sweep.launchers.in_process import InProcessLauncher
@@ -39,18 +40,41 @@ def sweep(arguments: argparse.Namespace) -> int:
     console = make_console()
     if arguments.status:
         return status(_folder(arguments.sweep, arguments.overrides), console)
+    if arguments.export:
+        return export(_folder(arguments.sweep, arguments.overrides), arguments.export, console)
+    if arguments.smoke and arguments.import_:
+        raise UserError("sweep: --import takes verdicts of the sweep as it stands, and --smoke changes it. Leave one.")
     loaded = load_sweep(arguments.sweep, arguments.overrides)
     budgets = check_budgets(loaded)
     if arguments.smoke:
         validate(loaded)  # as it stands, before it is made small
         loaded = small(loaded)
     graph = make_graph(loaded)
+    taken = check_import(loaded, graph, arguments.import_) if arguments.import_ else None
     launcher = InProcessLauncher() if arguments.smoke else make_launcher(loaded)
     if arguments.dry_run:
         validate_apart(loaded)
         dry_run(loaded, graph, budgets, launcher, console)
+        if taken:
+            console.print(f"import: {len(taken.trials)} trials of {arguments.import_}{_strange(taken)}", soft_wrap=True)
         return 0
-    return run(loaded, graph, launcher, arguments.retry_failed, console)
+    return run(loaded, graph, launcher, arguments.retry_failed, console, taken)
+
+
+def export(folder: Path, target: Path, console: Console) -> int:
+    """Write the results of the finished trials; 1 where one of them is damaged and left out."""
+    done = export_results(open_sweep(folder), target)
+    console.print(f"{done.trials} trials exported to {done.folder}", highlight=False, soft_wrap=True)
+    for text in done.left_out:
+        console.print(f"not exported: {text}", highlight=False, soft_wrap=True)
+    return int(bool(done.left_out))
+
+
+def _strange(taken: Importable) -> str:
+    """How many results are of trials that the sweep does not have."""
+    if not taken.strange:
+        return ""
+    return f"; {len(taken.strange)} are of trials that this sweep does not have, the first: {taken.strange[0]}"
 
 
 def small(sweep: Sweep) -> Sweep:
@@ -91,7 +115,7 @@ def make_launcher(sweep: Sweep) -> Launcher:
 def dry_run(sweep: Sweep, graph: Graph, budgets: Mapping[str, str], launcher: Launcher, console: Console) -> None:
     """List the trials and count the distinct stages, finished and to run."""
     store = Store(sweep.root)
-    state = fold(read_events(sweep.folder / EVENTS), graph.nodes, store.finished, running=False)
+    state = fold(read_events(sweep.folder / EVENTS), graph.nodes, settled(graph.plans, store), running=False)
     console.print(f"{sweep.name} · {sweep.path}", highlight=False, soft_wrap=True)
     console.print(trial_table(graph.plans, state, {}))
     console.print(stage_table(state))
@@ -107,8 +131,15 @@ def _trials(sweep: Sweep) -> str:
     return f"{len(sweep.trials)} trials ({len(sweep.arms)} arms × {len(sweep.seeds)} seeds)"
 
 
-def run(sweep: Sweep, graph: Graph, launcher: Launcher, retry_failed: bool, console: Console) -> int:
-    """Run or continue the sweep.
+def run(
+    sweep: Sweep,
+    graph: Graph,
+    launcher: Launcher,
+    retry_failed: bool,
+    console: Console,
+    taken: Importable | None = None,
+) -> int:
+    """Run or continue the sweep, after taking over what was run elsewhere.
 
     Raises:
         UserError: bad input, or another process is running the sweep.
@@ -121,8 +152,12 @@ def run(sweep: Sweep, graph: Graph, launcher: Launcher, retry_failed: bool, cons
     with _held(sweep.folder):
         try:
             write_expansion(sweep, graph)
+            if taken:
+                count = import_results(taken, graph, store)
+                console.print(f"{count} trials imported{_strange(taken)}", highlight=False, soft_wrap=True)
             with Display(console) as display, _terminable():
                 scheduler = Scheduler(sweep, graph, launcher, retry_failed, display)
+                console.print(foresight(sweep), highlight=False, soft_wrap=True)
                 before = scheduler.failed()
                 if before:
                     what = f"{before} stages failed in an earlier run and are not tried again"
@@ -138,6 +173,21 @@ def run(sweep: Sweep, graph: Graph, launcher: Launcher, retry_failed: bool, cons
     return 0 if fine else 1
 
 
+def foresight(sweep: Sweep) -> str:
+    """What the sweep's finished trials say of the seeds it takes, in a line; that there are none."""
+    from domino_lightning.reporting.sweep.arms import read_sweep
+    from domino_lightning.reporting.sweep.needed import needed
+
+    try:
+        found = needed(read_sweep(open_sweep(sweep.folder)), times=(1,))
+    except UserError:
+        return (
+            f"power: not known before two seeds of the baseline and of another arm have finished; this sweep has "
+            f"{len(sweep.seeds)} an arm (domino power)"
+        )
+    return f"power: {found.short}; this sweep has {len(sweep.seeds)} ({found.pilot})"
+
+
 def status(folder: Path, console: Console) -> int:
     """Rebuild the table from the event log and the store.
 
@@ -149,7 +199,7 @@ def status(folder: Path, console: Console) -> int:
     stages = dict.fromkeys(key for plan in plans.values() for key in plan)
     store = Store(folder.parent.parent)
     running = is_held(folder / LOCK)
-    state = fold(read_events(folder / EVENTS), stages, store.finished, running)
+    state = fold(read_events(folder / EVENTS), stages, settled(plans, store), running)
     launched = state.launched
     if running:
         console.print(f"running since {launched.get('time')}, process {launched.get('pid')} on {launched.get('host')}")

@@ -76,8 +76,8 @@ class DomainLearner(LightningModule, ABC):
         """What trains, by the name under which norms of its gradients are logged."""
         return {}
 
-    def norms(self, samples: Sequence[int]) -> dict[str, float]:
-        """Sizes of what trains, for `tune/health/`; `samples` may stand for all of them."""
+    def norms(self, samples: Sequence[int]) -> dict[str, list[float]]:
+        """2-norms of what trains, for `tune/health/`; `samples` may stand for all of them."""
         return {}
 
     def fed_tokens(self, texts: int, tokens: int) -> tuple[int, int]:

@@ -135,10 +135,10 @@ class LoraTuningModule(DomainLearner):
         """The adapter: nothing else in the backbone has a gradient."""
         return {"adapter": self.model}
 
-    def norms(self, samples: Sequence[int]) -> dict[str, float]:
+    def norms(self, samples: Sequence[int]) -> dict[str, list[float]]:
         """2-norm of all numbers of the adapter; half of its matrices start at 0."""
         squares = [float(p.detach().float().square().sum()) for p in self.parameters() if p.requires_grad]
-        return {"adapter_norm": sum(squares) ** 0.5}
+        return {"adapter_norm": [sum(squares) ** 0.5]}
 
     def export(self, directory: Path, checkpoint: Mapping[str, Any], keep_samples: bool, **described: Any) -> None:
         """A PEFT adapter in `adapter/`, and `adapter.json`, which says what it belongs to."""

@@ -242,12 +242,12 @@ class PromptTuningModule(DomainLearner):
         parts = {"domain": self.domain_prompt, "sample": self.sample_tokens}
         return {name: part for name, part in parts.items() if part is not None}
 
-    def norms(self, samples: Sequence[int]) -> dict[str, float]:
-        """Mean 2-norm of the vectors of D, and of S over the samples."""
+    def norms(self, samples: Sequence[int]) -> dict[str, list[float]]:
+        """Of every vector of D, and of S over the samples."""
         found = {"domain_norm": self.domain_prompt.exported()}
         if self.sample_tokens is not None:
             found["sample_norm"] = self.sample_tokens(torch.tensor(list(samples), device=self.device))
-        return {name: vectors.norm(dim=-1).mean().item() for name, vectors in found.items()}
+        return {name: vectors.norm(dim=-1).flatten().tolist() for name, vectors in found.items()}
 
     def fed_tokens(self, texts: int, tokens: int) -> tuple[int, int]:
         """D once, S of every text once if the loss asks for any, and the texts under each of their prompts."""

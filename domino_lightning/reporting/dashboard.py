@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,12 @@ from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.stages import STAGES, stage_class
 from domino_lightning.sweep.results import SweepRuns
-from domino_lightning.tracking.wandb import axis_key, has_api_key
+from domino_lightning.tracking.wandb import STEP, axis_key, has_api_key
 from domino_lightning.utils.jsonl import read_object, write_json
 
 FOLDER = "dashboard"  # in the sweep's directory: workspace.json, report.json, and saved.json once they are on a server
 NO_ENTITY = "entity"  # stands in the JSON where nobody is logged in
-LOSSES, HEALTH, SAMPLES = "Loss terms", "Disentanglement", "Samples"  # sections over the runs of stages
+LOSSES, HEALTH, SAMPLES = "Loss terms", "Disentanglement", "Samples"
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,11 @@ def keys_of(sweep: SweepRuns) -> Keys:
 
 
 def build_workspace(sweep: SweepRuns, tracking: Tracking, entity: str) -> Any:
-    """The workspace: one section for each part of the question, over the runs of the sweep's group."""
+    """The workspace: one section for each part of the question, over the sweep's trials grouped by arm.
+
+    A trial's run has the curves of its stages, whichever sweep ran them, so a curve of an arm is the mean over its
+    seeds, with their range as a band.
+    """
     workspaces, _ = _library()
     from wandb_workspaces import expr
 
@@ -76,8 +79,8 @@ def build_workspace(sweep: SweepRuns, tracking: Tracking, entity: str) -> Any:
         for place, (name, panels) in enumerate(_panels(keys_of(sweep)).items())
     ]
     settings = workspaces.RunsetSettings(
-        filters=expr.And(expr.Metric("Group") == sweep.name),
-        groupby=[expr.Metric("JobType")],
+        filters=expr.And(expr.Metric("Group") == sweep.name, expr.Metric("JobType") == "trial"),
+        groupby=[expr.Config("arm")],
         pinned_columns=["run:displayName", "summary:evaluate/test/pass@1"],
     )
     return workspaces.Workspace(
@@ -86,27 +89,26 @@ def build_workspace(sweep: SweepRuns, tracking: Tracking, entity: str) -> Any:
 
 
 def build_report(sweep: SweepRuns, tracking: Tracking, entity: str, online: bool) -> Any:
-    """The report: the same panels with words between them, over trials and over stages."""
+    """The report: the same panels with words between them."""
     _, reports = _library()
     place = {"entity": entity, "project": tracking.project} if online else {}  # looked up on the server where given
 
-    def runs(name: str, job_types: Sequence[str]) -> Any:
-        types = " or ".join(f"JobType == '{each}'" for each in job_types)
-        return reports.Runset(name=name, filters=f"Group == '{sweep.name}' and ({types})", **place)
-
-    trials = runs("trials", ["trial"])
-    stages = runs("stages", STAGES)
+    by_arm = reports.Runset(
+        name="trials",
+        filters=f"Group == '{sweep.name}' and JobType == 'trial'",
+        groupby=["config.arm"],
+        **place,
+    )
     blocks: list[Any] = [
         reports.TableOfContents(),
         reports.MarkdownBlock(
-            f"{len(sweep.arms)} arms over {', '.join(sweep.axes) or 'no axis'}, baseline `{sweep.baseline}`. W&B "
-            "draws means over runs; intervals, paired differences and corrected p values are in the report that "
-            "`domino report` writes, which is among this project's artifacts."
+            f"{len(sweep.arms)} arms over {', '.join(sweep.axes) or 'no axis'}, baseline `{sweep.baseline}`. A line "
+            "is the mean over an arm's seeds, its band their range; intervals, paired differences and corrected p "
+            "values are in the report that `domino report` writes, which is among this project's artifacts."
         ),
     ]
     for name, panels in _panels(keys_of(sweep)).items():
-        over = [stages] if name in {LOSSES, HEALTH, SAMPLES} else [trials]
-        blocks += [reports.H2(name), reports.PanelGrid(runsets=over, panels=panels)]
+        blocks += [reports.H2(name), reports.PanelGrid(runsets=[by_arm], panels=panels)]
     return reports.Report(
         entity=entity,
         project=tracking.project,
@@ -144,10 +146,17 @@ def _panels(keys: Keys) -> dict[str, list[Any]]:
         by_axis.append(wr.ParameterImportancePlot(with_respect_to=first))
     sample_tables = [key for stage in STAGES if (key := stage_class(stage).samples_key)]
     tables = [wr.WeavePanelSummaryTable(table_name=name, layout=wr.Layout(w=24, h=10)) for name in sample_tables]
+
+    def curve(title: str, key: str) -> Any:
+        """One line an arm over optimizer steps, seeds as a band; one key a panel, or lines would be arms times keys."""
+        arm = wr.Config("arm")
+        spread: Any = {"groupby": arm, "groupby_aggfunc": "mean", "groupby_rangefunc": "minmax"}
+        return wr.LinePlot(title=title, x=STEP, y=[key], title_x="optimizer step", **spread)
+
     sections = {
         "pass@k by axis": by_axis,
-        LOSSES: [wr.LinePlot(title=term, y=found) for term, found in keys.losses.items()],
-        HEALTH: [wr.LinePlot(title=key.rpartition("/")[2], y=[key]) for key in keys.health],
+        LOSSES: [curve(f"{term}, {key.split('/')[1]}", key) for term, found in keys.losses.items() for key in found],
+        HEALTH: [curve(key.rpartition("/")[2], key) for key in keys.health],
         SAMPLES: tables,
         **{
             title: [wr.BarPlot(title=key.partition("/")[2], metrics=[key]) for key in found]

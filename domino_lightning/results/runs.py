@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from domino_lightning.config.document import one_line
 from domino_lightning.errors import UserError
+from domino_lightning.results.imported import imported_metrics
 from domino_lightning.stages import stage_class
 from domino_lightning.store.locks import LOCK, is_held
 from domino_lightning.store.store import MANIFEST, altered, read_manifest, safe_name
@@ -93,14 +94,15 @@ class Run:
         """Final numbers of all stages, by `<stage>/<split>/<name>`.
 
         Those of a damaged stage are left out, with a warning; `damage` says afterwards which could not be read.
+        Those of an imported trial come with it.
         """
         found: dict[str, float] = {}
-        for name in self.trial["stages"]:
+        for name in reversed(self.trial["stages"]):  # the last may bring numbers of the others
             if not (self.path / name).is_dir():
                 continue
             try:
                 if name not in self.damage:
-                    found |= stage_class(name).metrics(self.path / name)
+                    found |= imported_metrics(self.path / name) | stage_class(name).metrics(self.path / name)
             except (UserError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
                 self.damage[name] = f"{self.path / name} cannot be read ({one_line(error)})"
             if name in self.damage:

@@ -128,15 +128,29 @@ def run_plan(
             ended = {"status": "interrupted"} if interrupted else {"status": "failed", **message}
             with suppress(OSError, UnboundLocalError):  # where the disk is the trouble, `ls` tells by the lock
                 write_trial(folder, document, record | ended)
+            if not interrupted:
+                _log_trial(tracking, record | ended, outcomes, document)
             if trouble:
                 raise StageFailed(trouble) from None
             raise
     if any(outcome.ran for outcome in outcomes):
-        from domino_lightning.tracking.wandb import axes_of, log_trial
-
-        metrics = [stage_class(outcome.planned.stage).metrics(outcome.directory) for outcome in outcomes]
-        log_trial(tracking, record, axes_of(record["overrides"]), dict(ChainMap(*metrics)))
+        _log_trial(tracking, {**record, "status": "finished"}, outcomes, document)
     return outcomes
+
+
+def _log_trial(
+    tracking: Tracking, record: dict[str, Any], outcomes: Sequence[StageOutcome], document: dict[str, Any]
+) -> None:
+    """Give a trial that is over its W&B run, where it is tracked."""
+    if tracking.wandb == "disabled":
+        return
+    from domino_lightning.results.trial_log import trial_log
+    from domino_lightning.tracking.wandb import Forgiven, axes_of, log_trial
+
+    with Forgiven():
+        folders = {outcome.planned.stage: outcome.directory for outcome in outcomes}
+        metrics = ChainMap(*(stage_class(name).metrics(folder) for name, folder in folders.items()))
+        log_trial(tracking, record, axes_of(record["overrides"]), trial_log(folders, metrics, document))
 
 
 def _apart(planned: PlannedStage) -> bool:

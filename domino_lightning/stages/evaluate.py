@@ -20,7 +20,7 @@ from domino_lightning.generation.language_model import Engine, LanguageModel, Mo
 from domino_lightning.generation.queues import sampled_blocks
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.models.backbone import Dtype
-from domino_lightning.stages.base import Stage, first_rows
+from domino_lightning.stages.base import SAMPLE_ROWS, Stage, first_rows
 from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.block_log import BlockLog
 from domino_lightning.utils.jsonl import Record, read_jsonl, read_object, write_json, write_jsonl
@@ -30,7 +30,7 @@ from domino_lightning.utils.ranges import ONE_OR_MORE, ZERO_OR_MORE, check_range
 
 log = logging.getLogger(__name__)
 
-SCORES = "metrics.json"
+SCORES, SAMPLES = "metrics.json", "samples.jsonl"
 
 _BREAKDOWN = Breakdown()
 
@@ -145,18 +145,19 @@ class Evaluate(Stage):
 
     @classmethod
     def samples(cls, directory: Path) -> list[dict[str, str]]:
-        """First completions beside their verdicts."""
+        """First completions beside their prompts, what is expected, and verdicts."""
+        if rows := first_rows(directory / SAMPLES):
+            return [{name: str(value) for name, value in row.items()} for row in rows]
         path = directory / "verdicts.jsonl"
         verdicts = {row["id"]: row["verdicts"] for row in read_jsonl(path)} if path.is_file() else {}
-        rows = []
-        for row in first_rows(directory / "generations.jsonl"):
+        for row in first_rows(directory / "generations.jsonl"):  # of a stage from before samples.jsonl
             verdict: Record = next(iter(verdicts.get(row["id"], [])), {})
             graded = {name: str(verdict.get(name, "")) for name in ("status", "detail")}
             rows.append({"id": row["id"], "completion": row["completions"][0], **graded})
         return rows
 
     def run(self, work: Work) -> None:
-        """Write generations.jsonl, verdicts.jsonl and metrics.json."""
+        """Write generations.jsonl, verdicts.jsonl, samples.jsonl and metrics.json."""
         problems = in_turn(read_jsonl(work.input("prepare", "test.jsonl")))[: self.limit]
         coder = _Coder(self.engine, work.inputs["finetune"])
         samples = self._generate(problems, coder, work)
@@ -179,9 +180,22 @@ class Evaluate(Stage):
             ],
         )
         write_jsonl(work.directory / "verdicts.jsonl", verdicts)
+        write_jsonl(work.directory / SAMPLES, map(self._sample, problems[:SAMPLE_ROWS], samples, verdicts))
         metrics = {f"evaluate/test/{name}": value for name, value in scores.items()}
         metrics |= {f"evaluate/heldout/{name}": value for name, value in heldout.items()}
         write_json(work.directory / SCORES, metrics)
+
+    def _sample(self, problem: Record, completions: Sequence[Record], row: VerdictRow) -> Record:
+        """A problem for a reader: what was asked, expected and written first, and the verdict on that."""
+        asked = "\n\n".join(f"{message['role']}: {message['content']}" for message in self.domain.prompt(problem))
+        first: Record = dict(row["verdicts"][0])
+        return {
+            "id": problem["id"],
+            "prompt": asked,
+            "expected": self.domain.answer_text(problem) or "",
+            "completion": completions[0]["text"],
+            **{name: first.get(name, "") for name in ("status", "detail")},
+        }
 
     def _generate(self, problems: Sequence[Record], coder: _Coder, work: Work) -> list[list[Record]]:
         """`text` and `finished` of every problem's completions, in blocks that survive a kill."""

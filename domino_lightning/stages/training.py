@@ -287,6 +287,7 @@ class TrainingStage(Stage):
 
         from domino_lightning.callbacks.checkpoint import ResumableCheckpoint, SeededSteps
         from domino_lightning.callbacks.divergence import StopOnDivergence
+        from domino_lightning.callbacks.learning_rate import LearningRate
         from domino_lightning.callbacks.progress import StepProgress
         from domino_lightning.tracking.loggers import lightning_loggers
 
@@ -302,6 +303,7 @@ class TrainingStage(Stage):
                 callbacks=[
                     *(own if isinstance(own, list) else [own]),
                     SeededSteps(self.seed),
+                    LearningRate(self.name),
                     *([StopOnDivergence(self.name, limit)] if limit is not None else []),
                     *callbacks,
                     ResumableCheckpoint(

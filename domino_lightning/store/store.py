@@ -156,8 +156,11 @@ class Store:
         except Busy:
             return True
 
-    def finish(self, key: StageKey, version: int, section: Mapping[str, Any], wall_s: float) -> None:
-        """Write the manifest, which makes the stage finished: sha256 and size of every file, where it came from."""
+    def finish(self, key: StageKey, version: int, section: Mapping[str, Any], wall_s: float | None) -> None:
+        """Write the manifest, which makes the stage finished: sha256 and size of every file, where it came from.
+
+        `wall_s` is None of a stage that was not run here.
+        """
         folder = self.path(key.stage, key.fingerprint)
         outputs = {
             str(path.relative_to(folder)): {"sha256": sha256_file(path), "bytes": path.stat().st_size}
@@ -176,7 +179,7 @@ class Store:
             "versions": _versions(),
             "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
             "git_sha": _git_sha(),
-            "wall_s": round(wall_s, 3),
+            "wall_s": None if wall_s is None else round(wall_s, 3),
             "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         shutil.rmtree(folder / SCRATCH, ignore_errors=True)

@@ -75,7 +75,7 @@ class TrialRecords:
             if self.records[name]["status"] in {"finished", "failed"} or not changed.intersection(plan):
                 continue
             for key in changed.intersection(plan):
-                if states[key].status == "finished":
+                if states[key].status == "finished" and self.store.finished(*key):  # imported trials lack some
                     self.store.link(self.folders[name], *key)
             failed = next((key for key in plan if states[key].status == "failed"), None)
             if failed is not None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_lightning.errors import UserError
 from domino_lightning.sweep.records import TRIALS
-from domino_lightning.tracking.wandb import is_logged, log_trial, trial_id
+from domino_lightning.tracking.tags import note_tags, send_tags
+from domino_lightning.tracking.wandb import Forgiven, has_api_key, is_logged, log_trial, sweep_tags, tag_of, trial_id
 from domino_lightning.utils.jsonl import Record, read_object
 
 if TYPE_CHECKING:
     import pandas
 
 from domino_lightning.results.runs import Run, axis_value
+from domino_lightning.results.trial_log import trial_log
 
 log = logging.getLogger(__name__)
 
@@ -87,14 +90,35 @@ class SweepRuns:
         return self.ended() < len(self.record["trials"])
 
     def log_trials(self) -> int:
-        """Give every finished trial that has none its W&B run, where the sweep is tracked; how many got one."""
+        """Give every trial that is over and has none its W&B run, where the sweep is tracked; how many got one.
+
+        Its stages, which may have been run by an earlier sweep, get its tags.
+        """
         logged = 0
+        tags: dict[str, dict[str, None]] = {}
+        trackings = []
         for run in self.runs():
             tracking, record = run.tracking(self.name), run.trial
-            if tracking is None or record["status"] != "finished" or is_logged(self.root, trial_id(record)):
+            if tracking is None:
                 continue
-            log_trial(tracking, record, {axis: axis_value(record, axis) for axis in record["axes"]}, run.metrics)
+            trackings.append(tracking)
+            for digest in record["stages"].values():
+                if is_logged(self.root, digest):
+                    tags.setdefault(digest, {})[record["arm"]] = None
+            if record["status"] not in {"finished", "failed"} or is_logged(self.root, trial_id(record)):
+                continue
+            folders = {name: run.path / name for name in record["stages"] if (run.path / name).is_dir()}
+            shown = trial_log(
+                {name: folder for name, folder in folders.items() if name not in run.damage}, run.metrics, run.config
+            )
+            tagged = replace(tracking, tags=sweep_tags(self.name, [record["arm"]]))
+            log_trial(tagged, record, {axis: axis_value(record, axis) for axis in record["axes"]}, shown)
             logged += 1
+        for digest, arms in tags.items():
+            note_tags(trackings[0], digest, [tag_of(text) for text in sweep_tags(self.name, arms)])
+        if trackings and trackings[0].wandb == "online" and has_api_key():
+            with Forgiven():
+                send_tags(self.root)
         return logged
 
     def frame(self) -> pandas.DataFrame:

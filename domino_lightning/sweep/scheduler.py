@@ -12,10 +12,12 @@ from typing import Any
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.store.store import Store
 from domino_lightning.sweep.events import EVENTS, EventLog, SweepState, fold, read_events
+from domino_lightning.sweep.exchange import settled
 from domino_lightning.sweep.graph import Graph, StageId
 from domino_lightning.sweep.launchers.base import Launcher, Report, Task
 from domino_lightning.sweep.records import TrialRecords
 from domino_lightning.sweep.spec import Sweep
+from domino_lightning.tracking.wandb import sweep_tags
 from domino_lightning.utils.jsonl import Record
 
 LOOK_AGAIN_S = 0.5  # how often a stage that another process holds is looked at
@@ -64,7 +66,7 @@ class Scheduler:
         self.log = EventLog(sweep.folder / EVENTS)
         self.records = TrialRecords(sweep, graph, self.store)
         events = read_events(sweep.folder / EVENTS)
-        state = fold(events, graph.nodes, self.store.finished, running=False)
+        state = fold(events, graph.nodes, settled(graph.plans, self.store), running=False)
         for key in state.stages.values():
             if key.status == "interrupted" or (retry_failed and key.status == "failed"):
                 key.status, key.error = "pending", ""
@@ -75,8 +77,11 @@ class Scheduler:
 
     def _tasks(self) -> dict[StageId, Task]:
         tasks = {}
+        arms = {trial.name: trial.arm for trial in self.sweep.trials}
         for (stage, digest), node in self.graph.nodes.items():
-            tracking = Tracking(**node.config.document["tracking"], group=self.sweep.name, root=str(self.store.root))
+            tags = sweep_tags(self.sweep.name, [arms[name] for name in self.graph.trials((stage, digest))])
+            where = {"group": self.sweep.name, "root": str(self.store.root), "tags": tags}
+            tracking = Tracking(**node.config.document["tracking"], **where)
             log = self.sweep.folder / "logs" / f"{stage}-{digest}.log"
             tasks[stage, digest] = Task(node.planned, node.config, self.store, tracking, log)
         return tasks

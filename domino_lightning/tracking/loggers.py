@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from domino_lightning.store.work import Work
 from domino_lightning.tracking.metrics_file import METRICS, SPEED, MetricsFile
-from domino_lightning.tracking.wandb import Forgiven
+from domino_lightning.tracking.wandb import STEP, Forgiven
 
 TIMED = "/speed/"
 
@@ -88,6 +88,12 @@ class ForgivingWandbLogger(WandbLogger):
     def log_image(self, *args: Any, **kwargs: Any) -> None:
         """Images."""
         self._try(super().log_image, *args, **kwargs)
+
+    def log_histogram(self, key: str, values: Sequence[float], step: int) -> None:
+        """The distribution of some values at a step."""
+        import wandb
+
+        self._try(lambda: self.experiment.log({key: wandb.Histogram(list(values)), STEP: step}))
 
     def finalize(self, status: str) -> None:
         """The end of the fit."""

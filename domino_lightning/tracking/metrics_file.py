@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,6 +74,14 @@ def read_metrics(stage_dir: Path, name: str = METRICS) -> list[Metric]:
             except (ValueError, OverflowError):
                 broken = (reader.line_num, row) if row else None
     return sorted((Metric(step, key, value) for (step, key), value in rows.items()), key=lambda row: row.step)
+
+
+def steps_of(rows: Iterable[Metric]) -> dict[int, dict[str, float]]:
+    """The values of each step by key, in order of steps."""
+    steps: dict[int, dict[str, float]] = {}
+    for step, key, value in rows:
+        steps.setdefault(step, {})[key] = value
+    return dict(sorted(steps.items()))
 
 
 def last_values(stage_dir: Path) -> dict[str, float]:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
-import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.tracking.records import read_records
+from domino_lightning.tracking.relocate import relocate
+from domino_lightning.tracking.tags import open_tags, send_tags
 from domino_lightning.tracking.wandb import has_api_key
 from domino_lightning.utils.jsonl import write_json
 
 log = logging.getLogger(__name__)
 
-# A .wandb file is LevelDB's log: blocks of records with checksum, length and kind, after a header of seven bytes.
-_BLOCK, _FILE_HEADER, _RECORD_HEADER = 1 << 15, 7, 7
-_FULL, _FIRST, _LAST = 1, 2, 4
 LINEAGE = "lineage.json"  # beside a run's .wandb file: the artifacts that have been attached
 NO_KEY = (
     "no W&B API key here. Set WANDB_API_KEY or run `wandb login` (with --host for a server of your own); "
@@ -35,6 +34,7 @@ class OfflineRun:
     Attributes:
         history: every value of every key that was logged, in order.
         artifacts: (name, type) of the artifacts that the run made.
+        step_metrics: the x axis of each key, or prefix with a star, that has one of its own.
         exit_code: None where the run was killed.
     """
 
@@ -49,6 +49,8 @@ class OfflineRun:
     summary: dict[str, Any] = field(default_factory=dict)
     history: dict[str, list[Any]] = field(default_factory=dict)
     artifacts: list[tuple[str, str]] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    step_metrics: dict[str, str] = field(default_factory=dict)
     exit_code: int | None = None
 
 
@@ -60,11 +62,12 @@ def offline_runs(root: Path) -> list[Path]:
 def read_offline_run(path: Path) -> OfflineRun:
     """Read a `.wandb` file; what a killed run left unfinished at its end is passed over."""
     run = OfflineRun(path)
-    for record in _records(path):
+    for record in read_records(path):
         if record.HasField("run"):
             head = record.run
             run.run_id, run.name, run.job_type = head.run_id, head.display_name, head.job_type
             run.entity, run.project, run.group = head.entity, head.project, head.run_group
+            run.tags = list(head.tags)
             _update(run.config, head.config.update)
         elif record.HasField("config"):
             _update(run.config, record.config.update)
@@ -73,6 +76,9 @@ def read_offline_run(path: Path) -> OfflineRun:
         elif record.HasField("history"):
             for item in record.history.item:
                 run.history.setdefault(_key(item), []).append(json.loads(item.value_json))
+        elif record.HasField("metric"):
+            if record.metric.step_metric:
+                run.step_metrics[record.metric.name or record.metric.glob_name] = record.metric.step_metric
         elif record.HasField("request") and record.request.HasField("log_artifact"):
             artifact = record.request.log_artifact.artifact
             run.artifacts.append((artifact.name, artifact.type))
@@ -81,26 +87,6 @@ def read_offline_run(path: Path) -> OfflineRun:
         elif record.HasField("exit"):
             run.exit_code = record.exit.exit_code
     return run
-
-
-def _records(path: Path) -> Iterator[Any]:
-    from wandb.proto import wandb_internal_pb2
-
-    record: Any = vars(wandb_internal_pb2)["Record"]  # a class that protobuf makes at run time
-    data, position, parts = path.read_bytes(), _FILE_HEADER, b""
-    while position + _RECORD_HEADER <= len(data):
-        room = _BLOCK - position % _BLOCK
-        if room < _RECORD_HEADER:  # the rest of a block is padding
-            position += room
-            continue
-        _, length, kind = struct.unpack_from("<IHB", data, position)
-        end = position + _RECORD_HEADER + length
-        if end > len(data):  # cut off by a kill
-            return
-        chunk, position = data[position + _RECORD_HEADER : end], end
-        parts = chunk if kind in (_FULL, _FIRST) else parts + chunk
-        if kind in (_FULL, _LAST):
-            yield record.FromString(parts)
 
 
 def _key(item: Any) -> str:
@@ -113,7 +99,7 @@ def _update(target: dict[str, Any], items: Any) -> None:
 
 
 def sync(root: Path) -> tuple[int, int]:
-    """Upload the offline runs of a store through `wandb sync`, then attach the artifacts that they read.
+    """Upload the offline runs of a store through `wandb sync`, then attach the artifacts that they read, and tags.
 
     W&B refuses `use_artifact` offline, so a stage's lineage waits in its config. What has been uploaded or
     attached before is left alone: the same command continues.
@@ -123,21 +109,25 @@ def sync(root: Path) -> tuple[int, int]:
 
     Raises:
         UserError: there is no offline run, or no API key.
-        StageFailed: `wandb sync` left a run behind, or an artifact that a run reads is not there.
+        StageFailed: `wandb sync` left a run behind, or an artifact that a run reads, or a run to be tagged, is not
+            there.
     """
-    files = offline_runs(root)
-    if not files:
+    files, tagged = offline_runs(root), open_tags(root)
+    if not files and not tagged:
         raise UserError(f"{root}: no offline W&B runs here (wandb/offline-run-*). Name the store with --root.")
     waiting = [path for path in files if not _synced(path)]
     open_lineage = [path for path in files if not (path.parent / LINEAGE).is_file()]
-    if not waiting and not open_lineage:
+    if not waiting and not open_lineage and not tagged:
         return 0, 0
     if not has_api_key():
         raise UserError(f"{root}: {len(waiting)} runs to upload, but {NO_KEY}")
+    for path in waiting:
+        relocate(path, root)
     _upload(waiting)
     left = [path for path in waiting if not _synced(path)]
     uploaded = len(waiting) - len(left)
     attached, missing = attach_lineage([path for path in open_lineage if path not in left])
+    untagged = send_tags(root)
     if left:
         raise StageFailed(
             f"wandb sync: {uploaded} of {len(waiting)} runs uploaded; its messages are above. The first that is "
@@ -147,6 +137,11 @@ def sync(root: Path) -> tuple[int, int]:
         raise StageFailed(
             f"{len(missing)} artifacts that runs read are not on the server, the first: {missing[0]}. Their stages "
             "were run elsewhere or untracked; sync that store, then give the same command again."
+        )
+    if untagged:
+        raise StageFailed(
+            f"{len(untagged)} runs that later sweeps use are not on the server, the first: {untagged[0]}. Their tags "
+            "wait; the same command tries again."
         )
     return uploaded, attached
 

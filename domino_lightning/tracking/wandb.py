@@ -6,8 +6,8 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,16 @@ from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import UserError
 from domino_lightning.store.store import SCRATCH
 from domino_lightning.store.work import Work
-from domino_lightning.tracking.metrics_file import METRICS, SPEED, read_metrics
+from domino_lightning.tracking.metrics_file import METRICS, SPEED, Metric, read_metrics, steps_of
+from domino_lightning.tracking.tags import MAX_TAG, note_tags
 from domino_lightning.utils.jsonl import sha256_file, sha256_text
 from domino_lightning.utils.masking import masked, masked_override
 
 log = logging.getLogger(__name__)
 
+STEP = "trainer/global_step"  # what Lightning's logger counts optimizer steps as: the x axis of every curve
+DATA_DIR = "WANDB_DATA_DIR"  # where W&B keeps copies of what an artifact holds until it is uploaded
+_GIVEN_DATA_DIR = os.environ.get(DATA_DIR)
 MAX_ARTIFACT_FILE = 512 * 2**20  # bytes; a whole model stays in the store, its coder.json names it
 _ARTIFACT_NAME = re.compile(r"[^\w.-]+")
 
@@ -36,6 +40,8 @@ def start_run(tracking: Tracking, run_id: str, name: str, job_type: str, config:
 
         logging.getLogger("wandb").setLevel(logging.CRITICAL)  # what it raises is told below, without a traceback
         folder.mkdir(parents=True, exist_ok=True)
+        # Within the store, so that a store that is moved or copied takes along what is not uploaded yet.
+        os.environ[DATA_DIR] = _GIVEN_DATA_DIR or str((folder / "wandb").resolve())
         mode: Any = tracking.wandb
         if mode == "online" and not has_api_key():
             remedy = f"`domino wandb-sync --root {folder}` uploads it"
@@ -53,9 +59,33 @@ def start_run(tracking: Tracking, run_id: str, name: str, job_type: str, config:
             mode=mode,
             resume="allow" if mode == "online" else None,
             config=dict(config),
+            tags=[tag_of(text) for text in tracking.tags] or None,
             settings=settings,
         )
     return None
+
+
+def tag_of(text: str) -> str:
+    """A tag as W&B takes it: a longer one is cut and ends in a hash."""
+    return text if len(text) <= MAX_TAG else f"{text[: MAX_TAG - 9]}-{sha256_text(text)[:8]}"
+
+
+def sweep_tags(sweep: str, arms: Iterable[str]) -> tuple[str, ...]:
+    """The tags of a stage that a sweep's arms use."""
+    return (f"sweep:{sweep}", *(f"arm:{arm}" for arm in dict.fromkeys(arms)))
+
+
+def chart_by_step(run: Any, keys: Sequence[str]) -> None:
+    """Draw curves over optimizer steps, where W&B would count everything that was logged: tables, looks, numbers.
+
+    Args:
+        run: a W&B run.
+        keys: prefixes of what is logged by step.
+    """
+    with Forgiven():
+        run.define_metric(STEP, hidden=True)
+        for key in keys:
+            run.define_metric(f"{key}/*", step_metric=STEP)
 
 
 def has_api_key() -> bool:
@@ -97,6 +127,11 @@ def stage_run(work: Work, stage: str, lineage: Sequence[str]) -> Any:
     inputs = {name: path.name for name, path in work.inputs.items()}
     config = {"section": masked(work.section), "inputs": inputs, "lineage": list(lineage)}
     run = start_run(work.tracking, work.fingerprint, f"{stage}-{work.fingerprint[:8]}", stage, config)
+    if run is not None:
+        if "trainer" in work.section:
+            chart_by_step(run, [stage])
+        with Forgiven():
+            note_tags(work.tracking, work.fingerprint, list(map(tag_of, work.tracking.tags)), begun=True)
     if run is not None and lineage and not run.offline:
         for name in lineage:
             try:
@@ -136,9 +171,7 @@ def log_outputs(work: Work, stage: str, outputs: Outputs) -> None:
         work = replace(work, run=_in_one_piece(work, stage))
         work.run.summary.update(dict(outputs.metrics))
         if outputs.samples:
-            columns: list[str | int] = list(outputs.samples[0])
-            data: list[Any] = [[row[str(name)] for name in columns] for row in outputs.samples]
-            work.run.log({outputs.samples_key: wandb.Table(columns=columns, data=data)})
+            work.run.log({outputs.samples_key: _table(wandb, outputs.samples)})
         if outputs.artifact:
             work.run.log_artifact(_artifact(work, stage, outputs.artifact))
         work.run.finish()
@@ -162,12 +195,9 @@ def _in_one_piece(work: Work, stage: str) -> Any:
     whole = stage_run(work, stage, list(run.config["lineage"]))
     if whole is None:
         return run
-    steps: dict[int, dict[str, float]] = {}
-    for name in (METRICS, SPEED):
-        for step, key, value in read_metrics(work.directory, name):
-            steps.setdefault(step, {})[key] = value
-    for step, values in sorted(steps.items()):
-        whole.log({**values, "trainer/global_step": step})
+    rows = [row for name in (METRICS, SPEED) for row in read_metrics(work.directory, name)]
+    for step, values in steps_of(rows).items():
+        whole.log({**values, STEP: step})
     for piece in set(pieces) - {Path(whole.dir).parent}:
         shutil.rmtree(piece)
     return whole
@@ -186,32 +216,68 @@ def _artifact(work: Work, stage: str, kind: str) -> Any:
     return artifact
 
 
-def log_trial(
-    tracking: Tracking, record: Mapping[str, Any], axes: Mapping[str, Any], metrics: Mapping[str, float]
-) -> None:
-    """The W&B run of a trial: axes as config, final metrics as summary, ids of its stage runs.
+@dataclass(frozen=True)
+class TrialLog:
+    """What the stages of a trial have to show.
 
     Args:
-        tracking: the group is the experiment or the sweep.
+        metrics: final numbers by key.
+        curves: what its training stages logged.
+        samples: tables of samples by key.
+        document: the resolved experiment.
+    """
+
+    metrics: Mapping[str, float]
+    curves: Sequence[Metric] = ()
+    samples: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
+    document: Mapping[str, Any] = field(default_factory=dict)
+
+
+def log_trial(tracking: Tracking, record: Mapping[str, Any], axes: Mapping[str, Any], shown: TrialLog) -> None:
+    """The W&B run of a trial: axes as config, curves by optimizer step, samples, final metrics as summary.
+
+    So arms and seeds can be told apart where stages are shared between them. A trial that failed is a failed run,
+    with its last error in the config.
+
+    Args:
+        tracking: the group is the experiment or the sweep, tags are those of the trial.
         record: content of `trial.json`.
         axes: its values on the axes of its sweep; where it is in none, what its overrides set.
-        metrics: final numbers of its stages by key.
+        shown: by its stages.
     """
     overrides = [masked_override(text) for text in record["overrides"]]
     config = {"overrides": overrides, "stage_runs": record["stages"], "trial": record["trial"]}
-    config |= {name: record[name] for name in ("arm", "seed") if name in record}
+    config |= {name: record[name] for name in ("arm", "seed", "error") if name in record}
     config |= {axis_key(key): value for key, value in masked(axes).items()}
-    run = start_run(tracking, trial_id(record), f"{record['experiment']}/{record['trial']}", "trial", config)
+    config |= {"experiment": masked(shown.document)} if shown.document else {}
+    failed = record.get("status") == "failed"
+    name = f"{record['experiment']}/{record['trial']}" + (" (failed)" if failed else "")
+    run = start_run(tracking, trial_id(record), name, "trial", config)
     if run is None:
         return
     with Forgiven():
-        run.summary.update(dict(metrics))
-        run.finish()
+        import wandb
+
+        steps = steps_of(shown.curves)
+        chart_by_step(run, sorted({key.partition("/")[0] for values in steps.values() for key in values}))
+        for step, values in steps.items():
+            run.log({**values, STEP: step})
+        for key, rows in shown.samples.items():
+            if rows:
+                run.log({key: _table(wandb, rows)})
+        run.summary.update(dict(shown.metrics))
+        run.finish(exit_code=int(failed))
+
+
+def _table(wandb: Any, rows: Sequence[Mapping[str, str]]) -> Any:
+    columns = list(rows[0])
+    return wandb.Table(columns=columns, data=[[row[name] for name in columns] for row in rows])
 
 
 def trial_id(record: Mapping[str, Any]) -> str:
-    """The W&B run id of a trial: the same name with other stages is another run."""
-    return sha256_text(f"{record['experiment']}/{record['trial']}/{sorted(record['stages'].items())}")[:16]
+    """The W&B run id of a trial: the same name with other stages is another run, and so is one that failed before."""
+    failed = "/failed" if record.get("status") == "failed" else ""
+    return sha256_text(f"{record['experiment']}/{record['trial']}/{sorted(record['stages'].items())}{failed}")[:16]
 
 
 def is_logged(root: Path, run_id: str) -> bool:

@@ -78,7 +78,7 @@ def test_the_report_draws_trials_and_stages_of_the_sweep_alone(sweep: SweepRuns)
     grids = [block for block in content["spec"]["blocks"] if block["type"] == "panel-grid"]
     assert len(grids) == 5
     names = [grid["metadata"]["runSets"][0]["name"] for grid in grids]
-    assert names == ["trials", "stages", "stages", "trials", "trials"]
+    assert names == ["trials"] * 5  # a trial's run has the curves and samples of its stages
     for grid in grids:
         filters = json.dumps(grid["metadata"]["runSets"][0]["filters"])
         assert '"losses"' in filters and "jobType" in filters
@@ -135,18 +135,56 @@ def test_a_second_save_replaces_the_first(sweep: SweepRuns, monkeypatch: pytest.
     assert saved == [("workspace", ""), ("report", ""), ("workspace", "w1"), ("report", "r1")]
 
 
+def test_curves_are_one_line_an_arm_over_optimizer_steps_with_seeds_as_a_band(sweep: SweepRuns) -> None:
+    workspace, report = (json.loads(path.read_text()) for path in write_dashboard(sweep, OFFLINE).files)
+    runs = workspace["spec"]["section"]["runSets"][0]
+    assert "trial" in json.dumps(runs["filters"]) and "JobType" not in json.dumps(runs["grouping"])
+    assert [key["name"] for key in runs["grouping"]] == ["arm.value"]
+    for panels in (sections(sweep)["Loss terms"], _panels_of(report, "Loss terms")):
+        for config in (panel["config"] for panel in panels):
+            assert len(config["metrics"]) == 1
+            assert config["xAxis"] == "trainer/global_step"
+            assert (config["groupBy"], config["groupAgg"], config["groupArea"]) == ("arm.value", "mean", "minmax")
+
+
+def _panels_of(report: dict[str, Any], heading: str) -> list[dict[str, Any]]:
+    """Panels of the grid below a heading of the report's JSON."""
+    blocks = report["spec"]["blocks"]
+    place = next(n for n, block in enumerate(blocks) if heading in json.dumps(block.get("children", "")))
+    panels: list[dict[str, Any]] = blocks[place + 1]["metadata"]["panelBankSectionConfig"]["panels"]
+    return panels
+
+
+def test_a_trial_s_run_has_the_curves_and_samples_of_its_stages(sweep: SweepRuns) -> None:
+    run = sweep.runs()[0]
+    (run.path / "config.yaml").write_text((run.path / "config.yaml").read_text().replace("disabled", "offline"))
+    assert sweep.log_trials() == 1
+    (logged,) = finished_offline_runs(sweep.root, 1)
+    expected = [run.metrics["tune/heldout/nll"] + 0.4 * n / 3 for n in (3, 2, 1, 0)]
+    assert logged.history["tune/heldout/nll"] == pytest.approx(expected)
+    steps = logged.history["trainer/global_step"]
+    assert steps == sorted(set(steps)) and {0, 10, 20, 30} <= set(steps)  # each once, of both training stages
+    assert logged.step_metrics["tune/*"] == logged.step_metrics["finetune/*"] == "trainer/global_step"
+    assert "evaluate/test/samples/path" in logged.history
+
+
 def test_every_finished_trial_gets_one_run_with_its_axes(sweep: SweepRuns) -> None:
     for run in sweep.runs():
         config = (run.path / "config.yaml").read_text().replace("disabled", "offline")
         (run.path / "config.yaml").write_text(config)
     finished = [trial for trial in sweep.runs() if trial.trial["status"] == "finished"]
-    assert sweep.log_trials() == len(finished) == 9
+    assert len(finished) == 9
+    assert sweep.log_trials() == 10
     assert sweep.log_trials() == 0
     root = sweep.path.parent.parent
-    logged = {run.config["trial"]: run for run in finished_offline_runs(root, 9)}
+    logged = {run.config["trial"]: run for run in finished_offline_runs(root, 10)}
     best = logged["loss=infonce,weight=0.3,seed=1"]
     assert (best.job_type, best.group, best.exit_code) == ("trial", "losses", 0)
     assert (best.config["axes/loss"], best.config["axes/weight"], best.config["seed"]) == ("infonce", 0.3, 1)
     assert best.summary["evaluate/test/pass@1"] == 0.75
     assert best.config["stage_runs"]["tune"]
+    assert best.tags == ["sweep:losses", "arm:loss=infonce,weight=0.3"]
+    failed = logged.pop("loss=infonce,weight=1.0,seed=1")
+    assert failed.exit_code == 1 and "out of memory" in failed.config["error"] and failed.name.endswith("(failed)")
+    assert all(run.exit_code == 0 for run in logged.values())
     assert logged["loss=likelihood,seed=0"].config.keys() & {"axes/weight"} == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -14,8 +15,11 @@ from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.tracking import offline as wandb_offline
 from domino_lightning.tracking.offline import offline_runs, read_offline_run, sync
+from domino_lightning.tracking.records import raw_records, write_records
+from domino_lightning.tracking.tags import note_tags, open_tags
 from domino_lightning.tracking.wandb import start_run
 from tests.conftest import finished_offline_runs
+from tests.tracking.test_wandb import local_paths
 
 
 @pytest.fixture
@@ -44,6 +48,8 @@ class Server:
         self.commands: list[list[str]] = []
         self.used: list[tuple[str, str]] = []
         self.refused: set[str] = set()
+        self.tags: dict[str, list[str]] = {}
+        self.read: list[bytes] = []
         self.artifacts = {"team/tests/prepare-aa:latest"}
         monkeypatch.setattr(wandb_offline.subprocess, "run", self.upload)
         monkeypatch.setattr("wandb.Api", lambda: self)
@@ -52,6 +58,7 @@ class Server:
         assert command[1:4] == ["-m", "wandb", "sync"]
         self.commands.append(command[4:])
         for path in (path for folder in command[4:] for path in Path(folder).glob("*.wandb")):
+            self.read += [Path(entry).read_bytes() for entry in local_paths(path) if Path(entry).is_file()]
             if read_offline_run(path).run_id not in self.refused:
                 path.with_name(path.name + ".synced").touch()
 
@@ -59,9 +66,18 @@ class Server:
         server = self
 
         class Run:
+            tags = server.tags.get(path, [])
+
             def use_artifact(self, name: str) -> None:
                 server.used.append((path, name))
 
+            def update(self) -> None:
+                server.tags[path] = self.tags
+
+        if path.rpartition("/")[2] in server.refused:
+            import wandb
+
+            raise wandb.CommError("no such run")
         return Run()
 
     def artifact(self, name: str) -> str:
@@ -114,6 +130,57 @@ def test_a_second_sync_repeats_nothing(root: Path, server: Server) -> None:
     server.commands, server.used = [], []
     assert sync(root) == (0, 0)
     assert (server.commands, server.used) == ([], [])
+
+
+def test_a_later_sweep_s_tags_are_sent_once_and_wait_where_the_run_is_not_there(root: Path, server: Server) -> None:
+    tracking = Tracking("offline", "tests", entity="team", root=str(root))
+    note_tags(tracking, "tune-id", ["sweep:a", "arm:x"], begun=True)
+    server.tags["team/tests/tune-id"] = ["sweep:a", "arm:x"]
+    note_tags(tracking, "tune-id", ["sweep:b", "arm:x"])
+    assert [path.stem for path in open_tags(root)] == ["tune-id"]
+    sync(root)
+    assert server.tags["team/tests/tune-id"] == ["sweep:a", "arm:x", "sweep:b"]
+    server.tags.clear()
+    assert sync(root) == (0, 0) and server.tags == {}
+    note_tags(tracking, "gone-id", ["sweep:c"])
+    server.refused = {"gone-id"}
+    with pytest.raises(StageFailed, match="1 runs that later sweeps use are not on the server, the first: gone-id"):
+        sync(root)
+
+
+def test_a_store_that_was_moved_syncs_with_the_files_of_its_artifacts(tmp_path: Path, server: Server) -> None:
+    import wandb
+
+    old, new = tmp_path / "wandb" / "store", tmp_path / "elsewhere" / "store"  # a name of the store's above it
+    stage = old / "stages" / "prepare" / "aa"
+    stage.mkdir(parents=True)
+    (stage / "reference.jsonl").write_text("whole\n")
+    (stage / "gone.jsonl").write_text("removed\n")
+    run = start_run(Tracking("offline", "tests", entity="team", root=str(old)), "prepare-id", "p", "prepare", {})
+    run.log({"prepare/reference/samples": wandb.Table(columns=["text"], data=[["in a table"]])})
+    artifact = wandb.Artifact("prepare-aa", type="corpus")
+    for name in ("reference.jsonl", "gone.jsonl"):
+        artifact.add_file(str(stage / name), policy="immutable")
+    run.log_artifact(artifact)
+    run.log({"big": "x" * 100_000})  # over several blocks of the file
+    run.finish()
+    finished_offline_runs(old, 1)
+    new.parent.mkdir()
+    old.rename(new)
+    (new / "stages" / "prepare" / "aa" / "gone.jsonl").unlink()
+    before = read_offline_run(offline_runs(new)[0])
+    assert sync(new)[0] == 1
+    assert b"whole\n" in server.read and any(b"in a table" in content for content in server.read)
+    after = read_offline_run(offline_runs(new)[0])
+    assert replace(after, path=before.path) == before  # nothing else in the file has changed
+
+
+def test_a_file_is_written_as_wandb_wrote_it(root: Path) -> None:
+    """Byte for byte: blocks, padding, checksums."""
+    for path in offline_runs(root):
+        whole = path.read_bytes()
+        write_records(path, list(raw_records(path)))
+        assert path.read_bytes() == whole
 
 
 def test_a_run_left_behind_is_named_and_the_same_command_continues(root: Path, server: Server) -> None:

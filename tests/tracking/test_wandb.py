@@ -18,8 +18,10 @@ from domino_lightning.stages import stage_class
 from domino_lightning.store.work import Work
 from domino_lightning.tracking.loggers import ForgivingWandbLogger
 from domino_lightning.tracking.metrics_file import METRICS, MetricsFile
-from domino_lightning.tracking.offline import OfflineRun
-from domino_lightning.tracking.wandb import Outputs, axes_of, log_outputs, log_report, stage_run, start_run
+from domino_lightning.tracking.offline import OfflineRun, offline_runs
+from domino_lightning.tracking.records import read_records
+from domino_lightning.tracking.relocate import entries
+from domino_lightning.tracking.wandb import Outputs, axes_of, log_outputs, log_report, stage_run, start_run, tag_of
 from tests.conftest import finished_offline_runs, write_rows
 
 
@@ -28,6 +30,11 @@ def logged(root: Path) -> dict[str, OfflineRun]:
     runs = finished_offline_runs(root, 3)
     assert len({run.job_type for run in runs}) == len(runs)
     return {run.job_type: run for run in runs}
+
+
+def local_paths(path: Path) -> list[str]:
+    """Where a `.wandb` file says that the files of its artifacts lie."""
+    return [entry.local_path for record in read_records(path) for entry in entries(record)]
 
 
 def csv_values(path: Path) -> dict[str, float]:
@@ -99,10 +106,38 @@ def test_keys_are_stage_split_name(tracked: tuple[Path, dict[str, str]]) -> None
         # Lightning's logger adds trainer/global_step, the axis of its charts.
         own = [key for key in runs[stage].summary if not key.startswith(("_", "trainer/")) and key != "epoch"]
         assert own
-        # Of an image or a table, the summary has what W&B says about its file, below its key.
-        below = tuple(f"tune/health/{name}/" for name in ("pair_matrix", "samples", "nearest_tokens"))
+        # Of an image, a table or a histogram, the summary has what W&B says about it, below its key.
+        names = ("pair_matrix", "samples", "nearest_tokens", "domain_norms", "sample_norms")
+        below = tuple(f"tune/health/{name}/" for name in names)
         own = [key for key in own if not key.startswith(below)]
         assert all(key.startswith(f"{stage}/") and key.count("/") == 2 for key in own), own
+
+
+def test_curves_are_drawn_over_optimizer_steps(tracked: tuple[Path, dict[str, str]]) -> None:
+    runs = logged(tracked[0])
+    assert runs["tune"].step_metrics["tune/*"] == runs["trial"].step_metrics["tune/*"] == "trainer/global_step"
+    assert runs["prepare"].step_metrics == {}
+    steps = dict.fromkeys(runs["tune"].history["trainer/global_step"])
+    assert sorted(steps) == [0, 1]  # two optimizer steps, whatever else was logged
+    assert runs["trial"].history["tune/train/loss"] == runs["tune"].history["tune/train/loss"]
+    assert runs["trial"].history["trainer/global_step"] == [0, 1]
+
+
+def test_the_learning_rate_and_the_distribution_of_norms_are_logged(tracked: tuple[Path, dict[str, str]]) -> None:
+    run = logged(tracked[0])["tune"]
+    rates = run.history["tune/train/learning_rate"]
+    assert len(rates) == 2 and all(0 < rate <= run.config["section"]["model"]["learning_rate"] for rate in rates)
+    values = run.history["tune/health/domain_norms/values"][-1]
+    assert sum(values) == run.config["section"]["model"]["domain_prompt"]["init_args"]["num_tokens"]
+
+
+def test_the_trial_has_the_whole_document(tracked: tuple[Path, dict[str, str]]) -> None:
+    assert logged(tracked[0])["trial"].config["experiment"]["prepare"]["split"]["reference"] == 2
+
+
+def test_copies_that_wait_for_an_upload_lie_in_the_store(tracked: tuple[Path, dict[str, str]]) -> None:
+    paths = [entry for path in offline_runs(tracked[0]) for entry in local_paths(path)]
+    assert paths and all(Path(path).is_relative_to(tracked[0].resolve()) for path in paths), paths
 
 
 def test_health_is_in_wandb_and_in_csv(tracked: tuple[Path, dict[str, str]]) -> None:
@@ -191,6 +226,23 @@ def test_other_ranks_log_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert start_run(Tracking("offline", root=str(tmp_path)), "id", "name", "tune", {}) is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trial_that_fails_is_a_failed_run_with_its_error(
+    write_experiment: Callable[..., Path], tmp_path: Path
+) -> None:
+    config = load_config(write_experiment(), ["tracking.wandb=offline", "prepare.split.reference=100"])
+    with pytest.raises(Exception, match="Every split needs"):
+        run_plan(config, make_plan(config, "prepare"), "trial", [], in_process=True)
+    stage, trial = sorted(finished_offline_runs(Path(config.document["root"]), 2), key=lambda run: run.job_type)
+    assert (stage.job_type, stage.exit_code, trial.job_type, trial.exit_code) == ("prepare", 1, "trial", 1)
+    assert "Every split needs" in trial.config["error"] and trial.name.endswith("(failed)")
+
+
+def test_a_long_tag_is_cut_and_stays_its_own() -> None:
+    long = [tag_of("arm:" + "x" * 100 + end) for end in "ab"]
+    assert tag_of("sweep:a") == "sweep:a"
+    assert len(set(long)) == 2 and all(len(tag) == 64 for tag in long)
 
 
 def test_a_stage_that_fails_ends_its_run(

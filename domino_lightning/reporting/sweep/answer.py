@@ -25,7 +25,7 @@ def answer(
         return "No arm has been evaluated yet.", _unfinished(arms)
     baseline = next(arm for arm in arms if arm.baseline)
     compared = [(arm, one) for arm, one in zip(arms, differences, strict=True) if one and not one.problem]
-    rest = [*_seeds(scored), *_few(scored), *_seen(arms, baseline), *_unfinished(arms)]
+    rest = [*_seeds(scored), *_few(scored), *_seen(arms, baseline), *_imported(arms), *_unfinished(arms)]
     if not compared:
         arm, score = max(scored, key=lambda pair: pair[1].estimate.value)
         return f"Nothing can be compared with the baseline {baseline.label} yet.", [
@@ -129,6 +129,14 @@ def _few(scored: Sequence[tuple[Arm, ArmScore]]) -> list[str]:
         f"Scores worth fewer than {FEW_GROUPS} groups of problems, solved or left ({names}), depend on one or two of "
         "them: their intervals may be too narrow, and tests seldom find anything."
     ]
+
+
+def _imported(arms: Sequence[Arm]) -> list[str]:
+    runs = [run for arm in arms for run in arm.seeds]
+    count = sum(run.imported for run in runs)
+    if not count:
+        return []
+    return [f"{count} of {len(runs)} trials were imported: their numbers are here, their texts and curves are not."]
 
 
 def _unfinished(arms: Sequence[Arm]) -> list[str]:

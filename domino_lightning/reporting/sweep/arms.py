@@ -11,6 +11,7 @@ from typing import Any
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.comparison import Outcomes, read_outcomes
 from domino_lightning.reporting.collect import TrialDir, number, read_trial
+from domino_lightning.results.imported import imported_metrics, is_imported
 from domino_lightning.results.runs import axis_value
 from domino_lightning.stages import STAGES, stage_class
 from domino_lightning.sweep.results import SweepRuns
@@ -36,6 +37,11 @@ class SeedRun:
         stage = self.trial.stages["evaluate"] if self.trial else None
         return stage.fingerprint if stage and stage.state == "finished" else ""
 
+    @property
+    def imported(self) -> bool:
+        """Whether its verdicts were made elsewhere, so that numbers are all there is of it."""
+        return self.trial is not None and is_imported(self.trial.stages["evaluate"].path)
+
     @cached_property
     def outcomes(self) -> Outcomes:
         """Correct and total samples by problem; empty where it is not evaluated or cannot be read."""
@@ -50,11 +56,11 @@ class SeedRun:
     def metrics(self) -> dict[str, float]:
         """Final numbers of its finished stages, by `<stage>/<split>/<name>`."""
         found: dict[str, float] = {}
-        for name in STAGES if self.trial else ():
+        for name in reversed(STAGES) if self.trial else ():  # an imported evaluation brings numbers of the others
             stage = self.trial.stages[name] if self.trial else None
             if stage and stage.state == "finished":
                 try:
-                    values = stage_class(name).metrics(stage.path)
+                    values = imported_metrics(stage.path) | stage_class(name).metrics(stage.path)
                 except (UserError, KeyError, TypeError, ValueError):
                     continue
                 found |= {key: value for key, value in values.items() if number(value) is not None}

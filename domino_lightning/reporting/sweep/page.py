@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from domino_lightning.errors import UserError
 from domino_lightning.reporting.charts import Effect, Interval, forest, intervals
 from domino_lightning.reporting.corpus_map import Projection
 from domino_lightning.reporting.html import csv_text, render_page, write_files
@@ -20,6 +21,7 @@ from domino_lightning.reporting.sweep.corpora import maps
 from domino_lightning.reporting.sweep.correlations import FEWEST, correlations
 from domino_lightning.reporting.sweep.curves import axis_charts, learning_charts
 from domino_lightning.reporting.sweep.estimates import ArmScore, Difference, arm_scores, differences
+from domino_lightning.reporting.sweep.needed import HEADINGS, needed
 from domino_lightning.reporting.sweep.side_by_side import corpus_texts, disputed
 from domino_lightning.reporting.sweep.tables import LOSSES, all_metrics, columns, corpora, costs, failures, measures
 from domino_lightning.stages import STAGES
@@ -157,6 +159,7 @@ def _context(data: SweepData, projection: Projection) -> dict[str, Any]:
         "disputed": shown,
         "disagreements": disagreements,
         "costs": spent,
+        **_needed(data),
         "cost_stages": [name for name in STAGES if any(cost.stages[name] is not None for cost in spent)],
         "distinct_s": distinct_s,
         "alone_s": alone_s,
@@ -168,6 +171,14 @@ def _context(data: SweepData, projection: Projection) -> dict[str, Any]:
         "versions": versions_of(trials),
         "last_finished": max((row["finished_at"] for row in stages if row["finished_at"]), default=""),
     }
+
+
+def _needed(data: SweepData) -> dict[str, Any]:
+    """What it takes to see three points, by this sweep's own trials; why there is no answer, where there is none."""
+    try:
+        return {"needed": needed(data), "needed_headings": HEADINGS, "needed_not": ""}
+    except UserError as error:
+        return {"needed": None, "needed_headings": HEADINGS, "needed_not": str(error).removeprefix(f"{data.path}: ")}
 
 
 def _forests(data: SweepData, compared: Sequence[Difference | None]) -> list[Markup]:

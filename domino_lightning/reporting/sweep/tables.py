@@ -163,7 +163,7 @@ def costs(arms: Sequence[Arm]) -> tuple[list[ArmCost], float, float]:
     rows, alone = [], 0.0
     distinct: dict[tuple[str, str], float] = {}
     for arm in arms:
-        done = [trial for trial in arm.begun if any(stage.state == "finished" for stage in trial.stages.values())]
+        done = [trial for trial in arm.begun if any(stage.wall_s is not None for stage in trial.stages.values())]
         stages = {name: _mean([trial.stages[name].wall_s for trial in done]) for name in STAGES}
         steps = {name: _mean([_steps(trial, name) for trial in done]) for name in ("tune", "finetune")}
         rows.append(ArmCost(arm, stages, sum(value or 0.0 for value in stages.values()), len(done), steps))

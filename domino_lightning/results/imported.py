@@ -1,0 +1,30 @@
+"""Evaluations that were taken over from elsewhere: a trial's numbers and verdicts without the stages below them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from domino_lightning.errors import UserError
+from domino_lightning.utils.jsonl import read_object
+
+IMPORTED = "imported.json"  # in an imported evaluate stage: final numbers of its trial, and what it was run with
+
+
+def is_imported(evaluate: Path) -> bool:
+    """Whether an evaluate stage's directory was imported and not run."""
+    return (evaluate / IMPORTED).is_file()
+
+
+def imported_metrics(evaluate: Path) -> dict[str, float]:
+    """Final numbers by key of the stages that an imported evaluation rests on; none where it was run here.
+
+    Raises:
+        UserError: a file that cannot be read.
+    """
+    if not is_imported(evaluate):
+        return {}
+    found = read_object(evaluate / IMPORTED).get("metrics")
+    numbers = found if isinstance(found, dict) else {"": None}
+    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in numbers.values()):
+        raise UserError(f"{evaluate / IMPORTED}: its metrics are no numbers. Import the sweep's results again.")
+    return numbers
