@@ -103,6 +103,7 @@ class Domain(ABC):
     Class attributes:
         kind: label of its records; by default the class's name in lower case.
         corpus: data source of a few of its records, used by `--smoke` where the real data is not at hand.
+        unit: what one record is called, in the singular, where pages and messages count records.
         answer_field: field of a record that holds its answer.
         fills_answers: whether `complete` gives every record its answer.
         answered_by: how synthetic records come to their answers, as their provenance tells it.
@@ -114,6 +115,7 @@ class Domain(ABC):
 
     kind: ClassVar[str]
     corpus: ClassVar[str] = ""
+    unit: ClassVar[str] = "record"
     answer_field: ClassVar[str] = "answer"
     fills_answers: ClassVar[bool] = False
     answered_by: ClassVar[str] = "the text itself"
