@@ -109,6 +109,7 @@ class Domain(ABC):
         answered_by: how synthetic records come to their answers, as their provenance tells it.
         needs_solutions: whether synthetic records are answered from solutions that a language model samples;
             `answer` must then be written too.
+        graded: whether an answer can be right or wrong; if not, `evaluate` takes the test's perplexity alone.
         languages: of its texts, as a card on the Hugging Face hub names them (ISO 639, or `code`).
         tags: of the card of its synthetic data.
     """
@@ -120,6 +121,7 @@ class Domain(ABC):
     fills_answers: ClassVar[bool] = False
     answered_by: ClassVar[str] = "the text itself"
     needs_solutions: ClassVar[bool] = False
+    graded: ClassVar[bool] = True
     languages: ClassVar[tuple[str, ...]] = ("en",)
     tags: ClassVar[tuple[str, ...]] = ()
 
