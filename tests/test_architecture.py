@@ -43,7 +43,7 @@ ORDER = (
     "cli",
     "__main__",
 )
-DATA = {"corpus"}  # folders that hold data and no code
+DATA = {"corpus", "templates"}  # folders that hold data and no code
 
 
 def modules() -> dict[str, Path]:
