@@ -100,12 +100,6 @@ class Answer(Stage):
         self.seed = seed
 
     @classmethod
-    def identity(cls, section: Section) -> Section:
-        """Without a judge that is null, so that stages from before there was one are found."""
-        section = super().identity(section)
-        return {key: value for key, value in section.items() if key != "judge" or value is not None}
-
-    @classmethod
     def inputs(cls, section: Section) -> tuple[str, ...]:
         """Accepted records and where they came from; splits to measure the corpus against."""
         return ("prepare", "curate")
@@ -120,9 +114,9 @@ class Answer(Stage):
 
     @classmethod
     def identity(cls, section: Section) -> Section:
-        """No further measures are as if there were no such key, so that stages from before it are found."""
+        """No judge and no further measures are as if there were no such key: stages from before it are found."""
         section = super().identity(section)
-        return section if section.get("measures") else {key: section[key] for key in section if key != "measures"}
+        return {key: value for key, value in section.items() if key not in ("judge", "measures") or value}
 
     @classmethod
     def contents(cls, section: Section) -> dict[str, str]:

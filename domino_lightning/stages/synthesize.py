@@ -13,17 +13,17 @@ from typing import Any
 from domino_lightning.config.document import Config
 from domino_lightning.domains.base import Domain
 from domino_lightning.domains.rows import CandidateRow
-from domino_lightning.errors import UserError
+from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.generation.language_model import Sampled
 from domino_lightning.stages.base import Stage, first_rows, shown, table
 from domino_lightning.store.work import Section, Work
 from domino_lightning.synthesis.generators.base import Generator, generator_node
 from domino_lightning.synthesis.generators.smoke import SmokeGenerator
 from domino_lightning.synthesis.panel import Panel
-from domino_lightning.synthesis.screen import Screen, shortfall
+from domino_lightning.synthesis.screen import Screen, hopeless, shortfall
 from domino_lightning.utils.block_log import BlockLog
 from domino_lightning.utils.jsonl import read_object, write_json
-from domino_lightning.utils.ranges import ONE_OR_MORE, check_ranges
+from domino_lightning.utils.ranges import ONE_OR_MORE, ZERO_OR_MORE, check_ranges
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +32,15 @@ SUMMARY = "synthesis.json"
 
 @dataclass(frozen=True)
 class Stop:
-    """When to stop: at `candidates` rows, or after the block in which `accepted` rows have passed the screen."""
+    """When to stop: at `candidates` rows, or after the block in which `accepted` rows have passed the screen.
+
+    The stage fails as soon as fewer than `min_screened` rows can pass, since nothing could be made of them. That
+    number changes no result, so it is no part of the fingerprint.
+    """
 
     candidates: int = 384
     accepted: int | None = None
+    min_screened: int = 1
 
     def check(self) -> None:
         """Refuse values out of range.
@@ -44,6 +49,7 @@ class Stop:
             OutOfRange: the first one.
         """
         check_ranges("synthesize.stop", self, candidates=ONE_OR_MORE, accepted=ONE_OR_MORE)
+        check_ranges("synthesize.stop", self, min_screened=ZERO_OR_MORE)
 
 
 class Synthesize(Stage):
@@ -93,6 +99,15 @@ class Synthesize(Stage):
         return stage
 
     @classmethod
+    def identity(cls, section: Section) -> Section:
+        """Without the floor below which it fails."""
+        section = super().identity(section)
+        stop = section.get("stop")
+        if not isinstance(stop, dict):  # validation says what is wrong with it
+            return section
+        return {**section, "stop": {key: value for key, value in stop.items() if key != "min_screened"}}
+
+    @classmethod
     def inputs(cls, section: Section) -> tuple[str, ...]:
         """What the generator reads."""
         generator, node = generator_node(section)
@@ -112,7 +127,7 @@ class Synthesize(Stage):
         init_args = {**node.init_args, **generator.small(node.init_args, backbone)}
         inner = {"generator": {"class_path": node.path, "init_args": init_args}}
         smoke = {"class_path": f"{SmokeGenerator.__module__}.{SmokeGenerator.__name__}", "init_args": inner}
-        return {"generator": smoke, "block_size": 4, "stop": {"candidates": 8, "accepted": None}}
+        return {"generator": smoke, "block_size": 4, "stop": {"candidates": 8, "accepted": None, "min_screened": 1}}
 
     @classmethod
     def metrics(cls, directory: Path) -> dict[str, float]:
@@ -147,6 +162,7 @@ class Synthesize(Stage):
             with Panel(total, self.stop.accepted, reasons) as panel:
                 self.generator.on_tokens = panel.add_tokens
                 tokens += self._append_blocks(shards, screen, reasons, panel)
+        self._check_hope(reasons, shards)
         summary = {
             "candidates": reasons.total(),
             "screened_in": reasons["ok"],
@@ -173,10 +189,21 @@ class Synthesize(Stage):
                 tokens += sum(row["num_tokens"] for row in block)
                 reasons.update(row["screen"] for row in block)
                 panel.add_block(row["screen"] for row in block)
+                self._check_hope(reasons, shards)
         except KeyboardInterrupt:
             log.warning("synthesize: interrupted; the %d rows of whole blocks stay in %s.", done, shards.directory)
             raise
         return tokens
+
+    def _check_hope(self, reasons: Counter[str], shards: BlockLog) -> None:
+        """Refuse to go on where too few rows can pass the screen, with three of those that did not.
+
+        Raises:
+            StageFailed: it names the reason that took most.
+        """
+        left = 0 if self._enough(reasons) else self.stop.candidates - reasons.total()
+        if reasons["ok"] + max(0, left) < self.stop.min_screened:
+            raise StageFailed(hopeless(reasons, self.stop.min_screened, shards.recover()))
 
     def _enough(self, reasons: Counter[str]) -> bool:
         return self.stop.accepted is not None and reasons["ok"] >= self.stop.accepted
