@@ -1,4 +1,4 @@
-"""`python -m domino_lightning`: the command `domino`, with the working directory on sys.path."""
+"""`python -m domino_lightning`: the command `domino`."""
 
 import sys
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import domino_lightning
+from domino_lightning import domains
 
 PACKAGE = Path(domino_lightning.__file__).parent
 NAME = PACKAGE.name
@@ -43,7 +45,7 @@ ORDER = (
     "cli",
     "__main__",
 )
-DATA = {"corpus"}  # folders that hold data and no code
+DATA = {"corpus", "templates"}  # folders that hold data and no code
 
 
 def modules() -> dict[str, Path]:
@@ -132,3 +134,20 @@ def test_no_files_import_each_other_in_a_circle() -> None:
             break
         graph = {module: names for module, names in graph.items() if module not in leaves}
     assert sorted(graph) == []
+
+
+def test_no_file_outside_of_domains_names_a_domain() -> None:
+    """But for the default of the key `domain`; folders of data hold rows of domains, and templates of projects."""
+    named = [getattr(domains, name) for name in domains.__all__]
+    shipped = [each for each in named if isinstance(each, type) and issubclass(each, domains.Domain)]
+    concrete = [each for each in shipped if not each.__abstractmethods__]
+    assert len(concrete) >= 5
+    words = re.compile(rf"\b(?:{'|'.join(each.__name__ for each in concrete)})\b")
+    found = [
+        f"{path.relative_to(PACKAGE)}: {line.strip()}"
+        for path in sorted(PACKAGE.rglob("*"))
+        if path.suffix in {".py", ".j2", ".yaml"} and path.relative_to(PACKAGE).parts[0] not in DATA | {"domains"}
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if words.search(line)
+    ]
+    assert found == ["defaults.yaml: class_path: domino_lightning.domains.CodeExec"]

@@ -12,6 +12,7 @@ import pytest
 from domino_lightning.cli.main import main
 from domino_lightning.config.document import load_config
 from domino_lightning.runner.pipeline import make_plan
+from domino_lightning.utils.jsonl import read_json
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -46,9 +47,40 @@ def test_editing_the_loss_changes_the_fingerprint_of_tune_alone(own_loss: Path) 
     assert before["tune"] != after["tune"]
 
 
-def test_the_projects_own_tests_pass(own_loss: Path) -> None:
-    # A process of its own: its test module must find my_losses as a user's pytest finds it.
+@pytest.mark.parametrize("name", ["own_loss", "own_domain", "unseen_language"])
+def test_the_projects_own_tests_pass(name: str, tmp_path: Path) -> None:
+    # A process of its own: its test module must find the project's modules as a user's pytest finds them.
+    copy = tmp_path / name
+    shutil.copytree(EXAMPLES / name, copy, ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache", "outputs"))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."]
-    done = subprocess.run(command, cwd=own_loss, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 passed" in done.stdout
+    assert " passed" in done.stdout
+
+
+def test_no_example_is_left_out() -> None:
+    names = {path.name for path in EXAMPLES.iterdir() if path.is_dir()}
+    assert names == {"own_loss", "own_domain", "unseen_language"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["own_domain", "unseen_language"])
+def test_a_domain_of_its_own_goes_through_every_stage_from_another_directory(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By class_path alone: modules and data are found beside the experiment."""
+    monkeypatch.chdir(tmp_path)
+    experiment = str(EXAMPLES / name / "experiment.yaml")
+    assert main(["run", experiment, f"root={tmp_path}", "--smoke", "--trial", "it"]) == 0
+    trial = tmp_path / "smoke" / "runs" / name / "it"
+    assert read_json(trial / "trial.json")["status"] == "finished"
+    assert read_json(trial / "finetune" / "coder.json")["pairs"] > 0
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_experiment_and_sweep_is_planned(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["sweep", str(path), "--dry-run"] if "experiment:" in path.read_text() else ["check", str(path)]
+    assert main(command) == 0

@@ -21,6 +21,7 @@ EPILOG = """overrides are dotted keys of the document, e.g. tune.trainer.max_ste
 exit codes: 0 done, 1 a stage failed, 2 bad input, 130 interrupted (the same command continues)"""
 
 
+KINDS = ("verifiable", "text", "code")  # of a new project
 PARTS = ("data", "soft-prompt", "coder")  # of a release
 
 Handler = Callable[[argparse.Namespace], int]
@@ -62,6 +63,9 @@ def build_parser() -> argparse.ArgumentParser:
     _sweep_arguments(
         add("sweep", "sweep", "sweep", "run an experiment over axes and seeds, sharing stages", epilog=EPILOG)
     )
+    new = add("new", "new", "new", "write a project: a domain, its data, an experiment, a sweep and a test")
+    new.add_argument("project", type=Path, help="folder to write; its name becomes the project's")
+    new.add_argument("--domain", choices=KINDS, default=KINDS[0], help=f"what it is about (default: {KINDS[0]})")
     check = add(
         "check",
         "check",

@@ -12,6 +12,7 @@ from typing import Any
 
 from domino_lightning.errors import UserError
 from domino_lightning.utils.atomic import atomic_write
+from domino_lightning.utils.project import enter
 
 Document = dict[str, Any]
 WANDB_MODES = ("online", "offline", "disabled")
@@ -69,12 +70,14 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), extra: Sequence
     """Compose defaults, an experiment file, overrides (`dotted.key=value`) and `extra` layers, then resolve.
 
     A layer that changes a node's `class_path` drops the `init_args` that belonged to the old class.
-    Interpolations resolve last, so they see overrides.
+    Interpolations resolve last, so they see overrides. The file's folder becomes the project (`utils.project`), in
+    which modules and data files are looked for.
 
     Raises:
         UserError: a missing or broken file, an unknown key, a malformed override, a bad interpolation,
             a value of the wrong type outside the sections.
     """
+    enter([Path(path).parent])
     layers = [default_layer(), read_layer(path, str(path)), *map(override_layer, overrides), *extra]
     if "experiment" in layers[1].tree and "axes" in layers[1].tree:
         raise UserError(f"{path}: is a sweep, not an experiment. Run it with `domino sweep {path}`.")

@@ -50,7 +50,7 @@ def class_of(path: str, where: str = "class_path") -> Any:
         UserError: the module or the class does not exist, or the module raises when it is imported.
     """
     module_name, _, name = path.rpartition(".")
-    hint = "A module beside your experiment is found with `python -m domino_lightning`."
+    hint = "Modules are found beside the experiment's YAML, and where `domino` or `python -m domino_lightning` is run."
     try:
         module = importlib.import_module(module_name)
     except Exception as error:

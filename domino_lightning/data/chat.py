@@ -46,13 +46,17 @@ class ChatBatch(NamedTuple):
 
 
 def encode_prompt(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Token ids of a conversation up to where the assistant is to speak.
+    """Token ids of a conversation up to where the assistant is to speak; of none, what stands before any text.
 
     Raises:
         UserError: the tokenizer has no chat template, or one that refuses the conversation or drops its system message.
     """
     from jinja2 import TemplateError
 
+    from domino_lightning.models.backbone import bos_ids
+
+    if not messages:
+        return bos_ids(tokenizer)
     backbone = f"backbone '{tokenizer.name_or_path}'"
     if not tokenizer.chat_template:
         raise UserError(f"{backbone}: its tokenizer has no chat template. Use an instruct model.")
@@ -85,10 +89,13 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
 
 
 def encode_pair(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], int]:
-    """Token ids of a conversation with its answer and one EOS, and where the answer starts."""
+    """Token ids of a conversation with its answer and one EOS, and where the answer starts.
+
+    A single message is a raw text, without chat template; its first token is not scored unless a BOS predicts it.
+    """
     prompt = encode_prompt(messages[:-1], tokenizer)
     answer = tokenizer(messages[-1]["content"], add_special_tokens=False).input_ids
-    return [*prompt, *answer, tokenizer.eos_token_id], len(prompt)
+    return [*prompt, *answer, tokenizer.eos_token_id], max(1, len(prompt))
 
 
 def collate_pairs(items: list[tuple[list[int], int] | None]) -> ChatBatch:

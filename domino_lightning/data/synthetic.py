@@ -52,6 +52,7 @@ class SyntheticDataModule(LightningDataModule):
         self.batch_size, self.max_length, self.too_long = batch_size, max_length, too_long
         self.seed, self.num_workers = seed, num_workers
         check_ranges("finetune.data", self, batch_size=ONE_OR_MORE, max_length=TWO_OR_MORE, num_workers=ZERO_OR_MORE)
+        self.too_long_pairs = 0
         self.encoded: dict[str, list[tuple[list[int], int]]] = {}
 
     def setup(self, stage: str | None = None) -> None:
@@ -67,10 +68,7 @@ class SyntheticDataModule(LightningDataModule):
         tokenizer = load_tokenizer(self.tokenizer_spec)
         train = [pair for path in self.pair_paths for pair in self._encode(path, tokenizer)]
         if not train:
-            raise UserError(
-                f"{', '.join(map(str, self.pair_paths))}: no chat pairs to train on. See the funnel of curate and "
-                "answer for what removed them, and raise synthesize.stop.candidates or tune longer."
-            )
+            raise UserError(f"{', '.join(map(str, self.pair_paths))}: no chat pairs to train on.{self._long_ones()}")
         self.encoded = {"train": train, "heldout": self._encode(self.heldout_path, tokenizer)}
 
     def _encode(self, path: Path, tokenizer: PreTrainedTokenizerBase) -> list[tuple[list[int], int]]:
@@ -85,8 +83,14 @@ class SyntheticDataModule(LightningDataModule):
             )
             if self.too_long == "error":
                 raise UserError(f"{what}. Raise it, or set finetune.data.too_long=drop.")
+            self.too_long_pairs += len(long)
             log.warning("%s; it and %d more are left out.", what, len(long) - 1)
         return [pair for pair in encoded if len(pair[0]) <= self.max_length]
+
+    def _long_ones(self) -> str:
+        if not self.too_long_pairs:
+            return ""
+        return f" All {self.too_long_pairs} are longer than finetune.data.max_length {self.max_length}: raise it."
 
     def train_dataloader(self) -> Any:
         """Shuffled pairs of this rank."""

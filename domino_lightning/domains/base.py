@@ -103,21 +103,25 @@ class Domain(ABC):
     Class attributes:
         kind: label of its records; by default the class's name in lower case.
         corpus: data source of a few of its records, used by `--smoke` where the real data is not at hand.
+        unit: what one record is called, in the singular, where pages and messages count records.
         answer_field: field of a record that holds its answer.
         fills_answers: whether `complete` gives every record its answer.
         answered_by: how synthetic records come to their answers, as their provenance tells it.
         needs_solutions: whether synthetic records are answered from solutions that a language model samples;
             `answer` must then be written too.
+        graded: whether an answer can be right or wrong; if not, `evaluate` takes the test's perplexity alone.
         languages: of its texts, as a card on the Hugging Face hub names them (ISO 639, or `code`).
         tags: of the card of its synthetic data.
     """
 
     kind: ClassVar[str]
     corpus: ClassVar[str] = ""
+    unit: ClassVar[str] = "record"
     answer_field: ClassVar[str] = "answer"
     fills_answers: ClassVar[bool] = False
     answered_by: ClassVar[str] = "the text itself"
     needs_solutions: ClassVar[bool] = False
+    graded: ClassVar[bool] = True
     languages: ClassVar[tuple[str, ...]] = ("en",)
     tags: ClassVar[tuple[str, ...]] = ()
 

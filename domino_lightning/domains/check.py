@@ -133,6 +133,8 @@ def _nonsense(domain: Domain, records: Sequence[Record]) -> list[Finding]:
 
 def _prompts(domain: Domain, records: Sequence[Record]) -> list[Finding]:
     """Prompts."""
+    if not domain.graded and not any(domain.prompt(record) for record in records):
+        return [Finding("passed", "prompts: nothing is asked, so texts are learned as they are")]
     bad, told = [], []
     for record in records:
         messages = list(domain.prompt(record))
@@ -158,7 +160,7 @@ def _answers(domain: Domain, records: Sequence[Record]) -> list[Finding]:
         pair = list(domain.pair(record))
         if problem := _chat_problem(pair, "assistant"):
             bad.append(f"'{record['id']}' ({problem})")
-        elif pair[-2]["content"] != list(domain.prompt(record))[-1]["content"]:
+        elif len(pair) > 1 and pair[-2]["content"] != list(domain.prompt(record))[-1]["content"]:
             other.append(f"'{record['id']}'")
     return [
         _told(f"pairs of {len(answered)} answered records end with the assistant", bad, "do not"),
@@ -168,6 +170,8 @@ def _answers(domain: Domain, records: Sequence[Record]) -> list[Finding]:
 
 def _grading(domain: Domain, records: Sequence[Record]) -> list[Finding]:
     """Grading."""
+    if not domain.graded:
+        return [Finding("passed", "grading: the domain says that answers are neither right nor wrong")]
     chosen = [record for record in records if domain.has_answer(record)][:GRADED]
     own = [str(domain.pair(record)[-1]["content"]) for record in chosen]
     findings = []

@@ -48,6 +48,7 @@ class CodeExec(Domain):
     """
 
     kind = "codeexec"
+    unit = "function"
     answer_field = "output"
     fills_answers = True
     answered_by = "execution"

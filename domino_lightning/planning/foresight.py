@@ -169,8 +169,10 @@ class Foresight:
         from domino_lightning.stages.evaluate import in_turn
 
         backbone = self._stage("finetune").model["backbone"]
-        problems = in_turn(self.splits["test"])[: stage.limit]
+        problems = in_turn(self.splits["test"])[: stage.limit] if stage.domain.graded else []
         self._questions(stage.domain, problems, backbone, stage.sampling, "evaluate")
+        if not stage.domain.graded:
+            return []
         notes = self._greedy("evaluate", stage.sampling)
         above = [k for k in stage.k or () if k > stage.completions]
         return notes + [f"evaluate.k: pass@{k} is left out, since samples is {stage.completions}." for k in above]

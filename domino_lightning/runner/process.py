@@ -110,7 +110,9 @@ def main(job_file: str) -> int:
     from domino_lightning.store.work import Work
     from domino_lightning.utils.jsonl import read_object
     from domino_lightning.utils.own_frames import own_frames
+    from domino_lightning.utils.project import enter_again
 
+    enter_again()
     report = ReportPipe()
     job = read_object(job_file)
     store, tracking = Store(job["root"]), Tracking(**job["tracking"])

@@ -10,6 +10,7 @@ from typing import Any
 
 from domino_lightning.config.document import Config
 from domino_lightning.config.nodes import ClassNode
+from domino_lightning.curation.answer_judge import AnswerJudge
 from domino_lightning.curation.card import PARQUET, UNKNOWN, Card, write_card, write_parquet
 from domino_lightning.curation.filters.execution import without_addresses
 from domino_lightning.curation.measures import CorpusMeasure, Embedding
@@ -55,6 +56,7 @@ class Answer(Stage):
     Args:
         domain: answers records and makes chat pairs of them.
         solver: samples solutions, where the domain needs any.
+        judge: rates sampled solutions, of which the best is tried first; null: they are taken as they come.
         agreement: when solutions agree well enough.
         embedding: the vectors in which the corpus is measured; null: `HashedNgrams` with its defaults.
         measures: of the corpus, beside those that are always taken.
@@ -74,6 +76,7 @@ class Answer(Stage):
         self,
         domain: Domain,
         solver: Solver | None = None,
+        judge: AnswerJudge | None = None,
         agreement: Agreement = DEFAULT_AGREEMENT,
         embedding: Embedding | None = None,
         measures: Sequence[CorpusMeasure] = (),
@@ -93,6 +96,7 @@ class Answer(Stage):
         self.domain, self.agreement, self.card, self.runtime = domain, agreement, card, runtime
         self.embedding, self.measures = embedding, tuple(measures)
         self.solver = solver if domain.needs_solutions else None
+        self.judge = judge if domain.needs_solutions else None
         self.seed = seed
 
     @classmethod
@@ -102,17 +106,17 @@ class Answer(Stage):
 
     @classmethod
     def devices(cls, section: Section) -> int:
-        """One where it names a backbone; that of a solver counts only where the domain needs one."""
+        """One where it names a backbone; those of solver and judge count only where the domain needs them."""
         domain = ClassNode.read(section.get("domain"))
         if domain and "." in domain.path and not domain.load(Domain, "answer.domain").needs_solutions:
-            section = {key: value for key, value in section.items() if key != "solver"}
+            section = {key: value for key, value in section.items() if key not in ("solver", "judge")}
         return super().devices(section)
 
     @classmethod
     def identity(cls, section: Section) -> Section:
-        """No further measures are as if there were no such key, so that stages from before it are found."""
+        """No judge and no further measures are as if there were no such key: stages from before it are found."""
         section = super().identity(section)
-        return section if section.get("measures") else {key: section[key] for key in section if key != "measures"}
+        return {key: value for key, value in section.items() if key not in ("judge", "measures") or value}
 
     @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
@@ -120,6 +124,9 @@ class Answer(Stage):
         solver = section.get("solver")
         found = Solver.contents(solver, "answer.solver") if isinstance(solver, dict) else {}
         hashes = {f"solver.{key}": digest for key, digest in found.items()}
+        if isinstance(judge := section.get("judge"), dict):
+            found = AnswerJudge.contents(judge, "answer.judge.backbone")
+            hashes |= {f"judge.{key}": digest for key, digest in found.items()}
         for key, (kind, node) in _looks(section).items():
             named = kind.contents(node.init_args)
             hashes |= {f"{key}.init_args.{name}": digest for name, digest in named.items()}
@@ -140,6 +147,9 @@ class Answer(Stage):
         solver = section.get("solver")
         if not isinstance(solver, dict):
             return small
+        if isinstance(section.get("judge"), dict):  # the tiny model's ratings say nothing
+            rating = {"temperature": 0.0, "max_new_tokens": 4}
+            small["judge"] = {"backbone": backbone, "sampling": rating, "engine": None, "unparsable": "keep"}
         init_args = {"domain": config.document["domain"]["class_path"], "engine": solver.get("engine")}
         engine = {"class_path": f"{SmokeEngine.__module__}.{SmokeEngine.__name__}", "init_args": init_args}
         asked = {"backbone": backbone, "samples": 2, "sampling": {"max_new_tokens": 4}, "block_size": 4}
@@ -175,6 +185,7 @@ class Answer(Stage):
         """Write answered and rejected rows, pairs (.jsonl, .parquet), their card, answers, corpus and map."""
         records = read_jsonl(work.input("curate", "accepted.jsonl"))
         solutions: list[list[str]] = []
+        judged: Record = {}
         if self.solver is not None:
             prompts = {f"the prompt of '{record['id']}'": self.domain.prompt(record) for record in records}
             solutions = self.solver.sample(prompts, self.seed, work.scratch)
@@ -182,6 +193,8 @@ class Answer(Stage):
                 work.directory / "solutions.jsonl",
                 [{"id": r["id"], "completions": texts} for r, texts in zip(records, solutions, strict=True)],
             )
+            if self.judge is not None:
+                solutions, judged = self.judge.ordered(list(prompts.values()), solutions, self.seed, work.scratch)
         results = self._answers(records, solutions, work)
         answered = [row["record"] for row in results if row["reason"] is None]
         rejected = [
@@ -191,6 +204,8 @@ class Answer(Stage):
         ]
         reasons = dict(Counter(row["reason"] for row in rejected).most_common())
         summary = {"accepted": len(records), "answered": len(answered), "rejected": reasons}
+        if self.judge is not None:
+            summary["judge"] = judged
         pairs = self._pairs(answered, work)
         write_jsonl(work.directory / "answered.jsonl", answered)
         write_jsonl(work.directory / "rejected.jsonl", rejected)

@@ -20,7 +20,7 @@ from domino_lightning.generation.language_model import Engine, LanguageModel, Mo
 from domino_lightning.generation.queues import sampled_blocks
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.models.backbone import Dtype
-from domino_lightning.stages.base import SAMPLE_ROWS, Stage, first_rows
+from domino_lightning.stages.base import SAMPLE_ROWS, Stage, first_rows, shown
 from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.block_log import BlockLog
 from domino_lightning.utils.jsonl import Record, read_jsonl, read_object, write_json, write_jsonl
@@ -134,11 +134,11 @@ class Evaluate(Stage):
 
     @classmethod
     def headline(cls, metrics: Mapping[str, float]) -> str:
-        """pass@1 with its interval."""
+        """pass@1 with its interval, or the perplexity where nothing is graded."""
         name = "evaluate/test/pass@1"
         score = metrics.get(name)
         if score is None:
-            return "scored"
+            return f"perplexity {shown(metrics, 'evaluate/test/perplexity')}"
         if name + "_low" not in metrics:
             return f"pass@1 {score:.1%}, one group: no interval"
         return f"pass@1 {score:.1%} [{metrics[name + '_low']:.1%}, {metrics[name + '_high']:.1%}]"
@@ -158,16 +158,18 @@ class Evaluate(Stage):
 
     def run(self, work: Work) -> None:
         """Write generations.jsonl, verdicts.jsonl, samples.jsonl and metrics.json."""
-        problems = in_turn(read_jsonl(work.input("prepare", "test.jsonl")))[: self.limit]
+        test = in_turn(read_jsonl(work.input("prepare", "test.jsonl")))[: self.limit]
+        problems = test if self.domain.graded else []
         coder = _Coder(self.engine, work.inputs["finetune"])
         samples = self._generate(problems, coder, work)
         heldout = self._perplexity(coder, work)
+        scores = {} if problems else self._perplexity_of(test, "test", coder)
         coder.unload()
         verdicts = self._grade(problems, samples, work)
-        scores = score_evaluation(problems, verdicts, self.k, self.breakdown)
-        texts = [[each["text"] for each in row] for row in samples]
-        scores |= measure(self.domain, problems, texts)
-        scores["truncated"] = sum(not each["finished"] for row in samples for each in row)
+        if problems:
+            scores |= score_evaluation(problems, verdicts, self.k, self.breakdown)
+            scores |= measure(self.domain, problems, [[each["text"] for each in row] for row in samples])
+            scores["truncated"] = sum(not each["finished"] for row in samples for each in row)
         write_jsonl(
             work.directory / "generations.jsonl",
             [
@@ -245,18 +247,23 @@ class Evaluate(Stage):
                 return found
             except UserError as error:
                 log.warning("%s It is taken again.", error)
-        pairs: list[Sequence[Message]] = []
-        if self.heldout:
-            records = in_turn(read_jsonl(work.input("prepare", "heldout.jsonl")))
-            answered = self.domain.answered(records, "evaluate: perplexity of split heldout")
-            pairs = [self.domain.pair(record) for record in answered[: self.heldout]]
+        records = in_turn(read_jsonl(work.input("prepare", "heldout.jsonl"))) if self.heldout else []
+        found = self._perplexity_of(records, "heldout", coder, self.heldout)
+        if found:
+            write_json(path, found)
+        return found
+
+    def _perplexity_of(
+        self, records: Sequence[Record], split: str, coder: _Coder, limit: int | None = None
+    ) -> dict[str, float]:
+        """Of the answers of the first records that have one; nothing where none has."""
+        answered = self.domain.answered(records, f"evaluate: perplexity of split {split}")
+        pairs: list[Sequence[Message]] = [self.domain.pair(record) for record in answered[:limit]]
         if not pairs:
             return {}
         from domino_lightning.evaluation.perplexity import answer_perplexity
 
-        found = answer_perplexity(*coder.local(), pairs)
-        write_json(path, found)
-        return found
+        return answer_perplexity(*coder.local(), pairs)
 
 
 class _Coder:

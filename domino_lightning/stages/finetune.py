@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from domino_lightning.config.document import Config
 from domino_lightning.domains.base import Domain
 from domino_lightning.domains.rows import Pair
 from domino_lightning.errors import UserError
+from domino_lightning.stages.answer import SUMMARY as ANSWERS
 from domino_lightning.stages.base import shown
 from domino_lightning.stages.training import TrainingRuntime, TrainingStage
 from domino_lightning.store.contents import backbone_hash
@@ -20,7 +22,10 @@ from domino_lightning.utils.jsonl import Record, read_jsonl, read_object, write_
 if TYPE_CHECKING:
     from lightning.pytorch import LightningDataModule, LightningModule
 
+log = logging.getLogger(__name__)
+
 CODER = "coder.json"
+FEW_PAIRS = 10
 SourceName = Literal["none", "reference", "synthetic", "both"]
 INPUTS = {
     "none": (),
@@ -132,8 +137,15 @@ class Finetune(TrainingStage):
         files = [made["reference"]] if "reference" in made else []
         if self.source in {"synthetic", "both"}:
             files.append(work.input("answer", "pairs.jsonl"))
+        if not any(read_jsonl(file) for file in files):
+            raise UserError(self._nothing(work, splits["reference"]))
         data = self.datamodule(pairs=files, heldout=made["heldout"])
         data.setup()  # before the backbone is loaded: bad data is told at once
+        if (count := len(data.encoded["train"])) < FEW_PAIRS:
+            log.warning(
+                "finetune: %d pairs to train on (finetune.source: %s), fewer than %d: such a coder's score says "
+                "next to nothing.", count, self.source, FEW_PAIRS,
+            )  # fmt: skip
         model = self.module()
         trainer, _, _ = self.fit(model, data, work, range(len(data.encoded["train"])))
         model.save_pretrained(work.directory / "model")
@@ -161,6 +173,17 @@ class Finetune(TrainingStage):
                 f"`answer_field`, `pair` or `has_answer` of {domain.__name__} fit them."
             )
         return found
+
+    def _nothing(self, work: Work, references: Sequence[Record]) -> str:
+        """Why there is nothing to train on, and what to do about it, for this source."""
+        summary = read_object(work.input("answer", ANSWERS))
+        reasons = ", ".join(f"{name} {count}" for name, count in summary["rejected"].items())
+        if not summary["accepted"]:
+            why = "curate accepted no row, and its funnel.json says what removed them. Loosen that filter, tune longer"
+        else:
+            why = f"answer answered none of {summary['accepted']} accepted rows ({reasons}). Mend what it names"
+        beside = f" None of the {len(references)} references has an answer either." if self.source == "both" else ""
+        return f"finetune.source: '{self.source}', but {why}, or raise synthesize.stop.candidates.{beside}"
 
     def _reference_pairs(self, work: Work, split: str, records: Sequence[Record]) -> Path:
         """A file of chat pairs of prepared records."""

@@ -28,6 +28,7 @@ from domino_lightning.store.contents import HUB_DATASET, PIP, data_hash
 from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.jsonl import Record, read_object, write_json, write_jsonl
 from domino_lightning.utils.progress import progress_bar
+from domino_lightning.utils.project import located
 from domino_lightning.utils.ranges import ONE_OR_MORE, check_ranges
 
 log = logging.getLogger(__name__)
@@ -223,4 +224,4 @@ class Prepare(Stage):
 
 
 def _is_at_hand(path: str) -> bool:
-    return path.startswith(PIP) or (not path.startswith(HUB_DATASET) and Path(path).is_file())
+    return path.startswith(PIP) or (not path.startswith(HUB_DATASET) and located(path, KEY).is_file())

@@ -15,7 +15,7 @@ from typing import Any, cast
 from domino_lightning.config.document import Config
 from domino_lightning.domains.base import Domain
 from domino_lightning.domains.rows import CandidateRow
-from domino_lightning.errors import UserError
+from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.generation.language_model import Sampled
 from domino_lightning.generation.queues import sampled_blocks
 from domino_lightning.stages.base import Stage, first_rows, shown, table
@@ -23,10 +23,10 @@ from domino_lightning.store.work import Section, Work
 from domino_lightning.synthesis.generators.base import Generator, generator_node
 from domino_lightning.synthesis.generators.smoke import SmokeGenerator
 from domino_lightning.synthesis.panel import Panel
-from domino_lightning.synthesis.screen import Screen, shortfall
+from domino_lightning.synthesis.screen import Screen, hopeless, shortfall
 from domino_lightning.utils.block_log import BlockLog
 from domino_lightning.utils.jsonl import read_object, write_json
-from domino_lightning.utils.ranges import ONE_OR_MORE, check_ranges
+from domino_lightning.utils.ranges import ONE_OR_MORE, ZERO_OR_MORE, check_ranges
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +43,14 @@ class Stop:
         accepted: stop after the block in which so many rows have passed the screen.
         tokens: stop at the row with which so many tokens were generated, and refuse a corpus that has fewer: corpora
             of several generators then cost the same.
+        min_screened: fail as soon as fewer than so many rows can pass the screen, since nothing could be made of them.
+            It changes no result, so it is no part of the fingerprint.
     """
 
     candidates: int = 384
     accepted: int | None = None
     tokens: int | None = None
+    min_screened: int = 1
 
     def check(self) -> None:
         """Refuse values out of range.
@@ -56,7 +59,8 @@ class Stop:
             OutOfRange: the first one.
             UserError: two rules of which one would undo the other.
         """
-        check_ranges("synthesize.stop", self, candidates=ONE_OR_MORE, accepted=ONE_OR_MORE, tokens=ONE_OR_MORE)
+        counts = {"candidates": ONE_OR_MORE, "accepted": ONE_OR_MORE, "tokens": ONE_OR_MORE}
+        check_ranges("synthesize.stop", self, **counts, min_screened=ZERO_OR_MORE)
         if self.accepted is not None and self.tokens is not None:
             raise UserError(
                 f"synthesize.stop: accepted {self.accepted} and tokens {self.tokens}: give one of them, or corpora of "
@@ -118,11 +122,12 @@ class Synthesize(Stage):
 
     @classmethod
     def identity(cls, section: Section) -> Section:
-        """Without a `stop.tokens` of null, so that stages from before there was one are found."""
+        """Without the floor below which it fails, nor a `stop.tokens` of null: stages from before it are found."""
         section, stop = super().identity(section), section.get("stop")
         if not isinstance(stop, dict):  # validation says what is wrong with it
             return section
-        return {**section, "stop": {key: value for key, value in stop.items() if (key, value) != ("tokens", None)}}
+        left = {key: value for key, value in stop.items() if key != "min_screened" and (key, value) != ("tokens", None)}
+        return {**section, "stop": left}
 
     @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
@@ -138,7 +143,8 @@ class Synthesize(Stage):
         init_args = {**node.init_args, **generator.small(node.init_args, backbone)}
         inner = {"generator": {"class_path": node.path, "init_args": init_args}}
         smoke = {"class_path": f"{SmokeGenerator.__module__}.{SmokeGenerator.__name__}", "init_args": inner}
-        return {"generator": smoke, "block_size": 4, "stop": {"candidates": 8, "accepted": None, "tokens": None}}
+        stop = {"candidates": 8, "accepted": None, "tokens": None, "min_screened": 1}
+        return {"generator": smoke, "block_size": 4, "stop": stop}
 
     @classmethod
     def numbers(cls, directory: Path) -> dict[str, float]:
@@ -184,6 +190,7 @@ class Synthesize(Stage):
                 f"synthesize.stop.tokens: all {total} candidates (synthesize.stop.candidates) have {tokens} of the "
                 f"{self.stop.tokens} tokens that the corpus is to cost. Raise stop.candidates, or lower stop.tokens."
             )
+        self._check_hope(reasons, tokens, shards)
         summary = {
             "candidates": reasons.total(),
             "screened_in": reasons["ok"],
@@ -224,6 +231,7 @@ class Synthesize(Stage):
                 panel.add_block(row["screen"] for row in block)
                 if self._enough(reasons, tokens):
                     break
+                self._check_hope(reasons, tokens, shards)
         except KeyboardInterrupt:
             log.warning("synthesize: interrupted; the %d rows of whole blocks stay in %s.", done, shards.directory)
             raise
@@ -238,6 +246,16 @@ class Synthesize(Stage):
         if self.stop.tokens is not None and tokens >= self.stop.tokens:
             return True
         return self.stop.accepted is not None and reasons["ok"] >= self.stop.accepted
+
+    def _check_hope(self, reasons: Counter[str], tokens: int, shards: BlockLog) -> None:
+        """Refuse to go on where too few rows can pass the screen, with three of those that did not.
+
+        Raises:
+            StageFailed: it names the reason that took most.
+        """
+        left = 0 if self._enough(reasons, tokens) else self.stop.candidates - reasons.total()
+        if reasons["ok"] + max(0, left) < self.stop.min_screened:
+            raise StageFailed(hopeless(reasons, self.stop.min_screened, shards.recover()))
 
 
 def _row(number: int, sampled: Sampled, screen: str) -> CandidateRow:

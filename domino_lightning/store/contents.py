@@ -16,6 +16,7 @@ from pathlib import Path
 from domino_lightning.errors import Unreachable, UserError
 from domino_lightning.utils.atomic import atomic_write
 from domino_lightning.utils.jsonl import read_json, sha256_file, sha256_text
+from domino_lightning.utils.project import located
 
 log = logging.getLogger(__name__)
 
@@ -131,12 +132,12 @@ def data_hash(spec: str, key: str) -> str:
 
 
 def data_file(spec: str, key: str) -> Path:
-    """The local file of a data source.
+    """The local file of a data source; a relative path leads from the experiment's YAML, or the working directory.
 
     Raises:
         UserError: the file does not exist.
     """
-    path = packaged_file(spec, key) if spec.startswith(PIP) else Path(spec)
+    path = packaged_file(spec, key) if spec.startswith(PIP) else located(spec, key)
     if not path.is_file():
         raise UserError(f"{key}: '{spec}': no such file. Give the path of a .jsonl or .parquet file.")
     return path

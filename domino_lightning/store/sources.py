@@ -83,8 +83,9 @@ class _Reader:
         if not module:
             if is_class:
                 raise UserError(
-                    f"class_path '{path}': module '{path.rpartition('.')[0]}' is not found. Run from the directory "
-                    "that holds it with `python -m domino_lightning`, or install it."
+                    f"class_path '{path}': module '{path.rpartition('.')[0]}' is not found, neither "
+                    "beside the experiment's YAML nor where `domino` or `python -m domino_lightning` is run. Move the "
+                    "one to the other, or install it."
                 )
             return
         owner, name = (module, parts[0]) if parts else (module.rpartition(".")[0], module.rpartition(".")[2])

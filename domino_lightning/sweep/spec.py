@@ -24,6 +24,7 @@ from domino_lightning.sweep.axes import (
     without_excluded,
 )
 from domino_lightning.utils.jsonl import Record, canonical_json
+from domino_lightning.utils.project import enter
 
 BUDGETS = ("steps", "tokens", "axis")
 DEFAULTS: dict[str, Any] = {
@@ -160,6 +161,7 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = (), extra: Sequence[
     points = cross(axes, read_zips(source, axes))
     points = without_excluded(points, source, axes)
     experiment = path.parent / str(tree["experiment"])
+    enter([experiment.parent, path.parent])
     wanted = f"It is the sweep's key 'experiment' ({source.where('experiment')}), relative to the sweep's file."
     base = [default_layer(), read_layer(experiment, str(experiment), wanted), *_set_layers(source)]
     last = [*map(override_layer, ours), Layer("the sweep's name", {"name": name}), *extra]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from domino_lightning.domains.base import Domain, Unparsable
 
@@ -12,6 +14,9 @@ REMEDIES = (
     ("parse:", "Tune longer, or lower the generator's temperature"),
     ("duplicate", "Raise the generator's temperature"),
 )
+
+
+_SHOWN = 120  # characters of a row in a message
 
 
 class Screen:
@@ -37,12 +42,29 @@ class Screen:
 
 def shortfall(reasons: Counter[str], wanted: int) -> str:
     """Why the candidates ran out before enough rows had passed the screen, and what may help."""
+    _, said, remedy = _worst(reasons)
+    return (
+        f"synthesize: {reasons['ok']} of {wanted} rows asked for (synthesize.stop.accepted) were screened in when "
+        f"all {reasons.total()} candidates (synthesize.stop.candidates) were made. {said} {remedy}; or raise "
+        "stop.candidates."
+    )
+
+
+def hopeless(reasons: Counter[str], floor: int, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Why too few rows have passed the screen for anything to be made of them, with three that did not."""
+    worst, said, remedy = _worst(reasons)
+    texts = [str(row["text"]) for row in rows if row["screen"] == worst][:3]
+    shown = " | ".join(repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…") for text in texts)
+    return (
+        f"synthesize: {reasons['ok']} of {reasons.total()} candidates were screened in, and too few are left to reach "
+        f"synthesize.stop.min_screened {floor}. {said} {remedy}. Such rows: {shown}"
+    )
+
+
+def _worst(reasons: Counter[str]) -> tuple[str, str, str]:
+    """The reason that took most rows, that in a sentence, and what to try."""
     counts = {reason: count for reason, count in reasons.most_common() if reason != "ok"}
     worst = next(iter(counts))
     remedy = next((remedy for start, remedy in REMEDIES if worst.startswith(start)), "See the rows")
-    share = counts[worst] / reasons.total()
-    return (
-        f"synthesize: {reasons['ok']} of {wanted} rows asked for (synthesize.stop.accepted) were screened in when "
-        f"all {reasons.total()} candidates (synthesize.stop.candidates) were made. '{worst}' took most: "
-        f"{counts[worst]} rows, {share:.0%}. {remedy}; or raise stop.candidates."
-    )
+    said = f"'{worst}' took most: {counts[worst]} rows, {counts[worst] / reasons.total():.0%}."
+    return worst, said, remedy

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from domino_lightning.domains import CodeExec
-from domino_lightning.errors import UserError
+from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.stages.synthesize import Stop, Synthesize
 from domino_lightning.store.work import Work
 from domino_lightning.synthesis import Generator, HeldoutReplay, Sampled, SoftPromptGenerator, TransformersEngine
@@ -118,7 +118,7 @@ def test_a_text_that_would_break_the_parser_is_screened_out(tmp_path: Path) -> N
             endless = "def f(x):\n    return " + " + ".join(["x"] * 3000) + "\n\nf(1)"
             return [Sampled(endless, True, 6000) for _ in rows]
 
-    rows, _ = run(tmp_path, Degenerate(), candidates=4)
+    rows, _ = run(tmp_path, Degenerate(), candidates=4, min_screened=0)
     assert [row["screen"] for row in rows] == ["parse:syntax"] * 4
 
 
@@ -291,3 +291,39 @@ def test_rows_that_cannot_be_are_told_before_any_is_generated(tmp_path: Path) ->
     with pytest.raises(UserError, match=r"rows \[0, 1, 2, 3, 4, 5\] of seed 3"):
         run(tmp_path, generator, candidates=6)
     assert generator.asked == []
+
+
+class Hopeless(Generator):
+    """Writes no program at all."""
+
+    blocks = 0
+
+    def open(self, inputs: Mapping[str, Path]) -> None:
+        pass
+
+    def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
+        self.blocks += 1
+        return [Sampled(f"Once upon a time, {row}" + "!" * 200, True, 7) for row in rows]
+
+
+def test_too_few_rows_past_the_screen_end_the_stage_with_examples(tmp_path: Path) -> None:
+    with pytest.raises(StageFailed) as caught:
+        run(tmp_path, Hopeless(), candidates=8)
+    told = str(caught.value)
+    assert "0 of 8 candidates were screened in, and too few are left to reach synthesize.stop.min_screened 1." in told
+    assert "'parse:syntax' took most: 8 rows, 100%. Tune longer" in told
+    assert told.count("Once upon a time") == 3 and "!!…'" in told
+    assert not (tmp_path / "synthesis.json").exists()
+    run(tmp_path, Hopeless(), candidates=8, min_screened=0)  # the rows are there; a lower floor takes them
+
+
+def test_it_ends_as_soon_as_the_floor_is_out_of_reach(tmp_path: Path) -> None:
+    generator = Hopeless()
+    with pytest.raises(StageFailed, match=r"0 of 4 candidates .*min_screened 7"):
+        run(tmp_path, generator, candidates=10, min_screened=7)
+    assert generator.blocks == 1
+
+
+def test_the_floor_is_no_part_of_the_fingerprint() -> None:
+    with_floor = {"stop": {"candidates": 8, "accepted": None, "min_screened": 5}, "seed": 1}
+    assert Synthesize.identity(with_floor) == {"stop": {"candidates": 8, "accepted": None}, "seed": 1}

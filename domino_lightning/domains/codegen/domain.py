@@ -62,6 +62,7 @@ class CodeGen(Domain):
 
     kind = "codegen"
     corpus = "pip:domino_lightning/corpus/problems.jsonl"
+    unit = "problem"
     answer_field = "solution"
     tags = ("code",)
     needs_solutions = True

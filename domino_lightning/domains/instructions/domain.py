@@ -41,6 +41,7 @@ class Instructions(VerifiableDomain):
 
     kind = "instructions"
     corpus = "pip:domino_lightning/corpus/instructions.jsonl"
+    unit = "prompt"
     tags = ("instruction-following",)
 
     def __init__(

@@ -236,7 +236,7 @@ def test_relations_at_their_edges(relation: str, passing: set[int]) -> None:
         ("punctuation:no_comma", {}, "Use no commas.", None),
         ("punctuation:no_comma", {}, "Be brief.", "the constraint itself"),
         ("length_constraints:number_words", {"num_words": 40, "relation": "at most"}, "At most forty words.", None),
-        ("length_constraints:number_words", {"num_words": 40, "relation": "at most"}, "Up to 41 words.", "num_words 40"),
+        ("length_constraints:number_words", {"num_words": 40, "relation": "at most"}, "Now 41 words.", "num_words 40"),
         ("keywords:existence", {"keywords": ["Lamp"]}, "Mention a lamp.", None),
         ("keywords:existence", {"keywords": ["lamp", "oil"]}, "Mention a lamp.", "keywords 'oil'"),
         ("language:response_language", {"language": "de"}, "Answer in German.", None),

@@ -1,0 +1,60 @@
+"""The project: the folder of the experiment's YAML, where its own modules and data files are looked for first.
+
+It is that of the document loaded last. Processes that this one starts know it from the environment.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+FOLDERS = "DOMINO_PROJECT"  # environment variable: folders, in the order in which they are looked in
+
+
+def enter(folders: Sequence[Path]) -> None:
+    """Look in these folders from now on, and no longer in those of another project; the working directory is second."""
+    for folder in _folders():
+        while str(folder) in sys.path:
+            sys.path.remove(str(folder))
+    os.environ[FOLDERS] = os.pathsep.join(dict.fromkeys(str(folder.resolve()) for folder in folders))
+    enter_again()
+
+
+def enter_again() -> None:
+    """Put the project that the environment names on the import path, before the working directory."""
+    here = os.getcwd()
+    wanted = [*map(str, _folders()), here]
+    sys.path[:] = [*dict.fromkeys(wanted), *(path for path in sys.path if path not in ("", *wanted))]
+
+
+def located(path: str, key: str) -> Path:
+    """Where a relative path leads: beside the YAML if a file is there, or else from the working directory.
+
+    Args:
+        path: as it is written.
+        key: begins the warning where both hold such a file.
+    """
+    for folder in _folders():
+        beside = folder / path
+        if beside.is_file():
+            here = Path(path)
+            if here.is_file() and not here.samefile(beside):
+                _tell(f"{key}: '{path}' lies in {folder} and in the working directory; the first is read.")
+            return beside
+    return Path(path)
+
+
+def _folders() -> list[Path]:
+    return [Path(text) for text in os.environ.get(FOLDERS, "").split(os.pathsep) if text]
+
+
+@lru_cache(maxsize=64)
+def _tell(text: str) -> None:
+    """Once a process, however often the file is opened."""
+    log.warning("%s", text)

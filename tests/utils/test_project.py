@@ -1,0 +1,83 @@
+"""Modules and data files beside the experiment's YAML are found from any working directory."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from domino_lightning.cli.main import main
+from domino_lightning.config.document import load_config
+from domino_lightning.store.contents import data_file
+from domino_lightning.utils import project
+
+MODULE = """
+from domino_lightning.domains import CodeExec
+
+class {name}(CodeExec):
+    corpus = "{corpus}"
+"""
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A project and a working directory elsewhere."""
+    for name in ("project", "here"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "project" / "x.yaml").write_text("name: x\n")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv(project.FOLDERS, "")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return tmp_path / "project", tmp_path / "here"
+
+
+def test_a_data_file_beside_the_yaml_comes_first(folders: tuple[Path, Path], caplog: pytest.LogCaptureFixture) -> None:
+    beside, here = folders
+    load_config(beside / "x.yaml")
+    (here / "d.jsonl").write_text("1")
+    assert data_file("d.jsonl", "key") == Path("d.jsonl")
+    assert caplog.text == ""
+    (beside / "d.jsonl").write_text("2")
+    assert data_file("d.jsonl", "key") == beside / "d.jsonl"
+    data_file("d.jsonl", "key")
+    assert caplog.text.count(f"key: 'd.jsonl' lies in {beside} and in the working directory; the first is read.") == 1
+
+
+def test_the_project_is_that_of_the_last_document(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    beside, here = folders
+    (here / "y.yaml").write_text("name: y\n")
+    load_config(beside / "x.yaml")
+    assert sys.path[:2] == [str(beside), str(here)]
+    load_config(here / "y.yaml")
+    assert sys.path[0] == str(here) and str(beside) not in sys.path
+
+
+def test_a_started_process_looks_there_too(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    beside, here = folders
+    load_config(beside / "x.yaml")
+    monkeypatch.setattr(sys, "path", ["", "elsewhere"])
+    project.enter_again()
+    assert sys.path == [str(beside), str(here), "elsewhere"]
+    assert os.environ[project.FOLDERS] == str(beside)
+
+
+def test_a_sweep_looks_beside_its_experiment_and_beside_itself(folders: tuple[Path, Path]) -> None:
+    from domino_lightning.sweep.spec import load_sweep
+
+    beside, here = folders
+    (here / "s.yaml").write_text("experiment: ../project/x.yaml\naxes: {tune.model.num_sample_tokens: [1, 2]}\n")
+    load_sweep(here / "s.yaml")
+    assert sys.path[:2] == [str(beside), str(here)]
+
+
+def test_the_command_finds_a_class_beside_the_yaml(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beside, _ = folders
+    monkeypatch.delitem(sys.modules, "beside_the_yaml", raising=False)
+    (beside / "beside_the_yaml.py").write_text(MODULE.format(name="Mine", corpus=""))
+    arguments = ["check", str(beside / "x.yaml"), "domain.class_path=beside_the_yaml.Mine"]
+    assert main(arguments) == 0
+    assert "valid" in capsys.readouterr().out
