@@ -25,6 +25,17 @@ def document_arguments(parser: argparse.ArgumentParser) -> None:
     skip_bad_lines(parser)
 
 
+def check_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of `domino check`."""
+    document_arguments(parser)
+    parser.add_argument(
+        "--print_config",
+        "--print-config",
+        action="store_true",
+        help="print the resolved document, with where each value came from, and check nothing",
+    )
+
+
 def skip_bad_lines(parser: argparse.ArgumentParser) -> None:
     """How bad rows of the data are taken."""
     parser.add_argument(
@@ -38,6 +49,13 @@ def _preview(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--again", action="store_true", help="run it again, where it has been before")
 
 
+def _help(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "name", metavar="CLASS", help="a class as class_path has it, one of the package's by its name, or a stage"
+    )
+
+
 COMMANDS = (
     Command("preview", "preview", "show", "a few rows through all stages up to answer, each with its fate", _preview),
+    Command("help", "help", "show", "what a class is for and its options, or the keys of a stage's section", _help),
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from domino_lightning import __version__
-from domino_lightning.cli.arguments import COMMANDS, document_arguments, skip_bad_lines
+from domino_lightning.cli.arguments import COMMANDS, check_arguments, document_arguments, skip_bad_lines
 from domino_lightning.errors import StageFailed, UserError, disk_trouble
 from domino_lightning.execution.sandbox.tiers import TIERS
 from domino_lightning.stages import STAGES, stage_class
@@ -70,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
         "validate configuration and data of an experiment, loading no model",
         epilog=EPILOG,
     )
-    document_arguments(check)
+    check_arguments(check)
     plan = add("plan", "plan", "plan", "estimate tokens, FLOPs, memory and time of each stage", epilog=EPILOG)
     document_arguments(plan)
     plan.add_argument("--tflops", type=float, metavar="N", help="10^12 FLOP/s of matrices (default: measured here)")
