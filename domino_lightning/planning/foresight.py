@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from domino_lightning.config.document import ABSENT, Config, lookup
+from domino_lightning.curation import LMJudge
 from domino_lightning.data.chat import encode_pair, encode_prompt
 from domino_lightning.data.reference import encode_texts, sample_indices
+from domino_lightning.generation.engines import TransformersEngine
 from domino_lightning.models.backbone import (
     SHORTER,
     bos_ids,
@@ -113,6 +115,19 @@ class Foresight:
         limit = positions(load_config(backbone))
         check_positions(limit, {name: prompt}, sampling.max_new_tokens, where, SHORTER)
         return notes + self._greedy("synthesize.generator.init_args", sampling)
+
+    def _curate(self, stage: Any) -> list[str]:
+        for number, judge in enumerate(stage.filters):
+            if isinstance(judge, LMJudge) and isinstance(judge.engine, (TransformersEngine, type(None))):
+                tokenizer = load_tokenizer(judge.backbone)
+                tokens = {
+                    f"the question about '{each['id']}'": len(encode_prompt(judge.question(each["text"]), tokenizer))
+                    for each in self.splits["reference"][:ASKED]
+                }
+                where = f"curate.filters.{number}.init_args.sampling.max_new_tokens"
+                limit = positions(load_config(judge.backbone))
+                check_positions(limit, tokens, judge.sampling.max_new_tokens, where, SHORTER)
+        return []
 
     def _answer(self, stage: Any) -> list[str]:
         if stage.solver is None:

@@ -13,7 +13,7 @@ from domino_lightning.runner.pipeline import make_plan, validate
 from domino_lightning.runner.planned import Announce, PlannedStage, StageOutcome, run_planned
 from domino_lightning.store.sources import check_sources
 from domino_lightning.store.store import Store, read_manifest
-from domino_lightning.synthesis.generators.bare import BareBackbone
+from domino_lightning.synthesis.generators.untuned import UntunedBackbone
 from domino_lightning.utils.jsonl import Record, read_jsonl
 
 FOLDER = "preview"  # below the store's root
@@ -118,7 +118,7 @@ def _small(document: Document, store: Store, rows: int, bare: bool) -> Document:
     synthesize: Document = {"block_size": whole, "stop": {"candidates": whole, "accepted": None}}
     if bare:
         inner = {"generator": document["synthesize"]["generator"], "sampled": rows}
-        synthesize["generator"] = {"class_path": f"{BareBackbone.__module__}.BareBackbone", "init_args": inner}
+        synthesize["generator"] = {"class_path": f"{UntunedBackbone.__module__}.UntunedBackbone", "init_args": inner}
     measures = {"embedding": None, "measures": []}  # of a corpus, which this is none
     return {"root": str(store.root), "synthesize": synthesize, "answer": measures}
 

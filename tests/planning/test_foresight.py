@@ -132,3 +132,14 @@ def test_a_root_that_cannot_be_is_told_by_check(write_experiment: Write, capsys:
     path = write_experiment()
     message = refused(capsys, "check", path, f"root={path}/inside")
     assert message == f"root: '{path}/inside' cannot be written to (Not a directory). Name another directory: root=..."
+
+
+def test_a_judges_question_that_exceeds_the_positions_is_told(write_experiment: Write, capsys: Capture) -> None:
+    judge = {"class_path": "domino_lightning.curation.LMJudge", "init_args": {"backbone": "${backbone}"}}
+    path = write_experiment({"curate": {"filters": [{"class_path": "domino_lightning.curation.Parses"}, judge]}})
+    assert main(["check", str(path)]) == 0
+    judge["init_args"]["sampling"] = {"temperature": 0.0, "max_new_tokens": 2000}
+    path = write_experiment({"curate": {"filters": [{"class_path": "domino_lightning.curation.Parses"}, judge]}})
+    message = refused(capsys, "check", path)
+    assert message.startswith("curate.filters.1.init_args.sampling.max_new_tokens: the question about")
+    assert "2000 new ones, which exceed the model's 2048 positions" in message

@@ -13,7 +13,7 @@ from domino_lightning.generation.sampling import Sampling
 from domino_lightning.synthesis.generators.base import Generator, HeldoutReplay, generator_node
 
 
-class BareBackbone(Generator):
+class UntunedBackbone(Generator):
     """Samples the backbone of another generator as it is, by the other's settings, from nothing but a first token.
 
     Untuned, it writes little that is of the domain; so held-out texts follow, which later stages have something to do
