@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from domino_lightning.cli.console import flag_layers, foreseen, make_console, reached
+from domino_lightning.config.annotated import annotated
 from domino_lightning.config.document import load_config
 from domino_lightning.runner.pipeline import make_plan, validate
 from domino_lightning.stages import stage_class
@@ -15,11 +17,15 @@ from domino_lightning.store.store import Store
 def check(arguments: argparse.Namespace) -> int:
     """Validate configuration and data without loading a model or writing anything.
 
-    What lies on a hub that does not answer is named and left out; the rest is checked as far as it goes.
+    With --print_config, print the resolved document instead. What lies on a hub that does not answer is named and
+    left out; the rest is checked as far as it goes.
     """
     from domino_lightning.data.source import overlap
 
     config = load_config(arguments.experiment, arguments.overrides, flag_layers(arguments))
+    if arguments.print_config:
+        sys.stdout.write(annotated(config))
+        return 0
     validate(config)
     missing: list[str] = []
     plan = reached(missing, lambda: make_plan(config)) or []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from domino_lightning import __version__
+from domino_lightning.cli.arguments import COMMANDS, check_arguments, document_arguments, skip_bad_lines
 from domino_lightning.errors import StageFailed, UserError, disk_trouble
 from domino_lightning.execution.sandbox.tiers import TIERS
 from domino_lightning.stages import STAGES, stage_class
@@ -73,13 +74,15 @@ def build_parser() -> argparse.ArgumentParser:
         "validate configuration and data of an experiment, loading no model",
         epilog=EPILOG,
     )
-    _document_arguments(check)
+    check_arguments(check)
     plan = add("plan", "plan", "plan", "estimate tokens, FLOPs, memory and time of each stage", epilog=EPILOG)
-    _document_arguments(plan)
+    document_arguments(plan)
     plan.add_argument("--tflops", type=float, metavar="N", help="10^12 FLOP/s of matrices (default: measured here)")
     plan.add_argument("--bandwidth-gbs", type=float, metavar="N", help="GB/s of memory (default: measured here)")
     memory = "plan for a GPU with so much memory and bfloat16, such as 80GB (default: the GPU that is here, if one is)"
     plan.add_argument("--gpu-memory", metavar="SIZE", help=memory)
+    for each in COMMANDS:
+        each.arguments(add(each.name, each.module, each.function, each.summary))
     report = add("report", "report", "report", "write report.html and results.csv for a sweep or any set of runs")
     report.add_argument(
         "runs", nargs="+", type=Path, help="a sweep (its YAML or directory), or trials, experiments, a store's root"
@@ -138,12 +141,6 @@ def _sweep_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _document_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("experiment", type=Path, help="experiment YAML")
-    parser.add_argument("overrides", nargs="*", help="dotted.key=value")
-    _skip_bad_lines(parser)
-
-
 def _experiment_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("experiment", type=Path, help="experiment YAML, for example experiments/quickstart.yaml")
     parser.add_argument("overrides", nargs="*", help="dotted.key=value, applied from left to right")
@@ -151,7 +148,7 @@ def _experiment_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", choices=STAGES, action="append", default=[], metavar="STAGE", help="run this stage again"
     )
-    _skip_bad_lines(parser)
+    skip_bad_lines(parser)
     parser.add_argument(
         "--smoke", action="store_true", help="a tiny random model and a few rows, in one process, in seconds"
     )
@@ -167,7 +164,7 @@ def _grade_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="programs at a time (default: the cores there are)")
     parser.add_argument("--compat", choices=["lcb"], default="", help="lenient rules of LiveCodeBench's checker")
     parser.add_argument("--tier", choices=TIERS, help="isolation (default: the best that the host allows)")
-    _skip_bad_lines(parser)
+    skip_bad_lines(parser)
 
 
 def _push_arguments(parser: argparse.ArgumentParser) -> None:
@@ -185,12 +182,6 @@ def _push_arguments(parser: argparse.ArgumentParser) -> None:
         )
     parser.add_argument("--license-name", default="", metavar="NAME", help="of a license that the hub calls 'other'")
     parser.add_argument("--license-link", default="", metavar="URL", help="of its text")
-
-
-def _skip_bad_lines(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--skip-bad-lines", action="store_true", help="leave bad rows out, counted and reported"
-    )
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:

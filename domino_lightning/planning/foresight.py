@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from domino_lightning.config.document import ABSENT, Config, lookup
-from domino_lightning.data.chat import encode_pair
+from domino_lightning.curation import LMJudge
+from domino_lightning.data.chat import encode_pair, encode_prompt
 from domino_lightning.data.reference import encode_texts, sample_indices
 from domino_lightning.errors import UserError
 from domino_lightning.generation.api_engine import APIEngine
@@ -155,6 +156,19 @@ class Foresight:
         limit = positions(load_config(backbone))
         check_positions(limit, {name: prompt}, sampling.max_new_tokens, where, SHORTER)
         return notes + self._greedy("synthesize.generator.init_args", sampling)
+
+    def _curate(self, stage: Any) -> list[str]:
+        for number, judge in enumerate(stage.filters):
+            if isinstance(judge, LMJudge) and not (judge.engine is not None and judge.engine.remote):
+                tokenizer = load_tokenizer(judge.backbone)
+                tokens = {
+                    f"the question about '{each['id']}'": len(encode_prompt(judge.question(each["text"]), tokenizer))
+                    for each in self.splits["reference"][:ASKED]
+                }
+                where = f"curate.filters.{number}.init_args.sampling.max_new_tokens"
+                limit = positions(load_config(judge.backbone))
+                check_positions(limit, tokens, judge.sampling.max_new_tokens, where, SHORTER)
+        return []
 
     def _answer(self, stage: Any) -> list[str]:
         if stage.solver is None:

@@ -13,6 +13,7 @@ from domino_lightning.config.document import Config, write_document
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import Busy, StageFailed, UserError, disk_trouble
 from domino_lightning.runner.child import run_apart
+from domino_lightning.runner.earlier import earlier_record, lost_stages, set_aside
 from domino_lightning.runner.planned import Announce, PlannedStage, StageOutcome, run_planned
 from domino_lightning.stages import STAGES, stage_class
 from domino_lightning.store.locks import LOCK, held
@@ -75,6 +76,9 @@ def run_plan(
 ) -> list[StageOutcome]:
     """Run the stages that are not finished and link all of them under `runs/<experiment>/<trial>/`.
 
+    A trial of this name with stages of another configuration is kept under a dated name, with a word. Further stages
+    of this configuration that it had stay in the record.
+
     Args:
         config: the composed configuration.
         plan: stages in order, each after what it reads.
@@ -85,7 +89,7 @@ def run_plan(
         announce: called with one line per stage.
 
     Raises:
-        UserError: bad input found by a stage.
+        UserError: bad input found by a stage, or another process is running a trial of this name that is another.
         StageFailed: a stage that did not finish.
     """
     store = Store(config.document["root"])
@@ -106,11 +110,17 @@ def run_plan(
     }
     tracking = Tracking(**document["tracking"], group=experiment, root=str(store.root))
     outcomes: list[StageOutcome] = []
+    ours = False  # what stands in the trial's record
     with ExitStack() as stack:
         try:
             folder = store.trial(experiment, trial)
-            with suppress(Busy):  # the same trial, given twice: its stages wait for each other
+            try:
                 stack.enter_context(held(folder / LOCK, f"trial {trial}"))
+                alone = True
+            except Busy:  # the same trial, given twice: its stages wait for each other
+                alone = False
+            record["stages"] = _with_earlier(config, store, folder, record["stages"], alone, announce)
+            ours = True
             write_trial(folder, document, record)
             for planned in plan:
                 forced = planned.stage in force
@@ -126,10 +136,11 @@ def run_plan(
             interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
             message = {"error": trouble or str(error) or type(error).__name__}
             ended = {"status": "interrupted"} if interrupted else {"status": "failed", **message}
-            with suppress(OSError, UnboundLocalError):  # where the disk is the trouble, `ls` tells by the lock
-                write_trial(folder, document, record | ended)
-            if not interrupted:
-                _log_trial(tracking, record | ended, outcomes, document)
+            if ours:
+                with suppress(OSError):  # where the disk is the trouble, `ls` tells by the lock
+                    write_trial(folder, document, record | ended)
+                if not interrupted:
+                    _log_trial(tracking, record | ended, outcomes, document)
             if trouble:
                 raise StageFailed(trouble) from None
             raise
@@ -151,6 +162,27 @@ def _log_trial(
         folders = {outcome.planned.stage: outcome.directory for outcome in outcomes}
         metrics = ChainMap(*(stage_class(name).metrics(folder) for name, folder in folders.items()))
         log_trial(tracking, record, axes_of(record["overrides"]), trial_log(folders, metrics, document))
+
+
+def _with_earlier(
+    config: Config, store: Store, folder: Path, stages: dict[str, str], alone: bool, announce: Announce
+) -> dict[str, str]:
+    """The trial's stages, with those further ones of this configuration that it had; another's trial is set aside."""
+    earlier = earlier_record(folder)
+    known = stages
+    if lost_stages(store, earlier, stages):
+        with suppress(UserError):  # something that this run does not need is not there, so it cannot be the same
+            known = {planned.stage: planned.key.fingerprint for planned in make_plan(config)} | stages
+    if lost_stages(store, earlier, known):
+        if not alone:
+            raise UserError(
+                f"{folder}: another process is running this trial with another configuration. Name this one by --trial."
+            )
+        kept = set_aside(folder, earlier)
+        announce(f"an earlier run of another configuration was here; it is kept as {kept}")
+        return stages
+    further = {name: digest for name, digest in known.items() if earlier.get("stages", {}).get(name) == digest}
+    return {name: digest for name, digest in known.items() if name in stages or name in further}
 
 
 def _apart(planned: PlannedStage) -> bool:

@@ -200,8 +200,14 @@ class Store:
         return folder
 
     def discard(self, stage: str, digest: str) -> None:
-        """Remove a stage's result, the manifest first, so that a kill in between leaves it unfinished."""
+        """Remove a stage's result, the manifest first, so that a kill in between leaves it unfinished.
+
+        Of a link to another store's, as a preview has them, only the link goes.
+        """
         folder = self.path(stage, digest)
+        if folder.is_symlink():
+            folder.unlink()
+            return
         (folder / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 

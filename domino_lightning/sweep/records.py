@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from domino_lightning.config.document import write_document
+from domino_lightning.runner.earlier import earlier_record, lost_stages, set_aside
 from domino_lightning.runner.pipeline import write_trial
 from domino_lightning.store.store import Store, safe_name
 from domino_lightning.sweep.events import StageState
@@ -14,6 +16,8 @@ from domino_lightning.sweep.graph import Graph, StageId
 from domino_lightning.sweep.spec import Sweep
 from domino_lightning.utils.jsonl import Record, write_json
 from domino_lightning.utils.masking import masked, masked_override
+
+log = logging.getLogger(__name__)
 
 SWEEP, TRIALS = "sweep.yaml", "trials.json"
 
@@ -44,8 +48,12 @@ class TrialRecords:
         self.records: dict[str, Record] = {}
         self.folders: dict[str, Path] = {}
         self.configs = {trial.name: trial.config.document for trial in sweep.trials}
+        kept = []
         for trial in sweep.trials:
-            self.folders[trial.name] = store.trial(sweep.name, trial.name)
+            folder = self.folders[trial.name] = store.trial(sweep.name, trial.name)
+            earlier = earlier_record(folder)
+            if lost_stages(store, earlier, dict(graph.plans[trial.name])):
+                kept.append(set_aside(folder, earlier))
             self.records[trial.name] = {
                 "experiment": sweep.name,
                 **trial.record(),
@@ -55,6 +63,9 @@ class TrialRecords:
                 "status": "pending",
             }
             self._write(trial.name)
+        if kept:
+            what = "%d trials of an earlier form of this sweep have other stages; they are kept, the first as %s."
+            log.warning(what, len(kept), kept[0])
 
     def _write(self, name: str) -> None:
         write_trial(self.folders[name], self.configs[name], self.records[name])

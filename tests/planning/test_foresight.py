@@ -149,3 +149,14 @@ def test_more_examples_than_references_and_tokens_never_reached_are_told(
     message = refused(capsys, "check", path, FEW_SHOT % 2, "synthesize.stop.tokens=33")
     assert "synthesize.stop.tokens 33 is never reached: 8 candidates (stop.candidates) of at most 4 tokens" in message
     assert main(["check", str(path), FEW_SHOT % 2, "synthesize.stop.tokens=32"]) == 0
+
+
+def test_a_judges_question_that_exceeds_the_positions_is_told(write_experiment: Write, capsys: Capture) -> None:
+    judge = {"class_path": "domino_lightning.curation.LMJudge", "init_args": {"backbone": "${backbone}"}}
+    path = write_experiment({"curate": {"filters": [{"class_path": "domino_lightning.curation.Parses"}, judge]}})
+    assert main(["check", str(path)]) == 0
+    judge["init_args"]["sampling"] = {"temperature": 0.0, "max_new_tokens": 2000}
+    path = write_experiment({"curate": {"filters": [{"class_path": "domino_lightning.curation.Parses"}, judge]}})
+    message = refused(capsys, "check", path)
+    assert message.startswith("curate.filters.1.init_args.sampling.max_new_tokens: the question about")
+    assert "2000 new ones, which exceed the model's 2048 positions" in message

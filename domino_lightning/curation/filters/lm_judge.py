@@ -134,9 +134,12 @@ class LMJudge(Filter):
 
     def _question(self, candidate: Candidate) -> list[Message] | Exception:
         try:
-            text = self.domain.render(candidate.record)
+            return self.question(self.domain.render(candidate.record))
         except Exception as error:
             return error
+
+    def question(self, text: str) -> list[Message]:
+        """What the model is asked about a text."""
         listed = "\n".join(f"- {criterion.name}: {criterion.question}" for criterion in self.criteria)
         shape = ", ".join(f'"{criterion.name}": <{self.lowest} to {self.highest}>' for criterion in self.criteria)
         content = (
