@@ -90,6 +90,14 @@ def run_plan(
     """
     store = Store(config.document["root"])
     document = config.document
+    for planned in plan:
+        nodes = stage_class(planned.stage).nodes(planned.section)
+        if nodes > 1 and (planned.stage in force or not store.finished(*planned.id)):
+            key = f"{planned.stage}.trainer.num_nodes"
+            raise UserError(
+                f"{config.where(key)}: key '{key}': {nodes} machines, and `domino run` has this one. Set it to 1, or "
+                "run a sweep with a SlurmLauncher or RayLauncher (docs/clusters.md)."
+            )
     if any(planned.stage in force or not store.finished(*planned.id) for planned in plan):
         validate(config)
         for planned in plan:  # what is loaded by now is what runs, however long it takes to get there

@@ -156,9 +156,19 @@ class Store:
         except Busy:
             return True
 
-    def finish(self, key: StageKey, version: int, section: Mapping[str, Any], wall_s: float) -> None:
-        """Write the manifest, which makes the stage finished: sha256 and size of every file, where it came from."""
-        folder = self.path(key.stage, key.fingerprint)
+    def finish(
+        self, key: StageKey, version: int, section: Mapping[str, Any], wall_s: float, directory: Path | None = None
+    ) -> None:
+        """Write the manifest, which makes the stage finished: sha256 and size of every file, where it came from.
+
+        Args:
+            key: its identity.
+            version: of its class.
+            section: the resolved section.
+            wall_s: how long it took.
+            directory: of an attempt; by default the stage's own.
+        """
+        folder = directory or self.path(key.stage, key.fingerprint)
         outputs = {
             str(path.relative_to(folder)): {"sha256": sha256_file(path), "bytes": path.stat().st_size}
             for path in sorted(folder.rglob("*"))

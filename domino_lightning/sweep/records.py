@@ -70,11 +70,15 @@ class TrialRecords:
     def update(self, stages: Iterable[StageId], states: Mapping[StageId, StageState]) -> list[tuple[str, str, str]]:
         """Link what has finished, and give name, status and error of the trials that are over now."""
         over: list[tuple[str, str, str]] = []
-        changed = set(stages)
-        for name, plan in self.graph.plans.items():
-            if self.records[name]["status"] in {"finished", "failed"} or not changed.intersection(plan):
+        changed: dict[str, list[StageId]] = {}
+        for key in stages:
+            for name in self.graph.trials(key):
+                changed.setdefault(name, []).append(key)
+        for name, keys in changed.items():
+            if self.records[name]["status"] in {"finished", "failed"}:
                 continue
-            for key in changed.intersection(plan):
+            plan = self.graph.plans[name]
+            for key in keys:
                 if states[key].status == "finished":
                     self.store.link(self.folders[name], *key)
             failed = next((key for key in plan if states[key].status == "failed"), None)
