@@ -13,7 +13,17 @@ from pathlib import Path
 
 from domino_lightning.errors import UserError
 from domino_lightning.sweep.launchers.cluster.engine import Engine, Refused, State, Unreachable
-from domino_lightning.sweep.launchers.cluster.mailbox import BEAT, BYE, DRAIN, HELLO, STOP, Mailbox, put, read_json
+from domino_lightning.sweep.launchers.cluster.mailbox import (
+    BEAT,
+    BYE,
+    DRAIN,
+    HELLO,
+    PILOT,
+    STOP,
+    Mailbox,
+    put,
+    read_json,
+)
 from domino_lightning.sweep.launchers.cluster.pools import Shape
 from domino_lightning.utils.jsonl import Record, write_json
 
@@ -101,11 +111,17 @@ class Fleet:
         self._silent = False
         self._said: set[str] = set()
         for name in mailbox.pilots():
-            record = read_json(mailbox.pilot(name) / "pilot.json")
+            self.find(name)
+
+    def find(self, name: str) -> Pilot | None:
+        """A pilot by name, also another launcher's; None: it is over."""
+        if name not in self.pilots and not (self.mailbox.pilot(name) / BYE).exists():
+            record = read_json(self.mailbox.pilot(name) / PILOT)
             if record is not None:
                 self.pilots[name] = Pilot(
                     name, record["name"], record["shape"], int(record["pool"]["nodes"]), time.monotonic()
                 )
+        return self.pilots.get(name)
 
     def alive(self, pool: str) -> list[Pilot]:
         """Pilots of a pool that are not over."""

@@ -264,19 +264,28 @@ class ClusterLauncher(Launcher):
                 free.setdefault(pilot.shape, []).append(pilot)
         for run in list(self._runs.values()):
             if run.pilot and run.attempt:
-                known = self.fleet.pilots.get(run.pilot)
-                if known is None and run.attempt.end() is None:
+                if self.fleet.find(run.pilot) is None and run.attempt.end() is None:
                     self._lose(run, run.attempt, "", f"pilot {run.pilot} was over before this launch")
                 continue
             pilots = sorted(free.get(run.shape.key, []), key=lambda pilot: pilot.hosts in run.losses)
+            if run.attempt is None and run.task.store.finished(*run.task.planned.id):  # by another launcher
+                self._finish(run, {"ran": False})
+                continue
             if not pilots:
                 continue
-            pilot = pilots[0]
-            free[run.shape.key].remove(pilot)
-            if run.attempt is None:
-                run.attempt = self.mailbox.open_attempt(run.task, self.mailbox.attempts(*run.task.planned.id))
-            run.pilot = pilot.name
-            self.mailbox.offer(run.attempt, pilot.name)
+            run.attempt = run.attempt or self._attempt(run.task)
+            self._look_for_claim(run)
+            if not run.claimed:
+                free[run.shape.key].remove(pilots[0])
+                run.pilot = pilots[0].name
+                self.mailbox.offer(run.attempt, run.pilot)
+
+    def _attempt(self, task: Task) -> Attempt:
+        """The attempt at a stage that has not ended, should there be one of another launcher's, else a new one."""
+        attempts = self.mailbox.attempts(*task.planned.id)
+        if attempts and attempts[-1].end() is None:
+            return attempts[-1]
+        return self.mailbox.open_attempt(task, attempts)
 
     def _ask(self) -> None:
         """Ask for as many pilots as there is work for."""
