@@ -154,5 +154,10 @@ def _apart(planned: PlannedStage) -> bool:
 def write_trial(folder: Path, document: dict[str, Any], record: dict[str, Any]) -> None:
     """Write a trial's `config.yaml` and `trial.json`, each atomically and without secrets."""
     write_document(folder / "config.yaml", masked(document))
+    write_record(folder, record)
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write a trial's `trial.json`, atomically and without secrets."""
     overrides = [masked_override(text) for text in record.get("overrides", ())]
     write_json(folder / "trial.json", {**masked(record), "overrides": overrides})

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from domino_lightning.config.document import write_document
-from domino_lightning.runner.pipeline import write_trial
+from domino_lightning.runner.pipeline import write_record, write_trial
 from domino_lightning.store.store import Store, safe_name
 from domino_lightning.sweep.events import StageState
 from domino_lightning.sweep.graph import Graph, StageId
@@ -43,7 +43,6 @@ class TrialRecords:
         self.graph, self.store = graph, store
         self.records: dict[str, Record] = {}
         self.folders: dict[str, Path] = {}
-        self.configs = {trial.name: trial.config.document for trial in sweep.trials}
         for trial in sweep.trials:
             self.folders[trial.name] = store.trial(sweep.name, trial.name)
             self.records[trial.name] = {
@@ -54,10 +53,10 @@ class TrialRecords:
                 "stages": dict(graph.plans[trial.name]),
                 "status": "pending",
             }
-            self._write(trial.name)
+            write_trial(self.folders[trial.name], trial.config.document, self.records[trial.name])
 
     def _write(self, name: str) -> None:
-        write_trial(self.folders[name], self.configs[name], self.records[name])
+        write_record(self.folders[name], self.records[name])
 
     def running(self, key: StageId) -> None:
         """Note that a stage of theirs runs in the trials that wait for it."""

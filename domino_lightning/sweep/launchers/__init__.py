@@ -3,6 +3,7 @@
 from domino_lightning.sweep.launchers.base import Launcher, Place, Report, Task
 from domino_lightning.sweep.launchers.cluster.launcher import ClusterLauncher
 from domino_lightning.sweep.launchers.cluster.pools import Pool
+from domino_lightning.sweep.launchers.cluster.ray import RayLauncher
 from domino_lightning.sweep.launchers.cluster.slurm import SlurmLauncher
 from domino_lightning.sweep.launchers.in_process import InProcessLauncher
 from domino_lightning.sweep.launchers.local import LocalLauncher
@@ -14,6 +15,7 @@ __all__ = [
     "LocalLauncher",
     "Place",
     "Pool",
+    "RayLauncher",
     "Report",
     "SlurmLauncher",
     "Task",

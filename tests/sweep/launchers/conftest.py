@@ -126,6 +126,12 @@ def on_slurm(pools: Mapping[str, Any], stages: Mapping[str, Any] | None = None, 
     return {"class_path": "domino_lightning.sweep.SlurmLauncher", "init_args": given}
 
 
+def on_ray(address: str, pools: Mapping[str, Any], stages: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A launcher's node."""
+    given = {"address": address, "pools": dict(pools), "stages": dict(stages or {}), "env": PASSED, "patience": SOON}
+    return {"class_path": "domino_lightning.sweep.RayLauncher", "init_args": given}
+
+
 def signal_all(pids: Sequence[int], number: signal.Signals) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):

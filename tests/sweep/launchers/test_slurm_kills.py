@@ -27,10 +27,10 @@ def waiting(
 ) -> Iterator[Callable[..., Launched]]:
     """A sweep up to `synthesize`, whose generator waits for the file `go`."""
 
-    def make(**options: Any) -> Launched:
+    def make(pools: dict[str, Any] = CPU) -> Launched:
         slurm.env["PYTHONPATH"] = os.environ["PYTHONPATH"]
         tree = {"until": "synthesize", "set": {"synthesize.generator": scripted("wait"), "synthesize.block_size": 8}}
-        return launched(slurm.env, on_slurm(CPU, **options), tree)
+        return launched(slurm.env, on_slurm(pools), tree)
 
     yield make
     (tmp_path / "go").touch()
