@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from domino_lightning.store.attempts import SUM
 from domino_lightning.utils.atomic import atomic_write
 from domino_lightning.utils.jsonl import sha256_file
 from domino_lightning.utils.seeding import derived_seed
+from domino_lightning.utils.yielding import make_room
 
 LAST, BEST = "last.ckpt", "best.ckpt"
-SUM = ".sha256"  # ends the name of the file with the hashes that a checkpoint may have
 
 
 class ResumableCheckpoint(Callback):
@@ -52,14 +53,12 @@ class ResumableCheckpoint(Callback):
         self._saved_at = time.monotonic()
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
-        """Save on cadence, unless a validation follows."""
-        if trainer.global_step == self._saved or self._accumulating(trainer) or self._validation_follows(trainer):
+        """Save on cadence, and when the place is about to be taken, unless a validation follows."""
+        if self._accumulating(trainer) or self._validation_follows(trainer):
             return
-        if not self._due(trainer):
-            return
-        # Lightning logs a step after this hook; a kill in between would leave the saved step out of the metrics.
-        trainer._logger_connector.update_train_step_metrics()
-        self._save(trainer, LAST)
+        if self._due(trainer):
+            self._save_step(trainer)
+        self._make_room(trainer)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Keep the best step, then save."""
@@ -71,6 +70,7 @@ class ResumableCheckpoint(Callback):
             self._save(trainer, BEST)
         if not self._accumulating(trainer):
             self._save(trainer, LAST)
+            self._make_room(trainer)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Save the last step."""
@@ -84,6 +84,19 @@ class ResumableCheckpoint(Callback):
         if self.seconds is None:
             return False
         return bool(trainer.strategy.broadcast(time.monotonic() - self._saved_at >= self.seconds))
+
+    def _save_step(self, trainer: Trainer) -> None:
+        if trainer.global_step != self._saved:
+            # Lightning logs a step after this hook; a kill in between would leave the saved step out of the metrics.
+            trainer._logger_connector.update_train_step_metrics()
+            self._save(trainer, LAST)
+
+    def _make_room(self, trainer: Trainer) -> None:
+        """End here if the place is about to be taken, on a cluster."""
+        make_room(
+            lambda asked: trainer.strategy.reduce_boolean_decision(asked, all=False),
+            lambda: self._save_step(trainer),
+        )
 
     def _accumulating(self, trainer: Trainer) -> bool:
         return trainer.fit_loop._should_accumulate()

@@ -118,6 +118,9 @@ def build_parser() -> argparse.ArgumentParser:
     gc = add("gc", "store", "gc", "list stages that no trial or sweep needs; --delete removes them")
     gc.add_argument("root", nargs="?", type=Path, default=Path("outputs"), help="store (default: outputs)")
     gc.add_argument("--delete", action="store_true", help="delete them")
+    agent = add("agent", "agent", "agent", "run stages for a sweep on a cluster, which starts this itself")
+    agent.add_argument("mailbox", type=Path, help="folder of the pilot")
+    agent.add_argument("--node", type=int, metavar="K", help="which node of the pilot this is (default: Slurm's)")
     ls = add("ls", "store", "ls", "list runs, their stages and scores")
     ls.add_argument("root", nargs="?", type=Path, default=Path("outputs"), help="store (default: outputs)")
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import Counter
@@ -111,6 +112,8 @@ class Display:
         self.console = console
         self.live: Any = None
         self.drawn = 0.0
+        self.left: float | None = None
+        self.left_at = -math.inf
 
     def __enter__(self) -> Display:
         if self.console.is_terminal:
@@ -129,13 +132,20 @@ class Display:
     def __call__(self, progress: Progress, event: Record | None) -> None:
         """Take note of an event, or of the time."""
         if self.live is None:
-            line = event_line(progress, event) if event else ""
+            line = event_line(progress, event, self._left(progress)) if event else ""
             if line:
                 self.console.print(line, highlight=False, soft_wrap=True)
                 sys.stdout.flush()
         elif event is None or time.monotonic() - self.drawn > 0.2:
             self.drawn = time.monotonic()
             self.live.update(self._picture(progress), refresh=True)
+
+    def _left(self, progress: Progress) -> float | None:
+        """Seconds that remain; worked out at most once a second, however many events there are."""
+        now = time.monotonic()
+        if now - self.left_at > 1.0:
+            self.left, self.left_at = remaining_s(progress.state, {}, progress.slots), now
+        return self.left
 
     def _picture(self, progress: Progress) -> Any:
         from rich.console import Group
@@ -168,11 +178,16 @@ def trial_status(plan: Sequence[StageId], state: SweepState) -> str:
     return "finished" if statuses == {"finished"} else "unfinished"
 
 
-def event_line(progress: Progress, event: Mapping[str, Any]) -> str:
-    """An event for a log: time, how far the sweep is, what happened; empty for events that are no news."""
+def event_line(progress: Progress, event: Mapping[str, Any], left: float | None = None) -> str:
+    """An event for a log: time, how far the sweep is, what happened; empty for events that are no news.
+
+    Args:
+        progress: of the sweep.
+        event: of its log.
+        left: seconds that remain, of a finished stage.
+    """
     name, state = event["event"], progress.state
-    done = sum(known.status == "finished" for known in state.stages.values())
-    head = f"{event['time'][11:19]}  {done}/{len(state.stages)}"
+    head = f"{event['time'][11:19]}  {progress.finished}/{len(state.stages)}"
     if name == "trial":
         error = f": {first_line(event['error'])}" if "error" in event else ""
         return f"{head}  trial {event['trial']} {event['status']}{error}"
@@ -185,7 +200,8 @@ def event_line(progress: Progress, event: Mapping[str, Any]) -> str:
     if name == "waiting":
         return f"{what} for another process that is running it"
     if name == "finished":
-        left = remaining_s(state, {}, progress.slots)
         how = f"in {duration(event['wall_s'])}" if event["how"] == "ran" else "by another process"
         return f"{what} {how}" + (f"; about {duration(left)} left" if left else "")
+    if name == "yielded":
+        return f"{what} its place in {event['where']}; the next pilot continues it"
     return f"{what}: {first_line(event['error'])}"

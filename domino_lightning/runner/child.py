@@ -26,15 +26,12 @@ GRACE_S = 3.0  # between asking a process to end and killing it
 _TICK_S = 0.1  # how often an exit is looked for where the system cannot tell
 
 
-class Child:
-    """A stage running as the leader of a process group of its own, which dies with this process (on Linux).
+class StageProcess:
+    """A stage, or a rank of it, as the leader of a process group of its own, which dies with this process (on Linux).
 
     Args:
-        store: where the stage lies.
-        planned: what to run.
-        tracking: of its W&B run.
-        force: run it again although it is finished.
-        wait: wait for another process that holds the stage, instead of ending with the message `busy`.
+        job: its job file.
+        stage: its name, for messages.
         environment: variables over those of this process.
         output: where its standard output and error go; by default where this process's go.
 
@@ -42,37 +39,12 @@ class Child:
     """
 
     def __init__(
-        self,
-        store: Store,
-        planned: PlannedStage,
-        tracking: Tracking,
-        force: bool = False,
-        wait: bool = True,
-        environment: Mapping[str, str] | None = None,
-        output: IO[bytes] | None = None,
+        self, job: Path, stage: str, environment: Mapping[str, str] | None = None, output: IO[bytes] | None = None
     ) -> None:
-        self.planned = planned
+        self.stage = stage
         self.received: list[StageMessage] = []
         self.rss_mb = 0  # largest resident set, known at the end
         self._buffer = b""
-        job = store.path(*planned.id).with_name(f".{planned.key.fingerprint}.job.json")
-        job.parent.mkdir(parents=True, exist_ok=True)
-        write_json(
-            job,
-            {
-                "stage": planned.stage,
-                "fingerprint": planned.key.fingerprint,
-                "inputs": dict(planned.key.inputs),
-                "contents": dict(planned.key.contents),
-                "sources": dict(planned.key.sources),
-                "section": planned.section,
-                "root": str(store.root.resolve()),
-                "tracking": vars(tracking) | {"root": str(Path(tracking.root).resolve())},
-                "force": force,
-                "wait": wait,
-            },
-        )
-        job.chmod(0o600)  # it holds the section as it is, secrets among it
         self._report, write_fd = os.pipe()
         os.set_blocking(self._report, False)
         private = {PARENT: str(os.getpid()), REPORT_FD: str(write_fd)}
@@ -120,7 +92,7 @@ class Child:
         for message in reversed(self.received):
             if message["event"] in {"finished", "busy", "failed"}:
                 return message
-        code, stage = self.process.returncode, f"stage {self.planned.stage}"
+        code, stage = self.process.returncode, f"stage {self.stage}"
         if code in (130, -signal.SIGINT):
             return {"event": "failed", "how": "interrupted", "error": f"{stage} was interrupted"}
         if code == -signal.SIGKILL:
@@ -135,11 +107,11 @@ class Child:
         """Interrupt the process, and kill its whole group after so many seconds at the latest."""
         stop_all([self], grace_s)
 
-    def interrupt(self) -> None:
-        """Ask the process to end, as Ctrl-C does."""
+    def interrupt(self, number: int = signal.SIGINT) -> None:
+        """Ask the process to end, as Ctrl-C does, or by another signal."""
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.process.pid, signal.SIGINT)
+                os.kill(self.process.pid, number)
 
     def kill(self) -> None:
         """Kill the whole group and wait for the process's end."""
@@ -176,6 +148,74 @@ class Child:
         self._report = self._exit = -1
 
 
+def write_job(
+    path: Path,
+    store: Store,
+    planned: PlannedStage,
+    tracking: Tracking,
+    force: bool = False,
+    wait: bool = True,
+    directory: Path | None = None,
+) -> None:
+    """Write all that a stage process has to know.
+
+    Args:
+        path: of the job file; only its owner can read it, since it holds the section as it is, secrets among it.
+        store: where the stage lies.
+        planned: what to run.
+        tracking: of its W&B run.
+        force: run it again although it is finished.
+        wait: wait for another process that holds the stage, instead of ending with the message `busy`.
+        directory: of an attempt: work there, and publish.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(
+        path,
+        {
+            "stage": planned.stage,
+            "fingerprint": planned.key.fingerprint,
+            "inputs": dict(planned.key.inputs),
+            "contents": dict(planned.key.contents),
+            "sources": dict(planned.key.sources),
+            "section": planned.section,
+            "root": str(store.root.resolve()),
+            "tracking": vars(tracking) | {"root": str(Path(tracking.root).resolve())},
+            "force": force,
+            "wait": wait,
+            "directory": str(directory) if directory else None,
+        },
+    )
+    path.chmod(0o600)
+
+
+class Child(StageProcess):
+    """The process of a planned stage, whose job file it writes.
+
+    Args:
+        store: where the stage lies.
+        planned: what to run.
+        tracking: of its W&B run.
+        force: run it again although it is finished.
+        wait: wait for another process that holds the stage, instead of ending with the message `busy`.
+        environment: variables over those of this process.
+        output: where its standard output and error go; by default where this process's go.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        planned: PlannedStage,
+        tracking: Tracking,
+        force: bool = False,
+        wait: bool = True,
+        environment: Mapping[str, str] | None = None,
+        output: IO[bytes] | None = None,
+    ) -> None:
+        job = store.path(*planned.id).with_name(f".{planned.key.fingerprint}.job.json")
+        write_job(job, store, planned, tracking, force, wait)
+        super().__init__(job, planned.stage, environment, output)
+
+
 def _exit_fd(pid: int) -> int:
     """A descriptor that is readable when the process has ended, or -1 where the system has none."""
     if hasattr(os, "pidfd_open"):
@@ -184,7 +224,7 @@ def _exit_fd(pid: int) -> int:
     return -1
 
 
-def wait_for_news(children: Sequence[Child], seconds: float) -> None:
+def wait_for_news(children: Sequence[StageProcess], seconds: float) -> None:
     """Return as soon as one of the processes has said something or ended, or after so many seconds."""
     with selectors.DefaultSelector() as selector:
         for child in children:
@@ -194,7 +234,7 @@ def wait_for_news(children: Sequence[Child], seconds: float) -> None:
         selector.select(min(seconds, _TICK_S) if blind else seconds)
 
 
-def stop_all(children: Sequence[Child], grace_s: float = GRACE_S) -> None:
+def stop_all(children: Sequence[StageProcess], grace_s: float = GRACE_S) -> None:
     """Interrupt the processes, and kill their whole groups after so many seconds at the latest."""
     for child in children:
         child.interrupt()

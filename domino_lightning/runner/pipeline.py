@@ -94,6 +94,14 @@ def run_plan(
     """
     store = Store(config.document["root"])
     document = config.document
+    for planned in plan:
+        nodes = stage_class(planned.stage).nodes(planned.section)
+        if nodes > 1 and (planned.stage in force or not store.finished(*planned.id)):
+            key = f"{planned.stage}.trainer.num_nodes"
+            raise UserError(
+                f"{config.where(key)}: key '{key}': {nodes} machines, and `domino run` has this one. Set it to 1, or "
+                "run a sweep with a SlurmLauncher or RayLauncher (docs/clusters.md)."
+            )
     if any(planned.stage in force or not store.finished(*planned.id) for planned in plan):
         validate(config)
         for planned in plan:  # what is loaded by now is what runs, however long it takes to get there
@@ -192,5 +200,10 @@ def _apart(planned: PlannedStage) -> bool:
 def write_trial(folder: Path, document: dict[str, Any], record: dict[str, Any]) -> None:
     """Write a trial's `config.yaml` and `trial.json`, each atomically and without secrets."""
     write_document(folder / "config.yaml", masked(document))
+    write_record(folder, record)
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write a trial's `trial.json`, atomically and without secrets."""
     overrides = [masked_override(text) for text in record.get("overrides", ())]
     write_json(folder / "trial.json", {**masked(record), "overrides": overrides})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import Changed, UserError
 from domino_lightning.generation.ledger import keeping
 from domino_lightning.stages import stage_class
+from domino_lightning.store.attempts import publish, worth_keeping
 from domino_lightning.store.sources import check_covered, check_sources, forget_compiled, user_sources
 from domino_lightning.store.store import MANIFEST, StageKey, Store
 from domino_lightning.store.work import Work
@@ -89,24 +91,58 @@ def run_planned(
             store.discard(stage, digest)
         resumed = directory.is_dir() and any(directory.iterdir())
         announce(f"{stage:<11} {digest}  {'continuing' if resumed else 'running'}")
-        inputs = {name: store.verified(name, value) for name, value in planned.key.inputs.items()}
         directory.mkdir(parents=True, exist_ok=True)
-        key = planned.key
-        work = Work(directory, inputs, digest, planned.section, tracking, contents=key.contents, sources=key.sources)
-        try:
-            execute(stage, config, work, begun)
-        except (UserError, Changed):
-            if not _worth_keeping(directory):  # what was refused leaves nothing behind
-                store.discard(stage, digest)
-            raise
-        wall_s = time.monotonic() - started
-        store.finish(planned.key, stage_class(stage).version, planned.section, wall_s)
+        wall_s = _run(config, store, planned, tracking, directory, begun, started)
     return StageOutcome(planned, directory, ran=True, wall_s=wall_s)
 
 
-def _worth_keeping(directory: Path) -> bool:
-    """Whether an unfinished stage has a checkpoint or a committed block to continue from."""
-    return any(any(directory.rglob(pattern)) for pattern in ("*.ckpt", "*-[0-9][0-9][0-9][0-9][0-9].jsonl"))
+def run_attempt(
+    config: Config,
+    store: Store,
+    planned: PlannedStage,
+    tracking: Tracking,
+    directory: Path,
+    begun: Callable[[], None] = lambda: None,
+) -> StageOutcome:
+    """Run a stage in an attempt's own directory, beside any other attempts, and publish it unless another was first.
+
+    Raises:
+        UserError: bad input found by the stage.
+        StageFailed: the stage did not finish, or could not be published.
+    """
+    started = time.monotonic()
+    if store.finished(*planned.id):
+        return StageOutcome(planned, store.path(*planned.id), ran=False, wall_s=0.0)
+    directory.mkdir(parents=True, exist_ok=True)
+    wall_s = _run(config, store, planned, tracking, directory, begun, started)
+    first = publish(store, *planned.id, directory)
+    return StageOutcome(planned, store.path(*planned.id), ran=first, wall_s=wall_s)
+
+
+def _run(
+    config: Config,
+    store: Store,
+    planned: PlannedStage,
+    tracking: Tracking,
+    directory: Path,
+    begun: Callable[[], None],
+    started: float,
+) -> float:
+    """Check the inputs, execute in the directory, write the manifest; the seconds since `started`."""
+    inputs = {name: store.verified(name, value) for name, value in planned.key.inputs.items()}
+    key = planned.key
+    work = Work(
+        directory, inputs, key.fingerprint, planned.section, tracking, contents=key.contents, sources=key.sources
+    )
+    try:
+        execute(planned.stage, config, work, begun)
+    except (UserError, Changed):
+        if not worth_keeping(directory):  # what was refused leaves nothing behind
+            shutil.rmtree(directory, ignore_errors=True)
+        raise
+    wall_s = time.monotonic() - started
+    store.finish(key, stage_class(planned.stage).version, planned.section, wall_s, directory)
+    return wall_s
 
 
 def execute(stage: str, config: Config, work: Work, begun: Callable[[], None] = lambda: None) -> None:

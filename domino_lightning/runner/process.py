@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +106,14 @@ def main(job_file: str) -> int:
     from domino_lightning.config.document import Config
     from domino_lightning.config.tracking import Tracking
     from domino_lightning.errors import Busy, StageFailed, UserError, disk_trouble
-    from domino_lightning.runner.planned import PlannedStage, execute, run_planned
+    from domino_lightning.runner.planned import PlannedStage, execute, run_attempt, run_planned
     from domino_lightning.store.store import SCRATCH, StageKey, Store
     from domino_lightning.store.work import Work
     from domino_lightning.utils.jsonl import read_object
     from domino_lightning.utils.own_frames import own_frames
     from domino_lightning.utils.project import enter_again
+    from domino_lightning.utils.ranks import rank
+    from domino_lightning.utils.yielding import YIELDED, asked, heed
 
     enter_again()
     report = ReportPipe()
@@ -119,42 +122,50 @@ def main(job_file: str) -> int:
     key = StageKey(job["stage"], job["fingerprint"], job["inputs"], job["contents"], job["sources"])
     planned = PlannedStage(key, job["section"])
     config = Config({planned.stage: planned.section}, ())
-    words = store.path(*planned.id) / SCRATCH / RANK_ERROR
-    rank = int(os.environ.get("LOCAL_RANK", "0"))
-    if rank > 0:
+    attempt = Path(job["directory"]) if job["directory"] else None
+    directory = attempt or store.path(*planned.id)
+    words = directory / SCRATCH / RANK_ERROR
+    if attempt:
+        heed()
+    if rank() > 0:
         inputs = {name: store.path(name, digest) for name, digest in key.inputs.items()}
-        directory = store.path(*planned.id)
         work = Work(
             directory, inputs, key.fingerprint, planned.section, tracking, contents=key.contents, sources=key.sources
         )
         try:
             execute(planned.stage, config, work)
+        except KeyboardInterrupt:
+            return YIELDED if asked() else 130
         except Exception as error:
-            return _last_words(words, rank, planned.stage, error)
+            return _last_words(words, rank(), planned.stage, error)
         return 0
     words.unlink(missing_ok=True)
     try:
-        outcome = run_planned(
-            config,
-            store,
-            planned,
-            tracking,
-            force=job["force"],
-            wait=job["wait"],
-            announce=lambda text: report.send("announce", text=text),
-            begun=lambda: report.send("begun"),
-        )
+        begun = partial(report.send, "begun")
+        if attempt:
+            outcome = run_attempt(config, store, planned, tracking, attempt, begun)
+        else:
+            outcome = run_planned(
+                config,
+                store,
+                planned,
+                tracking,
+                force=job["force"],
+                wait=job["wait"],
+                announce=lambda text: report.send("announce", text=text),
+                begun=begun,
+            )
         report.send("finished", ran=outcome.ran, wall_s=round(outcome.wall_s, 3))
         return 0
     except Busy:
         report.send("busy")
         return 0
     except KeyboardInterrupt:
-        return 130
+        return YIELDED if asked() else 130
     except Exception as error:
         if lost_peer(error):
             how, message = _words_of_another(words, planned.stage)
-            report.send("failed", how=how, error=message)
+            report.send("failed", how=how, error=message, peer=not words.is_file())
             return 2 if how == "input" else 1
         how, message = explain(error)
         if not isinstance(error, (UserError, StageFailed)) and not disk_trouble(error, store.root):

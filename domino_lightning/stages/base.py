@@ -58,7 +58,12 @@ class Stage(ABC):
 
     @classmethod
     def processes(cls, section: Section) -> int:
-        """How many processes of it compute at the same time: the ranks of a DDP run."""
+        """How many processes of it compute at the same time on a node: the ranks of a DDP run."""
+        return 1
+
+    @classmethod
+    def nodes(cls, section: Section) -> int:
+        """Machines it runs on at the same time."""
         return 1
 
     @classmethod

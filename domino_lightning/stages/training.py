@@ -20,6 +20,7 @@ from domino_lightning.store.contents import backbone_hash
 from domino_lightning.store.work import Section, Work
 from domino_lightning.tracking.metrics_file import METRICS, MetricsFile
 from domino_lightning.utils.ranges import ONE_OR_MORE, POSITIVE, ZERO_OR_MORE, check_ranges
+from domino_lightning.utils.yielding import watched
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -154,6 +155,12 @@ class TrainingStage(Stage):
         return 0 if lookup(section, "trainer.accelerator") == "cpu" else ranks(section)
 
     @classmethod
+    def nodes(cls, section: Section) -> int:
+        """`trainer.num_nodes`."""
+        count = lookup(section, "trainer.num_nodes")
+        return count if type(count) is int and count > 1 else 1
+
+    @classmethod
     def small(cls, config: Config, backbone: str) -> dict[str, Any]:
         """Two steps of two rows on the CPU."""
         schedule = {"max_steps": 2, "max_epochs": None, "val_check_interval": 1, "check_val_every_n_epoch": None}
@@ -270,7 +277,8 @@ class TrainingStage(Stage):
                 path.unlink(missing_ok=True)
         # weights_only: a checkpoint of ours holds tensors and plain values; nothing is unpickled.
         try:
-            trainer.fit(model, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+            with watched():
+                trainer.fit(model, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C
             if trainer.interrupted:
                 raise KeyboardInterrupt from None

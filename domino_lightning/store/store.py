@@ -156,12 +156,24 @@ class Store:
         except Busy:
             return True
 
-    def finish(self, key: StageKey, version: int, section: Mapping[str, Any], wall_s: float | None) -> None:
+    def finish(
+        self,
+        key: StageKey,
+        version: int,
+        section: Mapping[str, Any],
+        wall_s: float | None,
+        directory: Path | None = None,
+    ) -> None:
         """Write the manifest, which makes the stage finished: sha256 and size of every file, where it came from.
 
-        `wall_s` is None of a stage that was not run here.
+        Args:
+            key: its identity.
+            version: of its class.
+            section: the resolved section.
+            wall_s: how long it took; None of a stage that was not run here.
+            directory: of an attempt; by default the stage's own.
         """
-        folder = self.path(key.stage, key.fingerprint)
+        folder = directory or self.path(key.stage, key.fingerprint)
         outputs = {
             str(path.relative_to(folder)): {"sha256": sha256_file(path), "bytes": path.stat().st_size}
             for path in sorted(folder.rglob("*"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from domino_lightning.config.document import Config
 from domino_lightning.errors import UserError
@@ -33,9 +34,26 @@ class Graph:
     nodes: Mapping[StageId, Node]
     plans: Mapping[str, tuple[StageId, ...]]  # trial name → stages
 
+    @cached_property
+    def _trials(self) -> dict[StageId, list[str]]:
+        found: dict[StageId, list[str]] = {}
+        for name, plan in self.plans.items():
+            for key in plan:
+                found.setdefault(key, []).append(name)
+        return found
+
+    @cached_property
+    def readers(self) -> dict[StageId, list[StageId]]:
+        """The stages that read each one."""
+        found: dict[StageId, list[StageId]] = {key: [] for key in self.nodes}
+        for key, node in self.nodes.items():
+            for each in node.inputs:
+                found[each].append(key)
+        return found
+
     def trials(self, key: StageId) -> list[str]:
         """Names of the trials that need a stage."""
-        return [name for name, plan in self.plans.items() if key in plan]
+        return self._trials.get(key, [])
 
     def counts(self) -> dict[str, int]:
         """Distinct stages by name, in the order of stages."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from domino_lightning.config.document import write_document
 from domino_lightning.runner.earlier import earlier_record, lost_stages, set_aside
-from domino_lightning.runner.pipeline import write_trial
+from domino_lightning.runner.pipeline import write_record, write_trial
 from domino_lightning.store.store import Store, safe_name
 from domino_lightning.sweep.events import StageState
 from domino_lightning.sweep.graph import Graph, StageId
@@ -47,7 +47,6 @@ class TrialRecords:
         self.graph, self.store = graph, store
         self.records: dict[str, Record] = {}
         self.folders: dict[str, Path] = {}
-        self.configs = {trial.name: trial.config.document for trial in sweep.trials}
         kept = []
         for trial in sweep.trials:
             folder = self.folders[trial.name] = store.trial(sweep.name, trial.name)
@@ -62,13 +61,13 @@ class TrialRecords:
                 "stages": dict(graph.plans[trial.name]),
                 "status": "pending",
             }
-            self._write(trial.name)
+            write_trial(folder, trial.config.document, self.records[trial.name])
         if kept:
             what = "%d trials of an earlier form of this sweep have other stages; they are kept, the first as %s."
             log.warning(what, len(kept), kept[0])
 
     def _write(self, name: str) -> None:
-        write_trial(self.folders[name], self.configs[name], self.records[name])
+        write_record(self.folders[name], self.records[name])
 
     def running(self, key: StageId) -> None:
         """Note that a stage of theirs runs in the trials that wait for it."""
@@ -81,11 +80,15 @@ class TrialRecords:
     def update(self, stages: Iterable[StageId], states: Mapping[StageId, StageState]) -> list[tuple[str, str, str]]:
         """Link what has finished, and give name, status and error of the trials that are over now."""
         over: list[tuple[str, str, str]] = []
-        changed = set(stages)
-        for name, plan in self.graph.plans.items():
-            if self.records[name]["status"] in {"finished", "failed"} or not changed.intersection(plan):
+        changed: dict[str, list[StageId]] = {}
+        for key in stages:
+            for name in self.graph.trials(key):
+                changed.setdefault(name, []).append(key)
+        for name, keys in changed.items():
+            if self.records[name]["status"] in {"finished", "failed"}:
                 continue
-            for key in changed.intersection(plan):
+            plan = self.graph.plans[name]
+            for key in keys:
                 if states[key].status == "finished" and self.store.finished(*key):  # imported trials lack some
                     self.store.link(self.folders[name], *key)
             failed = next((key for key in plan if states[key].status == "failed"), None)

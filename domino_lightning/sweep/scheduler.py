@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from domino_lightning.store.store import Store
 from domino_lightning.sweep.events import EVENTS, EventLog, SweepState, fold, read_events
 from domino_lightning.sweep.exchange import settled
 from domino_lightning.sweep.graph import Graph, StageId
-from domino_lightning.sweep.launchers.base import Launcher, Report, Task
+from domino_lightning.sweep.launchers.base import Detached, Launcher, Place, Report, Task
 from domino_lightning.sweep.records import TrialRecords
 from domino_lightning.sweep.spec import Sweep
 from domino_lightning.tracking.wandb import sweep_tags
@@ -33,6 +34,7 @@ class Progress:
     state: SweepState
     tasks: Mapping[StageId, Task]
     slots: int
+    finished: int = 0
     started_at: dict[StageId, float] = field(default_factory=dict)  # monotonic
 
 
@@ -70,10 +72,18 @@ class Scheduler:
         for key in state.stages.values():
             if key.status == "interrupted" or (retry_failed and key.status == "failed"):
                 key.status, key.error = "pending", ""
-        self.progress = Progress(sweep, graph, state, self._tasks(), launcher.slots)
+        finished = sum(known.status == "finished" for known in state.stages.values())
+        self.progress = Progress(sweep, graph, state, self._tasks(), launcher.slots, finished)
         self.ready_since: dict[StageId, float] = {}
         self.waited_s: dict[StageId, float] = {}
-        self.looked_at: dict[StageId, float] = {}
+        self.looked_at: dict[StageId, float] = {}  # of those that another process holds
+        self.open = {key for key, known in self.states.items() if known.status not in DONE}
+        self.missing = {key: len(node.inputs) for key, node in graph.nodes.items()}  # inputs that are not finished
+        self.alive = {key: len(graph.trials(key)) for key in graph.nodes}  # trials that may yet finish
+        self.dead: set[str] = set()  # the others
+        self.order = {key: number for number, key in enumerate(graph.nodes)}
+        self.keys = list(graph.nodes)
+        self.ready: dict[object, list[int]] = {}  # by kind of room, a heap in order of nodes
 
     def _tasks(self) -> dict[StageId, Task]:
         tasks = {}
@@ -104,6 +114,7 @@ class Scheduler:
         """
         todo = [self.progress.tasks[key] for key, state in self.states.items() if state.status == "pending"]
         self.launcher.check(todo)
+        self.launcher.open(self.sweep.folder)
         status = "interrupted"
         self._tell(
             "launched",
@@ -114,17 +125,22 @@ class Scheduler:
             slots=self.launcher.slots,
         )
         try:
-            self._settle(list(self.graph.nodes))
-            while not all(state.status in DONE for state in self.states.values()):
+            self._settle(self.keys)
+            for task, place in self.launcher.adopt([self.progress.tasks[key] for key in self.keys if key in self.open]):
+                self._started(task.planned.id, place, 0.0)
+            while self.open:
                 self._start_what_is_ready()
-                waiting = any(state.status == "waiting" for state in self.states.values())
-                for report in self.launcher.poll(LOOK_AGAIN_S if waiting else 1.0):
+                for report in self.launcher.poll(LOOK_AGAIN_S if self.looked_at else 1.0):
                     self._take(report)
                 self.show(self.progress, None)
             fine = all(state.status == "finished" for state in self.states.values())
             status = "finished" if fine else "failed"
+        except Detached:
+            status = "detached" if self.launcher.detach() else "interrupted"
+            raise
         finally:
-            self.launcher.stop()
+            if status != "detached":
+                self.launcher.stop()
             self._close(status)
         return fine
 
@@ -138,38 +154,42 @@ class Scheduler:
         where = {"stage": key[0], "fingerprint": key[1]} if key else {}
         self.show(self.progress, self.log.write(event, **where, **fields))
 
-    def _start_what_is_ready(self) -> None:
-        full: set[bool] = set()  # kinds of room, with and without devices: nothing overtakes an earlier stage
-        for key, task in self.progress.tasks.items():
-            state = self.states[key]
-            if state.status not in {"pending", "waiting"} or not self._inputs_finished(key):
-                continue
-            now = time.monotonic()
-            self.ready_since.setdefault(key, now)
-            if state.status == "waiting" and now - self.looked_at[key] < LOOK_AGAIN_S:
-                continue
-            kind = task.devices > 0
-            if kind in full:
-                continue
-            if self.store.finished(*key):
-                self._finished(key, {"how": "elsewhere"})
-                continue
-            if self.store.busy(*key):
-                self._wait(key)
-                continue
-            place = self.launcher.start(task)
-            if place is None:
-                full.add(kind)
-                continue
-            begun = time.monotonic()
-            self.waited_s[key] = min(begun - self.ready_since[key], place.free_s)
-            self.progress.started_at[key] = begun
-            state.status, state.where = "running", place.where
-            self.records.running(key)
-            self._tell("started", key, where=place.where)
+    def _offer(self, key: StageId) -> None:
+        """Note that a stage can be started."""
+        self.ready_since.setdefault(key, time.monotonic())
+        room = self.launcher.room(self.progress.tasks[key])
+        heapq.heappush(self.ready.setdefault(room, []), self.order[key])
 
-    def _inputs_finished(self, key: StageId) -> bool:
-        return all(self.states[each].status == "finished" for each in self.graph.nodes[key].inputs)
+    def _start_what_is_ready(self) -> None:
+        """Start stages in order while there is room; nothing overtakes an earlier stage of its kind of room."""
+        now = time.monotonic()
+        for key in [key for key, at in self.looked_at.items() if now - at >= LOOK_AGAIN_S]:
+            del self.looked_at[key]
+            self._offer(key)
+        full: set[object] = set()
+        while rooms := [room for room, heap in self.ready.items() if heap and room not in full]:
+            room = min(rooms, key=lambda room: self.ready[room][0])
+            key = self.keys[self.ready[room][0]]
+            if self.states[key].status not in {"pending", "waiting"}:  # blocked, or taken up from an earlier launch
+                heapq.heappop(self.ready[room])
+            elif self.store.finished(*key):
+                heapq.heappop(self.ready[room])
+                self._finished(key, {"how": "elsewhere"})
+            elif self.store.busy(*key):
+                heapq.heappop(self.ready[room])
+                self._wait(key)
+            elif (place := self.launcher.start(self.progress.tasks[key])) is None:
+                full.add(room)
+            else:
+                heapq.heappop(self.ready[room])
+                self._started(key, place, min(time.monotonic() - self.ready_since[key], place.free_s))
+
+    def _started(self, key: StageId, place: Place, waited_s: float) -> None:
+        self.waited_s[key] = waited_s
+        self.progress.started_at[key] = time.monotonic()
+        self.states[key].status, self.states[key].where = "running", place.where
+        self.records.running(key)
+        self._tell("started", key, where=place.where)
 
     def _wait(self, key: StageId) -> None:
         self.looked_at[key] = time.monotonic()
@@ -181,7 +201,10 @@ class Scheduler:
         key, event = report.task.planned.id, dict(report.event)
         name = event.pop("event")
         if name == "begun":
-            self._tell("begun", key, startup_s=round(time.monotonic() - self.progress.started_at[key], 3))
+            self.states[key].where = event.get("where", self.states[key].where)
+            self._tell("begun", key, startup_s=round(time.monotonic() - self.progress.started_at[key], 3), **event)
+        elif name in {"lost", "yielded"}:  # another attempt follows
+            self._tell(name, key, **event)
         elif name == "busy":
             self._wait(key)
         elif name == "finished":
@@ -196,20 +219,46 @@ class Scheduler:
     def _finished(self, key: StageId, fields: Mapping[str, Any]) -> None:
         state = self.states[key]
         state.status, state.wall_s, state.rss_mb = "finished", fields.get("wall_s"), fields.get("rss_mb")
+        self.progress.finished += key in self.open
         self._tell("finished", key, **fields)
         self._settle([key])
 
-    def _settle(self, stages: list[StageId]) -> None:
-        """Bring up to date what depends on stages that have just ended: blocked stages, and trials."""
-        failed = {key for key, state in self.states.items() if state.status in {"failed", "blocked"}}
-        for key, node in self.graph.nodes.items():  # in order: inputs come before what reads them
-            if self.states[key].status == "pending" and failed.intersection(node.inputs):
-                failed.add(key)
-                self.states[key].status = "blocked"
-        alive = [plan for plan in self.graph.plans.values() if not failed.intersection(plan)]
-        for key, state in self.states.items():
-            if state.status == "pending" and not any(key in plan for plan in alive):
-                state.status = "blocked"
+    def _settle(self, stages: Sequence[StageId]) -> None:
+        """Bring up to date what depends on stages that have just ended: blocked stages, what is ready, and trials."""
+        fallen = []
+        for key in stages:
+            status = self.states[key].status
+            if status in DONE:
+                self.open.discard(key)
+            if status == "finished":
+                for reader in self.graph.readers[key]:
+                    self.missing[reader] -= 1
+                    if self.missing[reader] == 0 and self.states[reader].status == "pending":
+                        self._offer(reader)
+            elif status == "failed":
+                fallen.append(key)
+            elif status == "pending" and not self.graph.nodes[key].inputs:
+                self._offer(key)
+        while fallen:
+            fallen += self._block(fallen.pop())
         for trial, status, error in self.records.update(stages, self.states):
             fields: Record = {"error": error} if error else {}
             self._tell("trial", trial=trial, status=status, **fields)
+
+    def _block(self, key: StageId) -> list[StageId]:
+        """What a fallen stage takes along: its readers, which are returned, and what only its trials need."""
+        for trial in self.graph.trials(key):
+            if trial not in self.dead:
+                self.dead.add(trial)
+                for each in self.graph.plans[trial]:
+                    self.alive[each] -= 1
+                    if self.alive[each] == 0 and self.states[each].status == "pending":
+                        self._blocked(each)
+        readers = [reader for reader in self.graph.readers[key] if self.states[reader].status == "pending"]
+        for reader in readers:
+            self._blocked(reader)
+        return readers
+
+    def _blocked(self, key: StageId) -> None:
+        self.states[key].status = "blocked"
+        self.open.discard(key)

@@ -20,6 +20,7 @@ from domino_lightning.tracking.metrics_file import METRICS, SPEED, Metric, read_
 from domino_lightning.tracking.tags import MAX_TAG, note_tags
 from domino_lightning.utils.jsonl import sha256_file, sha256_text
 from domino_lightning.utils.masking import masked, masked_override
+from domino_lightning.utils.ranks import rank
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ _ARTIFACT_NAME = re.compile(r"[^\w.-]+")
 
 def start_run(tracking: Tracking, run_id: str, name: str, job_type: str, config: Mapping[str, Any]) -> Any:
     """A W&B run, or None when tracking is disabled, W&B fails in whatever way, or this is not the first rank."""
-    if tracking.wandb == "disabled" or int(os.environ.get("LOCAL_RANK", "0")) > 0:
+    if tracking.wandb == "disabled" or rank() > 0:
         return None
     folder = Path(tracking.root)  # W&B makes a directory wandb/ in it
     with Forgiven():

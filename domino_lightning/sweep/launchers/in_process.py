@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from domino_lightning.errors import Busy
 from domino_lightning.runner.planned import run_planned
 from domino_lightning.runner.process import explain
-from domino_lightning.sweep.launchers.base import Launcher, Place, Report, Task
+from domino_lightning.sweep.launchers.base import Launcher, Place, Report, Task, refuse_nodes
 
 
 class InProcessLauncher(Launcher):
@@ -16,6 +17,10 @@ class InProcessLauncher(Launcher):
     def __init__(self) -> None:
         self._reports: list[Report] = []
         self._free_since = time.monotonic()
+
+    def check(self, tasks: Sequence[Task]) -> None:
+        """Refuse a stage on several machines."""
+        refuse_nodes(tasks, "the InProcessLauncher")
 
     def start(self, task: Task) -> Place | None:
         """Run the stage to its end, unless that of another one is still to be told."""

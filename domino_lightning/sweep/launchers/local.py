@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from domino_lightning.errors import UserError
 from domino_lightning.runner.child import Child, stop_all, wait_for_news
-from domino_lightning.sweep.launchers.base import Launcher, Place, Report, Task
+from domino_lightning.sweep.launchers.base import Launcher, Place, Report, Task, refuse_nodes
 
 # Read by torch, numpy and tokenizers when they are loaded.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -64,7 +64,8 @@ class LocalLauncher(Launcher):
         self._running: list[_Running] = []
 
     def check(self, tasks: Sequence[Task]) -> None:
-        """Refuse a stage that needs more accelerators, or CPU ranks, than there are."""
+        """Refuse a stage that needs more accelerators, CPU ranks or machines than there are."""
+        refuse_nodes(tasks, "the LocalLauncher")
         for task in tasks:
             needed, there, what = self._need(task)
             if needed > there:
