@@ -14,6 +14,7 @@ from domino_lightning.data.chat import collate_pairs, encode_pair
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import Record, read_jsonl
 from domino_lightning.utils.ranges import ONE_OR_MORE, TWO_OR_MORE, ZERO_OR_MORE, check_ranges
+from domino_lightning.utils.seeding import derived_seed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -31,7 +32,9 @@ class SyntheticDataModule(LightningDataModule):
         batch_size: pairs of a step, over all ranks; a multiple of their number.
         max_length: tokens of a conversation.
         too_long: leave longer ones out, with a warning, or stop.
-        seed: of the batch order.
+        size: train on exactly so many pairs, drawn by the seed from those that are there: corpora of several arms are
+            then compared at one size. A smaller size's pairs are among a larger one's. Null: on all.
+        seed: of the batch order, and of what `size` draws.
         num_workers: loader processes.
     """
 
@@ -43,6 +46,7 @@ class SyntheticDataModule(LightningDataModule):
         batch_size: int = 8,
         max_length: int = 512,
         too_long: Literal["drop", "error"] = "drop",
+        size: int | None = None,
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
@@ -50,8 +54,9 @@ class SyntheticDataModule(LightningDataModule):
         self.pair_paths, self.heldout_path = [Path(path) for path in pairs], Path(heldout)
         self.tokenizer_spec = tokenizer
         self.batch_size, self.max_length, self.too_long = batch_size, max_length, too_long
-        self.seed, self.num_workers = seed, num_workers
-        check_ranges("finetune.data", self, batch_size=ONE_OR_MORE, max_length=TWO_OR_MORE, num_workers=ZERO_OR_MORE)
+        self.size, self.seed, self.num_workers = size, seed, num_workers
+        limits = {"batch_size": ONE_OR_MORE, "max_length": TWO_OR_MORE, "size": ONE_OR_MORE}
+        check_ranges("finetune.data", self, **limits, num_workers=ZERO_OR_MORE)
         self.too_long_pairs = 0
         self.encoded: dict[str, list[tuple[list[int], int]]] = {}
 
@@ -59,7 +64,7 @@ class SyntheticDataModule(LightningDataModule):
         """Read and tokenize.
 
         Raises:
-            UserError: no pairs, a bad line, or a conversation that is too long.
+            UserError: no pairs, or fewer than `size`, a bad line, or a conversation that is too long.
         """
         if self.encoded:
             return
@@ -69,6 +74,8 @@ class SyntheticDataModule(LightningDataModule):
         train = [pair for path in self.pair_paths for pair in self._encode(path, tokenizer)]
         if not train:
             raise UserError(f"{', '.join(map(str, self.pair_paths))}: no chat pairs to train on.{self._long_ones()}")
+        if self.size is not None:
+            train = [train[index] for index in drawn(len(train), self.size, self.seed)]
         self.encoded = {"train": train, "heldout": self._encode(self.heldout_path, tokenizer)}
 
     def _encode(self, path: Path, tokenizer: PreTrainedTokenizerBase) -> list[tuple[list[int], int]]:
@@ -106,3 +113,18 @@ class SyntheticDataModule(LightningDataModule):
             items, range(len(items)), collate_pairs, self.batch_size, self.seed, self.trainer,
             self.num_workers, train,
         )  # fmt: skip
+
+
+def drawn(pairs: int, size: int, seed: int) -> list[int]:
+    """`size` of so many pairs by their place, in order; which is a function of (seed, pairs).
+
+    Raises:
+        UserError: there are fewer.
+    """
+    if pairs < size:
+        raise UserError(
+            f"finetune.data.size: exactly {size} pairs are asked for, so that arms are compared at one size, and there "
+            f"are {pairs}. Lower it in every arm, or raise synthesize.stop.candidates; see the funnel of curate and "
+            "answer for what removed the others."
+        )
+    return sorted(sorted(range(pairs), key=lambda index: derived_seed("size", seed, index))[:size])

@@ -157,7 +157,8 @@ class Costs:
         L, answered, longest = self._pair_tokens(stage.domain, stage.model["backbone"])
         rows = {"reference": len(self.splits["reference"]), "synthetic": self._candidates()}
         rows["both"] = sum(rows.values())
-        return self._fitted(stage, rows[stage.source], "pairs", L, answered, longest)
+        size = stage.data.get("size") or rows[stage.source]
+        return self._fitted(stage, min(size, rows[stage.source]), "pairs", L, answered, longest)
 
     def _tune_adapter(self, stage: Any) -> Cost:
         """A `tune` that trains an adapter on whole texts."""

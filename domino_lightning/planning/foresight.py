@@ -11,6 +11,7 @@ from domino_lightning.config.document import ABSENT, Config, lookup
 from domino_lightning.curation import LMJudge
 from domino_lightning.data.chat import encode_pair, encode_prompt
 from domino_lightning.data.reference import encode_texts, sample_indices
+from domino_lightning.data.synthetic import drawn
 from domino_lightning.errors import UserError
 from domino_lightning.generation.api_engine import APIEngine
 from domino_lightning.generation.prompts import check_lengths
@@ -119,14 +120,24 @@ class Foresight:
             for record in answered[name]
         }
         kept = {name: count for name, count in tokens.items() if count <= stage.data["max_length"]}
+        self._check_size(stage, len(answered["reference"]) if "reference" in answered else 0)
         limit = positions(load_config(stage.model["backbone"]))
         check_positions(limit, kept, 0, "finetune.data.max_length", SHORTER_PAIRS)
-        owners = list(range(len(self.splits["reference"]))) if stage.source == "reference" else None
+        rows = stage.data["size"] or len(self.splits["reference"])
+        owners = list(range(rows)) if stage.source == "reference" else None
         notes = stage.idle_settings(owners)
         if limit is not None and stage.data["max_length"] > limit and stage.source != "reference":
             longer = f"finetune.data.max_length {stage.data['max_length']} is more than the model's {limit} positions"
             notes.append(f"{longer}: a synthetic pair between the two would end the stage.")
         return notes
+
+    def _check_size(self, stage: Any, references: int) -> None:
+        """Refuse a `size` that a stage's data cannot have, whatever becomes of the candidates."""
+        most = {"reference": references, "synthetic": 0, "both": references}[stage.source]
+        if stage.source != "reference":
+            most += self._stage("synthesize").stop.candidates
+        if stage.data["size"] is not None:
+            drawn(most, stage.data["size"], 0)
 
     def _synthesize(self, stage: Any) -> list[str]:
         generator, stop = stage.generator, stage.stop

@@ -102,10 +102,19 @@ class Finetune(TrainingStage):
         return INPUTS[source]
 
     @classmethod
+    def identity(cls, section: Section) -> Section:
+        """Without a `data.size` of null, so that stages from before there was one are found."""
+        section = super().identity(section)
+        data = section.get("data")
+        if not isinstance(data, dict):  # validation says what is wrong with it
+            return section
+        return {**section, "data": {key: value for key, value in data.items() if (key, value) != ("size", None)}}
+
+    @classmethod
     def small(cls, config: Config, backbone: str) -> dict[str, Any]:
         """Room for texts of a tokenizer that has one token a byte."""
         small = super().small(config, backbone)
-        small["data"] |= {"max_length": 2048}
+        small["data"] |= {"max_length": 2048, "size": None}
         return small
 
     @classmethod

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from domino_lightning.config.document import ABSENT, lookup
 from domino_lightning.data.reference import sample_indices
 from domino_lightning.errors import Unreachable, UserError
 from domino_lightning.runner.pipeline import needed_stages
@@ -14,6 +16,8 @@ from domino_lightning.sweep.spec import Sweep, Trial
 from domino_lightning.utils.jsonl import canonical_json, sha256_text
 
 TRAINING = ("tune", "finetune")
+# What corpora are matched by, each with the stage that keeps to it.
+LIMITS = {"finetune.data.size": "finetune", "synthesize.stop.tokens": "synthesize"}
 # Besides max_steps, what can end training or change which batches it sees.
 _LIMITS = ("max_epochs", "min_epochs", "limit_train_batches", "overfit_batches", "accumulate_grad_batches")
 
@@ -33,6 +37,7 @@ def check_budgets(sweep: Sweep) -> dict[str, str]:
     """
     if sweep.budget == "axis":
         return {}
+    check_limits(sweep)
     common: dict[str, str] = {}
     for stage in TRAINING:
         for seed in sweep.seeds:  # what epochs of synthetic data give differs from seed to seed
@@ -44,6 +49,44 @@ def check_budgets(sweep: Sweep) -> dict[str, str]:
             for budget in arms.values():
                 common.setdefault(stage, budget.text)
     return common
+
+
+def check_limits(sweep: Sweep) -> None:
+    """Arms that differ in something else than a corpus's limits must have the same ones.
+
+    The limits are `finetune.data.size`, of coders that train, and `synthesize.stop.tokens`, of arms that synthesize.
+    Where an axis varies them, arms are compared at each of its values.
+
+    Raises:
+        UserError: arms that differ, with their limits.
+    """
+    varied = {axis.name for axis in sweep.axes if any(f"{limit}.".startswith(f"{axis.key}.") for limit in LIMITS)}
+    for limit, stage in LIMITS.items():
+        groups: dict[str, dict[str, Any]] = {}  # labels on the varied axes → arm → limit
+        for trial in sweep.trials:
+            needed = stage in needed_stages(trial.config, sweep.until)
+            if needed and trial.config.document[stage].get("source") != "none":
+                place = canonical_json({name: label for name, label in trial.axes.items() if name in varied})
+                value = lookup(trial.config.document, limit)
+                groups.setdefault(place, {})[trial.arm] = None if value is ABSENT else value
+        # An arm that the axes do not reach is compared with those that have its limit, and there must be some.
+        beside = groups.pop("{}", {}) if len(groups) > 1 else {}
+        if not set(beside.values()) <= {value for arms in groups.values() for value in arms.values()}:
+            groups = {"": beside | dict(ChainMap(*groups.values()))}
+        for arms in groups.values():
+            if len(set(arms.values())) > 1:
+                raise UserError(_unlimited(sweep, limit, arms))
+
+
+def _unlimited(sweep: Sweep, limit: str, arms: Mapping[str, Any]) -> str:
+    values: dict[str, list[str]] = {}
+    for arm, value in arms.items():
+        values.setdefault("none" if value is None else str(value), []).append(arm)
+    listed = "; ".join(f"{_few(names)}: {value}" for value, names in values.items())
+    return (
+        f"{sweep.path}: arms differ in {limit}: {listed}. Give it to all of them, under `set` or as an axis, or "
+        "declare `budget: axis`."
+    )
 
 
 def _unmatched(sweep: Sweep, stage: str, arms: Mapping[str, Budget]) -> str:

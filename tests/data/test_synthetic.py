@@ -99,3 +99,31 @@ def test_a_pair_that_is_too_long_is_named(tmp_path: Path, tiny_backbone: Path) -
 def test_a_batch_size_below_one_is_refused(tmp_path: Path, tiny_backbone: Path) -> None:
     with pytest.raises(UserError, match=r"finetune\.data: batch_size 0"):
         SyntheticDataModule([], tmp_path / "h.jsonl", str(tiny_backbone), batch_size=0)
+
+
+def train_on(folder: Path, backbone: Path, rows: int, size: int | None, seed: int = 0) -> list[Any]:
+    pairs = write(folder / "pairs.jsonl", [pair(f"q{number}", f"a{number}") for number in range(rows)])
+    heldout = write(folder / "heldout.jsonl", [pair("q", "a")])
+    data = SyntheticDataModule([pairs], heldout, str(backbone), size=size, seed=seed)
+    data.setup()
+    assert len(data.encoded["heldout"]) == 1
+    return data.encoded["train"]
+
+
+def test_a_size_draws_so_many_pairs_by_the_seed_smaller_ones_among_larger(tmp_path: Path, tiny_backbone: Path) -> None:
+    every = train_on(tmp_path, tiny_backbone, 12, None)
+    parts = [train_on(tmp_path, tiny_backbone, 12, size) for size in (3, 7, 12)]
+    assert [len(part) for part in parts] == [3, 7, 12]
+    places = [[every.index(each) for each in part] for part in parts]
+    assert all(place == sorted(place) for place in places)  # in the order of the file
+    assert set(places[0]) < set(places[1]) and parts[2] == every
+    assert places[1] != list(range(7))
+    assert train_on(tmp_path, tiny_backbone, 12, 7, seed=1) != parts[1]
+    assert train_on(tmp_path, tiny_backbone, 12, 7) == parts[1]
+
+
+def test_fewer_pairs_than_the_size_are_refused(tmp_path: Path, tiny_backbone: Path) -> None:
+    with pytest.raises(UserError, match=r"finetune\.data\.size: exactly 5 pairs are asked for.*there are 4\. Lower it"):
+        train_on(tmp_path, tiny_backbone, 4, 5)
+    with pytest.raises(UserError, match=r"size 0 must be 1 or more"):
+        train_on(tmp_path, tiny_backbone, 4, 0)

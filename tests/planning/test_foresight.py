@@ -160,3 +160,12 @@ def test_a_judges_question_that_exceeds_the_positions_is_told(write_experiment: 
     message = refused(capsys, "check", path)
     assert message.startswith("curate.filters.1.init_args.sampling.max_new_tokens: the question about")
     assert "2000 new ones, which exceed the model's 2048 positions" in message
+
+
+def test_a_size_that_no_corpus_can_have_is_told(write_experiment: Write, capsys: Capture) -> None:
+    path = write_experiment()  # six references, eight candidates
+    for source, most in (("reference", 6), ("synthetic", 8), ("both", 14)):
+        overrides = [f"finetune.source={source}", f"finetune.data.size={most}"]
+        assert main(["check", str(path), *overrides]) == 0
+        message = refused(capsys, "check", path, overrides[0], f"finetune.data.size={most + 1}")
+        assert f"exactly {most + 1} pairs are asked for" in message and f"there are {most}." in message

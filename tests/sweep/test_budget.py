@@ -83,3 +83,26 @@ def test_epochs_of_synthetic_data_may_differ_between_seeds_but_not_between_arms(
 def test_training_that_ends_by_the_clock_cannot_be_matched(load: Load) -> None:
     with pytest.raises(UserError, match=r"max_time' ends training by the clock"):
         budgets(load, {"set": {"tune.trainer.max_time": "00:01:00:00"}})
+
+
+SOURCES = {"key": "finetune.source", "values": ["none", "reference", "synthetic"]}
+SIZE = {"key": "finetune.data.size", "values": {"four": 4, "all": None}, "when": {"source": ["reference", "synthetic"]}}
+STOP = {"key": "synthesize.stop", "values": {"rows": {"candidates": 8}, "tokens": {"candidates": 8, "tokens": 9}}}
+
+
+def test_arms_of_one_limit_match_and_those_without_it_are_refused(load: Load) -> None:
+    assert budgets(load, {"axes": {"source": SOURCES}, "set": {"finetune.data.size": 4}})
+    unlike = {"key": "finetune.data", "values": {"a": {"batch_size": 2}, "b": {"size": 4}}}
+    assert budgets(load, {"axes": {"data": unlike}})  # the axis is the limit's own
+    reference = {**SIZE, "when": {"source": "reference"}, "values": [4]}
+    with pytest.raises(UserError, match=r"finetune\.data\.size: source=synthetic: none; source=reference,size=4: 4"):
+        budgets(load, {"axes": {"source": SOURCES, "size": reference}})
+    stopped = {"key": "synthesize.stop.tokens", "values": [9], "when": {"loss": "infonce"}}
+    with pytest.raises(UserError, match=r"stop\.tokens: loss=likelihood: none; loss=infonce,tokens=9: 9\. Give it"):
+        budgets(load, {"axes": {"loss": LOSS, "tokens": stopped}})
+    assert budgets(load, {"axes": {"loss": LOSS, "tokens": stopped}, "budget": "axis"}) == {}
+
+
+def test_an_axis_of_limits_compares_arms_at_each_of_them(load: Load) -> None:
+    axes = {"source": SOURCES, "size": SIZE, "stop": {**STOP, "when": SIZE["when"]}}
+    assert budgets(load, {"axes": axes, "zip": [["size", "stop"]]})

@@ -27,6 +27,7 @@ QUESTIONS = {
     "losses",
     "reference_noise",
     "references",
+    "rivals",
     "sample_tokens",
     "sources",
     "synthetic_size",
@@ -74,6 +75,20 @@ def test_the_last_arm_of_the_filters_is_the_default_chain() -> None:
     assert chains["all"] == default
     assert sweep.baseline == "filters=all"
     assert all(set(fewer) < set(more) for fewer, more in pairwise(chains.values()))
+
+
+def test_rivals_meet_at_one_number_of_pairs_and_at_one_number_of_tokens() -> None:
+    (path,) = [path for path in SWEEPS if path.stem == "rivals"]
+    sweep = load_sweep(path, ["seeds=[0]"])
+    validate(sweep)
+    arms: dict[tuple[Any, Any], list[str]] = {}
+    for trial in sweep.trials:
+        size, stop = trial.config.document["finetune"]["data"]["size"], trial.config.document["synthesize"]["stop"]
+        arms.setdefault((size, stop["tokens"]), []).append(trial.axes.get("loss") or trial.axes.get("generator") or "")
+    rivals = ["likelihood", "released", "infonce", "paper", "lora", "few-shot", "magpie-few-shot", "oss-instruct"]
+    assert arms[48, None] == ["", *rivals, "self-instruct"]  # the first: references alone
+    assert arms[None, 24000] == [*rivals, "self-instruct"]
+    assert arms[None, None] == [""]  # untouched
 
 
 @pytest.fixture(scope="module")
