@@ -10,7 +10,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 # The faces of the package: what users write in a configuration or import.
-FACES = ("domino_lightning", "losses", "nn", "domains", "synthesis", "curation", "sweep", "testing")
+FACES = ("domino_lightning", "losses", "nn", "modules", "domains", "synthesis", "curation", "sweep", "testing")
 # Links of the pages that leave docs/, and the page that stands for each.
 OUTSIDE = {
     "../domino_lightning/defaults.yaml": "defaults.md",

