@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -169,11 +170,13 @@ class _Queue:
         self.tally = Counter() if tally is None else tally
         self.embed, self.device = model.get_input_embeddings(), model.device
         self.waiting = enumerate(rows)
+        self.line: deque[tuple[int, Row]] = deque()  # the next of them
         graphs = StepGraphs(model, self.tally) if layout.graphs else None
         self.slots = Slots(model, prefix, slots, columns, layout.bucket, graphs)
         self.rows: list[int | None] = [None] * slots  # the row in each slot
         self.left = [0] * slots  # tokens that it may still draw
         self.resting: set[int] = set()  # slots that no row will have
+        self.paused: set[int] = set()  # slots that none has for now
         self.late: deque[_Drawn] = deque()
         self.outputs: dict[int, list[int]] = {}  # of rows that have not ended
         self.limits: dict[int, int] = {}  # of the same
@@ -204,7 +207,9 @@ class _Queue:
     def _admit(self) -> bool:
         """Give free slots to waiting rows, or drop them where none waits; False when no row runs."""
         free = [slot for slot, row in enumerate(self.rows) if row is None and slot not in self.resting]
-        new = list(zip(free, self.waiting, strict=False)) if free else []
+        self.line.extend(islice(self.waiting, len(free) - len(self.line)))
+        waits = len(self.line) == len(free)  # if not, these are the last
+        new = self._next(free)
         if new:
             self._enter([slot for slot, _ in new], [row for _, (_, row) in new])
             for slot, (number, row) in new:
@@ -213,17 +218,36 @@ class _Queue:
         over = free[len(new) :]
         running = [slot for slot, row in enumerate(self.rows) if row is not None]
         if over and running:
-            self.resting.update(over)
-            self.slots.rest(over)
-            self.taken[sent(over, self.device)] = 0
-        count = self._wanted(len(running))
+            self._leave(over, waits)
+        count = self.slots.count if self.line else self._wanted(len(running))
         if running and count < self.slots.count:
             self._shrink(running, count)
         return bool(running)
 
+    def _next(self, free: Sequence[int]) -> list[tuple[int, tuple[int, Row]]]:
+        """Slots and the rows that take them now: while prompts are gathered, those that need no encoding."""
+        count = len(self.line)
+        if count == len(free) < self.layout.gather * self.slots.count:
+            fresh = (number for number, (_, row) in enumerate(self.line) if self.slots.fresh(row.prompt))
+            count = next(fresh, count)
+        return [(slot, self.line.popleft()) for slot in free[:count]]
+
+    def _leave(self, slots: Sequence[int], waits: bool) -> None:
+        """Slots stay empty: for a while, if rows wait, else for good."""
+        if waits:
+            new = [slot for slot in slots if slot not in self.paused]
+            self.paused.update(new)
+            self.slots.pause(new)
+        else:
+            new = list(slots)
+            self.resting.update(new)
+            self.slots.rest(new)
+        self.taken[sent(new, self.device)] = 0
+
     def _enter(self, slots: Sequence[int], rows: Sequence[Row]) -> None:
         """Rows take slots."""
         index = sent(slots, self.device)
+        self.paused.difference_update(slots)
         self.slots.admit(slots, [row.prompt for row in rows])
         self.taken[index] = 0
         if self.seen is not None:
@@ -271,7 +295,9 @@ class _Queue:
         self.slots.fed[: len(tokens)] = self.embed(tokens)
         if self.seen is not None:
             self.seen[every, tokens] = True
-        self.taken += 1
+        self.taken.add_(1)
+        if self.noise is not None:
+            self.taken.clamp_(max=self.noise.shape[1] - 1)
         self.late.append(_Drawn.of(self.rows, tokens))
         self.left = [left - 1 for left in self.left]
         self.rows = [row if left > 0 else None for row, left in zip(self.rows, self.left, strict=True)]

@@ -31,12 +31,15 @@ class Layout:
         fewest: slots are halved, when as many idle, down to so many; None: idle ones are dropped as they come.
         lag: steps by which tokens are read back late; a row that ended meanwhile makes tokens that are thrown away.
         graphs: steps are captured as CUDA graphs, one for each number of slots and columns.
+        gather: share of the slots that are free before prompts are encoded, while rows wait; a pass over few prompts
+            takes a GPU as long as one over many.
     """
 
     bucket: int = 1
     fewest: int | None = None
     lag: int = 0
     graphs: bool = False
+    gather: float = 0.0
 
     @classmethod
     def of(cls, device: torch.device, graphs: bool | None = None) -> Layout:
@@ -53,7 +56,7 @@ class Layout:
             if graphs:
                 raise ValueError(f"graphs=True: steps on device '{device}' cannot be captured as CUDA graphs")
             return cls()
-        return cls(bucket=256, fewest=8, lag=1, graphs=graphs is not False)
+        return cls(bucket=256, fewest=8, lag=1, graphs=graphs is not False, gather=0.125)
 
 
 class StepGraphs:

@@ -122,6 +122,15 @@ class Slots(Attention):
         for slot, prompt in zip(slots, prompts, strict=True):
             self.held[slot] = prompt
 
+    def fresh(self, prompt: Tensor) -> bool:
+        """Whether a prompt has to be encoded to be admitted."""
+        return len(prompt) > 1 and not any(held is prompt for held in self.held)
+
+    def pause(self, slots: Sequence[int]) -> None:
+        """Slots that no row has until one is admitted: they begin again after the prompt that they hold."""
+        held = [self.held[slot] for slot in slots]
+        self._place(slots, [0 if prompt is None else len(prompt) - 1 for prompt in held])
+
     def rest(self, slots: Sequence[int]) -> None:
         """Slots that no row has from now on: they begin anew, so as to stay narrower than those of running rows."""
         self._place(slots, [0] * len(slots))
@@ -146,8 +155,9 @@ class Slots(Attention):
             logits = self._step(width)
         else:
             logits = self.graphs.run(self.count, width, lambda: self._step(width))
-        self.at += 1
-        self.lengths = [length + 1 for length in self.lengths]
+        last = self.columns - 1  # where slots that no row has come to rest
+        self.at.add_(1).clamp_(max=last)
+        self.lengths = [min(length + 1, last) for length in self.lengths]
         return logits
 
     def _step(self, width: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import pytest
@@ -84,6 +85,7 @@ def sampled(model: Any, length: int = 5, penalty: float = 1.0, **settings: Any) 
     return decode(model, prefix_of(model, length), prompts_of(model), noise, sampling, EOS, **settings)
 
 
+@cache
 def one_by_one(model: Any, length: int = 5) -> list[Decoded]:
     """The same rows, each alone in a queue of its own."""
     sampling, noise, prompts = Sampling(1.2, 0.9, max_new_tokens=NEW), row_noise(range(ROWS), NEW, 3), prompts_of(model)
@@ -102,11 +104,18 @@ def model(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.mark.parametrize(
-    "layout",
-    [Layout(), Layout(4), Layout(64), Layout(lag=1), Layout(lag=3), Layout(fewest=1), Layout(4, 2, 1)],
+    ("layout", "batch_size"),
+    [
+        (Layout(4, 2, 1, gather=0.6), 1),
+        (Layout(4, 2, 1, gather=0.6), 4),
+        (Layout(4, 2, 1, gather=0.6), 48),
+        (Layout(64), 4),
+        (Layout(lag=3), 4),
+        (Layout(fewest=1), 4),
+        (Layout(gather=1.0), 4),
+    ],
     ids=str,
 )
-@pytest.mark.parametrize("batch_size", [1, 4, 48])
 def test_rows_are_the_same_in_every_layout(model: Any, layout: Layout, batch_size: int) -> None:
     assert sampled(model, batch_size=batch_size, layout=layout) == one_by_one(model)
 
@@ -232,8 +241,8 @@ def test_graphs_are_refused_where_there_are_none() -> None:
     with pytest.raises(ValueError, match="device 'cpu'"):
         Layout.of(CPU, True)
     cuda = torch.device("cuda:0")
-    assert Layout.of(cuda) == Layout.of(cuda, True) == Layout(256, 8, 1, True)
-    assert Layout.of(cuda, False) == Layout(256, 8, 1, False)
+    assert Layout.of(cuda) == Layout.of(cuda, True) == Layout(256, 8, 1, True, 0.125)
+    assert Layout.of(cuda, False) == Layout(256, 8, 1, False, 0.125)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 12])
@@ -257,3 +266,34 @@ def test_a_prompt_of_several_rows_is_encoded_once(batch_size: int, monkeypatch: 
         for n, prompt in enumerate(prompts)
     ]
     assert rows == alone
+
+
+@pytest.mark.parametrize("layout", [Layout(gather=0.5), Layout(4, 2, 1, gather=0.5)], ids=str)
+def test_prompts_are_gathered_before_they_are_encoded(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two slots of four are free before a pass over prompts, but a row that needs none enters at once."""
+    model, encoded = tiny_model(vocabulary=VOCABULARY), []
+    encode = Slots._encode
+
+    def spy(slots: Slots, places: Sequence[int], prompts: Sequence[Tensor]) -> None:
+        encoded.append(len(places))
+        encode(slots, places, prompts)
+
+    monkeypatch.setattr(Slots, "_encode", spy)
+    embed = model.get_input_embeddings()
+    own = [embed(torch.tensor([row + 1, 5, row])).detach() for row in range(12)]
+    bare = [embed(torch.tensor([row + 1])).detach() for row in range(12)]
+    limits = [3, 5, 9, 14, 4, 4, 4, 4, 6, 2, 3, 20]
+    sampling = Sampling(0.0, max_new_tokens=NEW)
+    # Rows 0 and 1 end after 3 and 5 steps; then 2, 4 and 5 after 9; 6 and 7 after 13; the last one need not wait.
+    for prompts, passes in ((own, [4, 2, 3, 2, 1]), (bare, [])):
+        encoded.clear()
+        tally: Counter[str] = Counter()
+        rows = decode(
+            model, prefix_of(model), prompts, None, sampling, frozenset(), 4, limits=limits, layout=layout, tally=tally
+        )
+        assert encoded == passes
+        expected = [
+            decode(model, prefix_of(model), [prompt], None, sampling, frozenset(), limits=[limit])[0]
+            for prompt, limit in zip(prompts, limits, strict=True)
+        ]
+        assert rows == expected

@@ -11,7 +11,7 @@ from domino_lightning.config.nodes import ClassNode
 from domino_lightning.domains.rows import CandidateRow
 from domino_lightning.errors import UserError
 from domino_lightning.generation.engines import TransformersEngine
-from domino_lightning.generation.language_model import Engine, ModelSource, Sampled, backbone_contents
+from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource, Sampled, backbone_contents
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.store.work import Section
 from domino_lightning.utils.jsonl import read_jsonl
@@ -87,7 +87,34 @@ class Generator(ABC):
         return iter(self.generate(rows, seed))
 
 
-class SoftPromptGenerator(Generator):
+class ModelGenerator(Generator):
+    """Samples every row, by itself, from one language model; a subclass says how, by `ask`.
+
+    Attributes:
+        language_model: set by `open`.
+    """
+
+    language_model: LanguageModel
+
+    @abstractmethod
+    def ask(self, rows: Sequence[int], seed: int) -> Iterator[Sampled]:
+        """The rows, in order, as one queue of the language model."""
+
+    @property
+    def queue(self) -> int:
+        """The language model's."""
+        return self.language_model.queue
+
+    def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
+        """Sample the rows as one queue."""
+        return list(self.ask(rows, seed))
+
+    def stream(self, rows: Sequence[int], seed: int) -> Iterator[Sampled]:
+        """Sample the rows as one queue."""
+        return self.ask(rows, seed)
+
+
+class SoftPromptGenerator(ModelGenerator):
     """Samples the backbone from the domain tokens alone: `[BOS] D`, then tokens until EOS.
 
     Args:
@@ -140,17 +167,8 @@ class SoftPromptGenerator(Generator):
         engine = self.engine or TransformersEngine()
         self.language_model = engine.load(ModelSource.of_soft_prompt(inputs["tune"], self.backbone_spec))
 
-    @property
-    def queue(self) -> int:
-        """The language model's."""
-        return self.language_model.queue
-
-    def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
-        """Sample the rows as one queue."""
-        return list(SoftPromptGenerator.stream(self, rows, seed))
-
-    def stream(self, rows: Sequence[int], seed: int) -> Iterator[Sampled]:
-        """Sample the rows as one queue."""
+    def ask(self, rows: Sequence[int], seed: int) -> Iterator[Sampled]:
+        """Behind the domain tokens."""
         own = None
         if self.samples is not None:  # whose tokens a row gets is a function of (seed, row), as its noise is
             own = [self.samples[derived_seed("sample", seed, row) % len(self.samples)] for row in rows]

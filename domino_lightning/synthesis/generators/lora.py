@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from domino_lightning.generation.engines import TransformersEngine
 from domino_lightning.generation.language_model import Engine, ModelSource, Sampled, backbone_contents
 from domino_lightning.generation.sampling import Sampling
-from domino_lightning.synthesis.generators.base import KEY, Generator
+from domino_lightning.synthesis.generators.base import KEY, ModelGenerator
 
 SAMPLING = Sampling(max_new_tokens=96)  # as the soft prompt is sampled
 
 
-class LoraGenerator(Generator):
+class LoraGenerator(ModelGenerator):
     """Samples the backbone under the adapter of a `tune` that trains LoRA, from nothing but a first token.
 
     It asks what domain tokens are worth that plain fine-tuning (Hu et al. 2021, arXiv 2106.09685) is not: the same
@@ -57,6 +57,6 @@ class LoraGenerator(Generator):
             ModelSource(self.backbone_spec, adapter=adapter)
         )
 
-    def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
-        """Sample the rows as one block."""
-        return self.language_model.complete([self.start] * len(rows), rows, seed, self.sampling, self.on_tokens)
+    def ask(self, rows: Sequence[int], seed: int) -> Iterator[Sampled]:
+        """Behind the start of a text."""
+        return self.language_model.stream([self.start] * len(rows), rows, seed, self.sampling, self.on_tokens)

@@ -11,7 +11,7 @@ from domino_lightning.errors import UserError
 from domino_lightning.generation.engines import TransformersEngine
 from domino_lightning.generation.language_model import Engine, ModelSource, Prompt, Sampled, backbone_contents
 from domino_lightning.generation.sampling import Sampling
-from domino_lightning.synthesis.generators.base import KEY, Generator
+from domino_lightning.synthesis.generators.base import KEY, ModelGenerator
 from domino_lightning.utils.jsonl import read_jsonl
 from domino_lightning.utils.seeding import derived_seed
 
@@ -19,7 +19,7 @@ FEWER = f"Lower {KEY}.shots or max_new_tokens, or take a model with more positio
 SAMPLING = Sampling(max_new_tokens=96)  # as the soft prompt is sampled
 
 
-class PromptedGenerator(Generator):
+class PromptedGenerator(ModelGenerator):
     """Asks a language model for a text of the domain; a subclass says how, by `prompt`.
 
     Which references a row is shown is a function of (seed, row), as its noise is.
@@ -90,11 +90,6 @@ class PromptedGenerator(Generator):
     def prompt(self, row: int, seed: int) -> Prompt:
         """What the model is asked for a row."""
 
-    @property
-    def queue(self) -> int:
-        """The language model's."""
-        return self.language_model.queue
-
     def check_rows(self, rows: Sequence[int], seed: int) -> None:
         """Prompts against the positions of the model; those that show generated texts as if there were none yet."""
         prompts = {f"the prompt of row {row}": self.prompt(row, seed) for row in rows}
@@ -109,11 +104,7 @@ class PromptedGenerator(Generator):
 
             check_lengths(backbone, prompts, new, f"{KEY}.{group}.max_new_tokens", FEWER)
 
-    def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
-        """Sample the rows as one queue."""
-        return list(PromptedGenerator.stream(self, rows, seed))
-
-    def stream(self, rows: Sequence[int], seed: int) -> Iterator[Sampled]:
-        """Sample the rows as one queue."""
+    def ask(self, rows: Sequence[int], seed: int) -> Iterator[Sampled]:
+        """Behind the prompt of each."""
         prompts = [self.prompt(row, seed) for row in rows]
         return self.language_model.stream(prompts, rows, seed, self.sampling, self.on_tokens)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ from domino_lightning.errors import UserError
 from domino_lightning.generation.engines import TransformersEngine
 from domino_lightning.generation.language_model import ModelSource, Sampled
 from domino_lightning.generation.sampling import Sampling
-from domino_lightning.synthesis.generators.base import Generator, HeldoutReplay, generator_node
+from domino_lightning.synthesis.generators.base import Generator, HeldoutReplay, ModelGenerator, generator_node
 
 
-class UntunedBackbone(Generator):
+class UntunedBackbone(ModelGenerator):
     """Samples the backbone of another generator as it is, by the other's settings, from nothing but a first token.
 
     Untuned, it writes little that is of the domain; so held-out texts follow, which later stages have something to do
@@ -54,11 +55,9 @@ class UntunedBackbone(Generator):
         self.start = start_text(load_tokenizer(self.backbone_spec))
         self.language_model = (self.engine or TransformersEngine()).load(ModelSource(self.backbone_spec))
 
-    def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
-        """Sample the rows below `sampled` as one block."""
+    def ask(self, rows: Sequence[int], seed: int) -> Iterator[Sampled]:
+        """Those below `sampled`, then held-out texts."""
         own = [row for row in rows if row < self.sampled]
         replayed = self.replay.generate([row - self.sampled for row in rows if row >= self.sampled], seed)
-        return [
-            *self.language_model.complete([self.start] * len(own), own, seed, self.sampling, self.on_tokens),
-            *replayed,
-        ]
+        sampled = self.language_model.stream([self.start] * len(own), own, seed, self.sampling, self.on_tokens)
+        return chain(sampled, replayed)
