@@ -24,6 +24,10 @@ def test_the_largest_number_of_rows_is_found_in_a_few_looks(limit: float, most: 
     assert len(asked) <= 2 * 11
 
 
+def test_the_search_ends_where_memory_does_not_bind() -> None:
+    assert growth([], each=0.0).largest(11.0) == 1 << 16
+
+
 def test_what_fits_is_said_with_the_key_and_the_number_over_all_processes() -> None:
     # A twentieth is left free: of 100 bytes 95 are to be had, which is 28 rows of each of two processes.
     found = Cost("", memory=22.0, growth=growth([], processes=2))
