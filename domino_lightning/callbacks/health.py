@@ -8,7 +8,8 @@ and tables besides to JSON Lines in the stage's directory, one line a step.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,20 @@ class StepTable:
         if not self.path.is_file():
             return
         write_jsonl(self.path, self.read())
+
+
+@contextmanager
+def any_algorithm() -> Iterator[None]:
+    """Let torch take the algorithms it has, also in a deterministic fit: for looks that change nothing that trains.
+
+    Drawing tokens sums in float, for which a GPU has no deterministic kernel.
+    """
+    strict, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(strict, warn_only=warns)
 
 
 class Periodic(Callback):

@@ -12,6 +12,7 @@ from torch import Tensor
 from domino_lightning.callbacks.health import (
     Periodic,
     StepTable,
+    any_algorithm,
     log_image,
     log_metrics,
     log_table,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 NEAREST = 3  # vocabulary tokens shown for each domain token
+BLOCK = 1 << 14  # rows of a vocabulary that are converted at a time
 
 
 class Disentanglement(Periodic):
@@ -109,8 +111,10 @@ class NearestTokens(Periodic):
 
 def nearest_rows(tokens: Tensor, vocabulary: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Cosines and indices, each (D, count), of the rows of (V, H) nearest to each of (D, H) vectors."""
-    unit = torch.nn.functional.normalize(vocabulary.float(), dim=1)
-    near = (torch.nn.functional.normalize(tokens.float(), dim=1) @ unit.T).topk(count, dim=1)
+    directions = torch.nn.functional.normalize(tokens.float(), dim=1)
+    # In blocks: a float32 copy of a large vocabulary is two gigabytes of the device.
+    blocks = (torch.nn.functional.normalize(block.float(), dim=1) for block in vocabulary.split(BLOCK))
+    near = torch.cat([directions @ block.T for block in blocks], dim=1).topk(count, dim=1)
     return near.values, near.indices
 
 
@@ -143,7 +147,8 @@ class SampledTexts(Periodic):
         model = LocalModel(backbone.eval(), self.tokenizer, self.count, module.soft_tokens())
         sampling = Sampling(max_new_tokens=self.max_new_tokens)
         try:
-            sampled = model.complete([module.start] * self.count, range(self.count), self.seed, sampling)
+            with any_algorithm():
+                sampled = model.complete([module.start] * self.count, range(self.count), self.seed, sampling)
         except UnsupportedAttention as error:
             log.warning("tune: no texts are sampled while it trains: %s", error)
             self.every = 0

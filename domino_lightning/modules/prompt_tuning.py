@@ -153,7 +153,7 @@ class PromptTuningModule(DomainLearner):
         self.likelihoods = Likelihoods(self.backbone, self.bos, self.pair_micro_batch)
         embed: Any = backbone.get_input_embeddings()
         with torch.no_grad():  # as the layers see them: Gemma scales the rows of its matrix when it looks them up
-            vocabulary = embed(torch.arange(len(embed.weight), device=embed.weight.device)).float().cpu()
+            vocabulary = embed(torch.arange(len(embed.weight), device=embed.weight.device)).cpu().float()
         self.domain_prompt.initialize(vocabulary, generator("domain", self.seed), tokenizer)
         if self.loss.pairs != "none":
             self.sample_tokens = SampleTokens(

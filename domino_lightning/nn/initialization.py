@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +25,24 @@ SampleInit = Literal["keywords", "vocabulary", "normal"]
 log = logging.getLogger(__name__)
 
 
+class Moments(NamedTuple):
+    """What vectors drawn like the rows of a vocabulary match: (H,) mean and standard deviation, and the mean norm."""
+
+    mean: Tensor
+    std: Tensor
+    norm: Tensor
+
+    @classmethod
+    def of(cls, vocabulary: Tensor) -> Moments:
+        """Those of (V, H) rows in float32 on the CPU."""
+        return cls(vocabulary.mean(dim=0), vocabulary.std(dim=0), vocabulary.norm(dim=1).mean())
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """(count, H) vectors of the mean norm."""
+        drawn = self.mean + torch.randn(count, len(self.mean), generator=generator) * self.std
+        return drawn * (self.norm / drawn.norm(dim=1, keepdim=True))
+
+
 def draw_tokens(vocabulary: Tensor, count: int, init: Init, generator: torch.Generator) -> Tensor:
     """(count, H) vectors drawn from, or like, the rows of the (V, H) embedding matrix.
 
@@ -36,9 +54,7 @@ def draw_tokens(vocabulary: Tensor, count: int, init: Init, generator: torch.Gen
     """
     vocabulary = vocabulary.detach().float().cpu()
     if init == "normal":
-        noise = torch.randn(count, vocabulary.shape[1], generator=generator)
-        drawn = vocabulary.mean(dim=0) + noise * vocabulary.std(dim=0)
-        return drawn * (vocabulary.norm(dim=1).mean() / drawn.norm(dim=1, keepdim=True))
+        return Moments.of(vocabulary).draw(count, generator)
     if init != "vocabulary":
         raise ValueError(f"init must be 'vocabulary' or 'normal', not '{init}'")
     if count > len(vocabulary):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from domino_lightning.nn.initialization import Init, SampleInit, draw_tokens
+from domino_lightning.nn.initialization import Init, Moments, SampleInit, draw_tokens
 from domino_lightning.utils.seeding import generator
 
 
@@ -72,17 +72,21 @@ class SampleTokens(nn.Module):
         """
         if init == "keywords" and keywords is None:
             raise ValueError("init 'keywords' needs the keywords of every sample")
+        # Once for all samples: of a large backbone the vocabulary is half a billion numbers.
+        vocabulary = vocabulary.detach().float().cpu()
+        moments = Moments.of(vocabulary) if init == "normal" else None
         drawn: Init = "normal" if init == "normal" else "vocabulary"
         if self.basis is not None:
             self.basis.copy_(draw_tokens(vocabulary, len(self.basis), drawn, generator("basis", seed)))
         for row, sample in enumerate(self.owned):
             own = generator("samples", seed, sample)
             if init == "keywords" and keywords is not None:
-                start = vocabulary.detach().float().cpu()[torch.tensor(keywords[sample])]
+                start = vocabulary[torch.tensor(keywords[sample])]
                 if self.basis is not None:
                     start = torch.linalg.lstsq(self.basis.T, start.T).solution.T
             elif self.basis is None:
-                start = draw_tokens(vocabulary, self.num_tokens, drawn, own)
+                few = self.num_tokens
+                start = moments.draw(few, own) if moments else draw_tokens(vocabulary, few, drawn, own)
             else:
                 chosen = torch.randint(self.width, (self.num_tokens,), generator=own)
                 start = torch.nn.functional.one_hot(chosen, self.width).float()

@@ -30,6 +30,8 @@ class Growth:
         below, above = 0, 1
         while above <= LARGEST and self.memory(above) <= limit:
             below, above = above, 2 * above
+        if above > LARGEST:
+            return below
         while above - below > 1:
             middle = (below + above) // 2
             below, above = (middle, above) if self.memory(middle) <= limit else (below, middle)

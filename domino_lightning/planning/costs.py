@@ -42,6 +42,7 @@ class Costs:
     def __init__(self, config: Config, splits: Mapping[str, Sequence[Record]], gpu: bool = False) -> None:
         self.config, self.splits, self.gpu = config, splits, gpu
         self.built: dict[str, Any] = {}
+        self.rough: dict[str, str] = {}  # what is said of backbones whose code cannot be followed
 
     def __call__(self, stage: str) -> Cost:
         """The estimate of a stage.
@@ -68,7 +69,7 @@ class Costs:
         model, data, trainer = stage.model, stage.data, stage.trainer
         if "domain_prompt" not in model:
             return self._tune_adapter(stage)
-        shape = shape_of(model["backbone"])
+        shape = shape_of(spec := model["backbone"])
         batch, S = int(data["batch_size"]), int(model["num_sample_tokens"])
         D = int(model["domain_prompt"].num_tokens)
         rows, L = len(self.splits["reference"]), self.text_tokens
@@ -100,15 +101,16 @@ class Costs:
             fed = [Sequences(1, D), Sequences(b, longest, D, longest), Sequences(min(met, b * each), S)]
             fed += [Sequences(min(b * each, micro) if micro else b * each, longest)]
             rough = model_bytes(shape, dtype) + fed_tokens(fed) * shape.kept * BYTES[computed_dtype(dtype, trainer)]
-            return kept + _or_rough(lambda: predicted_peak(_config(model["backbone"]), *size, micro, met), rough)
+            return kept + self._or_rough(spec, lambda: predicted_peak(_config(spec), *size, micro, met), rough)
 
+        peak = memory(mine)
         pairs = f", each under {K} sample prompts too" if K else ""
         return Cost(
-            f"{count} steps of {batch * together} texts of {L:.0f} tokens{pairs}",
+            f"{count} steps of {batch * together} texts of {L:.0f} tokens{pairs}{self.rough.get(spec, '')}",
             tokens=count * together * fed_tokens(step) + fed_tokens(watched),
             flops=work,
             share=TRAINING_SHARE,
-            memory=memory(mine),
+            memory=peak,
             dtype=computed_dtype(dtype, trainer),
             ranks=world,
             growth=Growth("tune.data.batch_size", mine, world, memory),
@@ -170,7 +172,7 @@ class Costs:
     def _fitted(self, stage: Any, rows: int, unit: str, L: float, scored: float, longest: int) -> Cost:
         """Training weights or an adapter on so many rows of L tokens, of which some are scored."""
         model, data, trainer = stage.model, stage.data, stage.trainer
-        shape, batch = shape_of(model["backbone"]), int(data["batch_size"])
+        shape, batch = shape_of(spec := model["backbone"]), int(data["batch_size"])
         count, together = steps(trainer, rows, batch), accumulated(trainer, rows, batch)
         step = [Sequences(batch, L, 0, scored)]
         held = len(self.splits["heldout"])
@@ -187,16 +189,17 @@ class Costs:
             activations = b * longest * shape.kept * BYTES[computed_dtype(computed)]
             rough = model_bytes(shape, dtype) + 12 * trained + activations
             size = (b, longest, min(longest, math.ceil(scored)), lora, computed, again)
-            return kept + _or_rough(lambda: predicted_coder_peak(_config(model["backbone"]), *size), rough)
+            return kept + self._or_rough(spec, lambda: predicted_coder_peak(_config(spec), *size), rough)
 
+        peak = memory(mine)
         kind = "all weights" if lora is None else f"LoRA of rank {lora.rank}"
         work = flops(shape, step, backward=2 if lora is None else 1) + again * flops(shape, step)
         return Cost(
-            f"{count} steps of {batch * together} {unit} of {L:.0f} tokens, {kind}",
+            f"{count} steps of {batch * together} {unit} of {L:.0f} tokens, {kind}{self.rough.get(spec, '')}",
             tokens=count * together * batch * L + fed_tokens(watched),
             flops=count * together * work + flops(shape, watched),
             share=TRAINING_SHARE,
-            memory=memory(mine),
+            memory=peak,
             dtype=computed_dtype(dtype, trainer),
             ranks=world,
             growth=Growth(f"{stage.name}.data.batch_size", mine, world, memory),
@@ -217,6 +220,14 @@ class Costs:
         rows, shared, asked, new, limit = sizes
         shape, told = shape_of(backbone), key if hasattr(engine, "batch_size") else ""
         return decoding(what, shape, engine, rows, shared, asked, new, int(limit), self.gpu, told, backbone)
+
+    def _or_rough(self, backbone: str, predict: Callable[[], int], rough: float) -> float:
+        """The predicted bytes; those worked out from sizes where the model's code asks what its tensors hold."""
+        try:
+            return float(predict())
+        except (RuntimeError, UnsupportedAttention):
+            self.rough[backbone] = "; memory is worked out from the model's sizes, roughly"
+            return rough
 
     def _candidates(self) -> int:
         return int(self._stage("synthesize").stop.candidates)
@@ -280,14 +291,6 @@ def _config(spec: str) -> Any:
     from domino_lightning.models.backbone import load_config
 
     return load_config(spec)
-
-
-def _or_rough(predict: Callable[[], int], rough: float) -> float:
-    """The predicted bytes, or where the model's code asks what its tensors hold, those worked out from its sizes."""
-    try:
-        return float(predict())
-    except (RuntimeError, UnsupportedAttention):
-        return rough
 
 
 def _lora_weights(shape: ModelShape, rank: int) -> float:

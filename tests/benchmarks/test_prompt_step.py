@@ -107,17 +107,25 @@ def test_a_case_has_the_keys_that_readers_of_the_json_expect(benchmark: Any) -> 
     assert case["gflops_peak"] > 0
 
 
+@pytest.mark.parametrize("units", [False, True])
 def test_the_command_prints_a_row_a_case_and_writes_the_numbers(
-    benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], units: bool
 ) -> None:
+    units = units and not torch.cuda.is_available()
+    monkeypatch.setattr(benchmark, "computes_bfloat16", lambda: units)
+    peaks = iter((1e9, 3e9, 2e9, 1e9))
+    monkeypatch.setattr(benchmark, "matmul_peak", lambda: next(peaks))
     monkeypatch.setattr(benchmark, "load_backbone", lambda _: tiny_model("llama"))
     monkeypatch.setattr(benchmark, "QUICK_SHAPES", ((2, 4, 2, 6), (3, 4, 2, 6)))
     monkeypatch.setattr("sys.argv", ["prompt_step.py", "--quick", "--json", str(tmp_path / "x.json")])
     benchmark.main()
-    cases = json.loads((tmp_path / "x.json").read_text())["cases"]
+    written = json.loads((tmp_path / "x.json").read_text())
+    cases, halves = written["cases"], written["bfloat16"]
     assert [(case["shape"], case["pairs"]) for case in cases] == [
         ([2, 4, 2, 6], "all"), ([2, 4, 2, 6], 1), ([3, 4, 2, 6], "all"), ([3, 4, 2, 6], 1),
     ]  # fmt: skip
-    assert len({case["gflops_peak"] for case in cases}) == 1
+    assert {case["gflops_peak"] for case in cases} == {3.0}
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert len(lines) == 2 + len(cases)
+    assert len(lines) == 2 + len(cases) + (2 + len(halves)) * units
+    assert [half["shape"] for half in halves] == [[2, 4, 2, 6], [3, 4, 2, 6]] * units
+    assert all(0 < half["nats"] < 0.1 for half in halves)

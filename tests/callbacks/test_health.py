@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from domino_lightning.callbacks.health import Norms, StepTable, gradient_norm
+from domino_lightning.callbacks.health import Norms, StepTable, any_algorithm, gradient_norm
 from domino_lightning.callbacks.probes import (
     Disentanglement,
     NearestTokens,
@@ -219,3 +219,16 @@ def test_a_table_keeps_the_last_line_of_a_step_and_drops_a_torn_one(tmp_path: Pa
     table.tidy()
     lines = [json.loads(line) for line in table.path.read_text(encoding="utf-8").splitlines()]
     assert lines == [{"step": 5, "value": "b"}, {"step": 10, "value": "é"}]
+
+
+@pytest.mark.parametrize("warns", [False, True])
+def test_texts_are_sampled_by_any_algorithm_in_a_deterministic_fit_too(warns: bool) -> None:
+    torch.use_deterministic_algorithms(True, warn_only=warns)
+    try:
+        with pytest.raises(ArithmeticError), any_algorithm():
+            assert not torch.are_deterministic_algorithms_enabled()
+            raise ArithmeticError
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled() is warns
+    finally:
+        torch.use_deterministic_algorithms(False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from domino_lightning.cli.main import main
-from domino_lightning.cli.plan import about, short, size
+from domino_lightning.cli.plan import about, parsed_bytes, short, size
 from domino_lightning.stages import STAGES
 
 Write = Callable[..., Path]
@@ -63,9 +63,29 @@ def test_what_is_out_of_reach_is_named_and_the_rest_is_told(
     assert "2 steps of 2 texts" in rows(out)["tune"]
 
 
+def test_a_gpu_that_is_described_is_planned_for(write_experiment: Write, capsys: Capture) -> None:
+    assert main(["plan", str(write_experiment()), *MACHINE, "--gpu-memory", "24GB"]) == 0
+    out = capsys.readouterr().out
+    assert "on a GPU with 24.0 GB, of which 5% are left free:" in out
+    lines = {line.split()[0]: line for line in out.partition("left free:")[2].splitlines() if line.startswith("  ")}
+    assert {"tune", "finetune", "evaluate"} <= set(lines)
+    assert "fits; tune.data.batch_size up to" in lines["tune"]
+    assert "at 100 GFLOP/s in bfloat16" in out
+    assert "kernel launches a step" in rows(out.partition("on a GPU")[0])["evaluate"]
+    assert main(["plan", str(write_experiment()), *MACHINE, "--gpu-memory", "100 MB", "tune.data.batch_size=6"]) == 0
+
+
+def test_sizes_of_memory() -> None:
+    texts = {"80GB": 80e9, "24 GB": 24e9, "79.6GiB": 79.6 * 2**30, " 512MB ": 512e6}
+    assert {text: parsed_bytes(text, "--gpu-memory") for text in texts} == texts
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--gpu-memory", "80"], "--gpu-memory '80' is no size. Give a number with GB"),
+        (["--gpu-memory", "0GB"], "--gpu-memory '0GB' is no size"),
+        (["--gpu-memory=-1GB"], "--gpu-memory '-1GB' is no size"),
         (["--tflops", "0"], "--tflops 0 must be more than 0"),
         (["--bandwidth-gbs", "-1"], "--bandwidth-gbs -1 must be more than 0"),
         (["tune.trainer.max_step=3"], "Did you mean 'max_steps'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -255,3 +256,21 @@ def test_a_heldout_nll_that_is_no_number_is_shown_and_not_left_out_of_the_mean(
     trainer.fit(module(str(tiny_backbone), domain_prompt=Unlucky(3)), datamodule=data_for(splits, tiny_backbone))
     trainer.validate(trainer.lightning_module, datamodule=trainer.datamodule, verbose=False)
     assert math.isnan(trainer.callback_metrics["tune/heldout/nll"].item())
+
+
+def test_a_deterministic_fit_sets_what_a_gpu_needs_and_runs(
+    splits: Path, tiny_backbone: Path, quiet_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    ends = []
+    try:
+        for _ in range(2):
+            tuned = module(str(tiny_backbone), pair_micro_batch=2)
+            trainer = quiet_trainer(max_steps=2, deterministic=True, limit_val_batches=1)
+            assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"  # before a GPU is touched, and in every rank
+            assert torch.are_deterministic_algorithms_enabled()
+            trainer.fit(tuned, datamodule=data_for(splits, tiny_backbone))
+            ends.append([tuned.domain_prompt.weight.detach().clone(), tuned.sample_table.state()["table"]])
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from domino_lightning.nn import SampleTokens
+from domino_lightning.nn import SampleTokens, initialization
+from domino_lightning.utils.seeding import generator
 
 
 def table(
@@ -123,3 +124,22 @@ def test_low_rank_keywords_start_as_near_as_the_basis_allows() -> None:
     basis = flat.basis.detach()  # type: ignore[union-attr]
     projection = wanted @ basis.T @ torch.linalg.inv(basis @ basis.T) @ basis
     assert torch.allclose(flat(torch.tensor([0]))[0], projection, atol=1e-4)
+
+
+def test_normal_rows_of_all_samples_rest_on_statistics_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    vocabulary = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)) * 3 + 1
+    tokens = SampleTokens([0, 2, 5], 2, 6)
+    taken: list[int] = []
+    take = initialization.Moments.of
+
+    def counted(rows: Any) -> Any:
+        taken.append(len(rows))
+        return take(rows)
+
+    monkeypatch.setattr(initialization.Moments, "of", counted)
+    tokens.initialize(vocabulary, seed=4, init="normal")
+    assert taken == [40]
+    monkeypatch.undo()
+    for row, sample in enumerate(tokens.owned):
+        expected = initialization.draw_tokens(vocabulary, 2, "normal", generator("samples", 4, sample))
+        assert torch.equal(tokens.table.weight[row], expected.flatten())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from domino_lightning.config.document import load_config
 from domino_lightning.planning.costs import Costs
-from domino_lightning.planning.decoding import decoding
+from domino_lightning.planning.decoding import decoding, launches
 from domino_lightning.planning.flops import ModelShape, Sequences, flops, shared_sequences
 from domino_lightning.planning.machine import PROGRAM_S, Machine
 from domino_lightning.planning.schedule import prompts, steps, validations
@@ -142,6 +143,71 @@ def test_decoding_counts_prompts_once_and_is_bound_by_flops_or_by_what_is_read()
     assert Machine(tflops=1e-12, bandwidth_gbs=1e9).seconds(found) == pytest.approx(found.flops / found.share)
     half = decoding("", shape, TransformersEngine(4, "bfloat16"), 8, 3, 5, 6, 10)
     assert half.read == found.read / 2
+
+
+def test_weights_in_four_bits_leave_room_for_more_slots() -> None:
+    shape = ModelShape.of(tiny_model("llama"))
+    half, quarter = (
+        decoding("", shape, SimpleNamespace(batch_size=4, dtype=dtype), 8, 3, 5, 6, 10, key="rows")
+        for dtype in ("bfloat16", "nf4")
+    )
+    # By hand: the layers' weights in 4 bits and a byte in 64, the rest in 2 bytes, as states are.
+    saved = shape.linear * (2 - 0.5 - 1 / 64)
+    assert half.memory - quarter.memory == pytest.approx(saved)
+    assert (half.dtype, quarter.dtype) == ("bfloat16", "bfloat16")
+    slot = shape.cached * 2 * 15 + 8 * 259
+    assert half.growth is not None
+    assert half.growth.memory(9) - half.growth.memory(4) == 5 * slot
+    assert half.growth.largest(half.memory + slot) == 5
+
+
+def test_auto_is_planned_as_bfloat16_for_a_gpu(costs: Callable[..., Costs]) -> None:
+    here = costs()
+    there = Costs(here.config, here.splits, gpu=True)
+    assert there("tune").dtype == "bfloat16"
+    assert there("tune").memory < here("tune").memory
+    assert there("finetune").memory < here("finetune").memory
+
+
+def test_the_largest_batch_of_a_stage_takes_what_it_is_predicted_to(costs: Callable[..., Costs]) -> None:
+    found = costs("tune.model.loss.init_args.pairs=all")("tune")
+    assert found.growth is not None
+    assert (found.growth.key, found.growth.rows) == ("tune.data.batch_size", 2)
+    assert found.growth.memory(2) == found.memory
+    three = found.growth.memory(3)
+    assert found.growth.largest(three) == 3
+    assert found.growth.largest(three - 1) == 2
+
+
+def test_gradient_checkpointing_costs_a_forward_and_spares_memory(costs: Callable[..., Costs]) -> None:
+    kept, again = costs()("finetune"), costs("finetune.runtime.gradient_checkpointing=true")("finetune")
+    assert again.memory < kept.memory
+    assert kept.flops < again.flops < 1.5 * kept.flops
+
+
+def test_a_model_that_asks_what_its_tensors_hold_is_estimated_from_its_sizes(
+    costs: Callable[..., Costs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predicted = costs()("tune").memory
+
+    def asks(*_: Any) -> int:
+        raise NotImplementedError
+
+    monkeypatch.setattr("domino_lightning.planning.costs.predicted_peak", asks)
+    rough = costs()("tune")
+    assert rough.memory == pytest.approx(predicted, rel=0.5)
+    assert rough.what.endswith("; memory is worked out from the model's sizes, roughly")
+
+
+def test_launches_of_a_decoding_step_grow_with_the_layers(tiny_backbone: Path, tmp_path: Path) -> None:
+    deeper = tiny_model("llama", num_hidden_layers=5)
+    deeper.save_pretrained(str(tmp_path / "deeper"))
+    two, five = launches(str(tiny_backbone)), launches(str(tmp_path / "deeper"))
+    layer = (five - two) / 3
+    # By hand, of a Llama layer: seven products, two norms of five, two rotations of five, an activation, a gate, two
+    # sums, two writes and the attention; copies come on top.
+    assert 30 <= layer <= 50
+    assert layer == int(layer)
 
 
 def test_a_machine_that_is_not_described_is_measured() -> None:
