@@ -267,10 +267,10 @@ def test_few_shot_works_on_a_real_small_model(tmp_path: Path) -> None:
     stage: Any = stage_class("prepare").from_config(config)
     references = stage.splits(execute=False)["reference"]
     (tmp_path / "reference.jsonl").write_text("\n".join(map(json.dumps, references)), encoding="utf-8")
-    made = FewShot(str(config.document["backbone"]), shots=4, sampling=Sampling(max_new_tokens=96))
+    made = FewShot(str(config.document["backbone"]), shots=2, sampling=Sampling(max_new_tokens=64))
     made.open({"prepare": tmp_path})
-    rows = made.generate(range(12), seed=0)
+    rows = made.generate(range(8), seed=0)
     screen = Screen(CodeExec())
     kept = [row.text for row in rows if screen(row.text, row.finished) == "ok"]
-    assert len(kept) >= 3, [row.text for row in rows]
+    assert len(kept) >= 2, [row.text for row in rows]
     assert set(kept) - {row["text"] for row in references}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,16 @@ class LoraGenerator(Generator):
             ModelSource(self.backbone_spec, adapter=adapter)
         )
 
+    @property
+    def queue(self) -> int:
+        """The language model's."""
+        return self.language_model.queue
+
     def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
-        """Sample the rows as one block."""
-        return self.language_model.complete([self.start] * len(rows), rows, seed, self.sampling, self.on_tokens)
+        """Sample the rows as one queue."""
+        return list(LoraGenerator.stream(self, rows, seed))
+
+    def stream(self, rows: Sequence[int], seed: int) -> Iterator[Sampled]:
+        """Sample the rows as one queue."""
+        prompts = [self.start] * len(rows)
+        return self.language_model.stream(prompts, rows, seed, self.sampling, self.on_tokens)
