@@ -21,6 +21,7 @@ SWEEPS = sorted((Path(__file__).resolve().parents[2] / "experiments" / "sweeps")
 QUESTIONS = {
     "backbone",
     "domain_tokens",
+    "evidence",
     "filters",
     "generation_tokens",
     "loss_weight",

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from domino_lightning.cli.main import main
 from domino_lightning.config.document import load_config
 from domino_lightning.domains import CodeExec
 from domino_lightning.errors import UserError
@@ -23,6 +24,7 @@ from domino_lightning.synthesis.generators.oss_instruct import lines_of
 from domino_lightning.synthesis.generators.prompted import PromptedGenerator
 from domino_lightning.synthesis.screen import Screen
 from domino_lightning.testing import save_tiny_backbone
+from domino_lightning.utils.jsonl import read_jsonl
 
 REFERENCES = [f"def f(a):\n    b = a + {n}\n\n    return b * {n}\n\nf({n})" for n in range(6)]
 QUICKSTART = Path(__file__).resolve().parents[2] / "experiments" / "quickstart.yaml"
@@ -267,10 +269,21 @@ def test_few_shot_works_on_a_real_small_model(tmp_path: Path) -> None:
     stage: Any = stage_class("prepare").from_config(config)
     references = stage.splits(execute=False)["reference"]
     (tmp_path / "reference.jsonl").write_text("\n".join(map(json.dumps, references)), encoding="utf-8")
-    made = FewShot(str(config.document["backbone"]), shots=4, sampling=Sampling(max_new_tokens=96))
+    made = FewShot(str(config.document["backbone"]), shots=2, sampling=Sampling(max_new_tokens=64))
     made.open({"prepare": tmp_path})
-    rows = made.generate(range(12), seed=0)
+    rows = made.generate(range(8), seed=0)
     screen = Screen(CodeExec())
     kept = [row.text for row in rows if screen(row.text, row.finished) == "ok"]
-    assert len(kept) >= 3, [row.text for row in rows]
+    assert len(kept) >= 2, [row.text for row in rows]
     assert set(kept) - {row["text"] for row in references}
+
+
+@pytest.mark.parametrize("name", ["SelfInstruct", "BARE"])
+def test_a_smoke_run_goes_through_them(name: str, write_experiment: Callable[..., Path], tmp_path: Path) -> None:
+    init_args = {"backbone": "${backbone}"} | ({"base": "${backbone}"} if name == "BARE" else {})
+    node = {"class_path": f"domino_lightning.synthesis.{name}", "init_args": init_args}
+    tree = {"prepare": {"split": {"reference": 6, "heldout": 2, "test": 1}}, "synthesize": {"generator": node}}
+    experiment = str(write_experiment(tree))
+    assert main(["run", experiment, "--smoke", "--until", "synthesize", "--trial", "small"]) == 0
+    rows = tmp_path / "outputs" / "smoke" / "runs" / "small" / "small" / "synthesize" / "raw-00000.jsonl"
+    assert len(read_jsonl(rows)) == 8
