@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from domino_lightning.callbacks.health import Norms, StepTable, gradient_norm
+from domino_lightning.callbacks.learning_rate import LearningRate
 from domino_lightning.callbacks.probes import (
     Disentanglement,
     NearestTokens,
@@ -219,3 +220,41 @@ def test_a_table_keeps_the_last_line_of_a_step_and_drops_a_torn_one(tmp_path: Pa
     table.tidy()
     lines = [json.loads(line) for line in table.path.read_text(encoding="utf-8").splitlines()]
     assert lines == [{"step": 5, "value": "b"}, {"step": 10, "value": "é"}]
+
+
+def test_the_learning_rate_is_that_of_the_step_it_is_logged_with(watched: Watched) -> None:
+    used: list[float] = []
+
+    class Look(LearningRate):
+        def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
+            used.append(optimizer.param_groups[0]["lr"])
+
+    watched.fit(Look("tune"), steps=4)
+    logged = watched.values("tune/train/learning_rate")
+    assert list(logged.values()) == pytest.approx(used)
+    assert list(logged) == list(watched.values("tune/train/loss"))
+    assert len(set(used)) > 1  # a schedule
+
+
+def test_histograms_are_of_the_norms_whose_mean_is_logged(watched: Watched) -> None:
+    seen: dict[str, list[float]] = {}
+
+    class Taker(LongCsvLogger):
+        def log_histogram(self, key: str, values: list[float], step: int) -> None:
+            seen[key] = values
+
+    data = ReferenceDataModule(
+        watched.splits / "reference.jsonl", watched.splits / "heldout.jsonl", watched.backbone, 2, 64
+    )
+    module = PromptTuningModule(watched.backbone, DomainPrompt(3), InfoNCE(pairs=1), num_sample_tokens=2)
+    watched.make(max_steps=1, callbacks=[Norms(1)], logger=Taker(watched.folder / "metrics.csv")).fit(
+        module, datamodule=data
+    )
+    for name, count in (("domain", 3), ("sample", 2 * len(probe_ids(data)))):
+        values = seen[f"tune/health/{name}_norms"]
+        assert len(values) == count
+        assert sum(values) / count == pytest.approx(watched.values(f"tune/health/{name}_norm")[0], rel=1e-5)
+
+
+def probe_ids(data: ReferenceDataModule) -> set[int]:
+    return set(data.samples["reference"])
