@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import read_object
@@ -24,7 +25,8 @@ def imported_metrics(evaluate: Path) -> dict[str, float]:
     if not is_imported(evaluate):
         return {}
     found = read_object(evaluate / IMPORTED).get("metrics")
-    numbers = found if isinstance(found, dict) else {"": None}
-    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in numbers.values()):
+    listed: dict[str, Any] = found if isinstance(found, dict) else {"metrics": found}
+    numbers = {key: value for key, value in listed.items() if type(value) in (int, float)}
+    if len(numbers) < len(listed):
         raise UserError(f"{evaluate / IMPORTED}: its metrics are no numbers. Import the sweep's results again.")
     return numbers

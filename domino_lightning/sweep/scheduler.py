@@ -90,8 +90,8 @@ class Scheduler:
         arms = {trial.name: trial.arm for trial in self.sweep.trials}
         for (stage, digest), node in self.graph.nodes.items():
             tags = sweep_tags(self.sweep.name, [arms[name] for name in self.graph.trials((stage, digest))])
-            where = {"group": self.sweep.name, "root": str(self.store.root), "tags": tags}
-            tracking = Tracking(**node.config.document["tracking"], **where)
+            given, root = node.config.document["tracking"], str(self.store.root)
+            tracking = Tracking(**given, group=self.sweep.name, root=root, tags=tags)
             log = self.sweep.folder / "logs" / f"{stage}-{digest}.log"
             tasks[stage, digest] = Task(node.planned, node.config, self.store, tracking, log)
         return tasks

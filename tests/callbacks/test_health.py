@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from domino_lightning.callbacks.health import Norms, StepTable, any_algorithm, gradient_norm
+from domino_lightning.callbacks.learning_rate import LearningRate
 from domino_lightning.callbacks.probes import (
     Disentanglement,
     NearestTokens,
@@ -232,3 +233,41 @@ def test_texts_are_sampled_by_any_algorithm_in_a_deterministic_fit_too(warns: bo
         assert torch.is_deterministic_algorithms_warn_only_enabled() is warns
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+def test_the_learning_rate_is_that_of_the_step_it_is_logged_with(watched: Watched) -> None:
+    used: list[float] = []
+
+    class Look(LearningRate):
+        def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
+            used.append(optimizer.param_groups[0]["lr"])
+
+    watched.fit(Look("tune"), steps=4)
+    logged = watched.values("tune/train/learning_rate")
+    assert list(logged.values()) == pytest.approx(used)
+    assert list(logged) == list(watched.values("tune/train/loss"))
+    assert len(set(used)) > 1  # a schedule
+
+
+def test_histograms_are_of_the_norms_whose_mean_is_logged(watched: Watched) -> None:
+    seen: dict[str, list[float]] = {}
+
+    class Taker(LongCsvLogger):
+        def log_histogram(self, key: str, values: list[float], step: int) -> None:
+            seen[key] = values
+
+    data = ReferenceDataModule(
+        watched.splits / "reference.jsonl", watched.splits / "heldout.jsonl", watched.backbone, 2, 64
+    )
+    module = PromptTuningModule(watched.backbone, DomainPrompt(3), InfoNCE(pairs=1), num_sample_tokens=2)
+    watched.make(max_steps=1, callbacks=[Norms(1)], logger=Taker(watched.folder / "metrics.csv")).fit(
+        module, datamodule=data
+    )
+    for name, count in (("domain", 3), ("sample", 2 * len(probe_ids(data)))):
+        values = seen[f"tune/health/{name}_norms"]
+        assert len(values) == count
+        assert sum(values) / count == pytest.approx(watched.values(f"tune/health/{name}_norm")[0], rel=1e-5)
+
+
+def probe_ids(data: ReferenceDataModule) -> set[int]:
+    return set(data.samples["reference"])

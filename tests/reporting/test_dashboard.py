@@ -188,3 +188,18 @@ def test_every_finished_trial_gets_one_run_with_its_axes(sweep: SweepRuns) -> No
     assert failed.exit_code == 1 and "out of memory" in failed.config["error"] and failed.name.endswith("(failed)")
     assert all(run.exit_code == 0 for run in logged.values())
     assert logged["loss=likelihood,seed=0"].config.keys() & {"axes/weight"} == set()
+
+
+def test_stages_that_an_earlier_sweep_ran_get_the_tags_of_a_later_one(sweep: SweepRuns) -> None:
+    from domino_lightning.tracking.tags import open_tags
+    from domino_lightning.tracking.wandb import start_run
+
+    run = sweep.runs()[0]
+    (run.path / "config.yaml").write_text((run.path / "config.yaml").read_text().replace("disabled", "offline"))
+    digest = run.trial["stages"]["tune"]
+    start_run(Tracking("offline", "tests", group="earlier", root=str(sweep.root)), digest, "t", "tune", {}).finish()
+    sweep.log_trials()
+    (path,) = open_tags(sweep.root)
+    assert path.stem == digest
+    assert json.loads(path.read_text())["tags"] == ["sweep:losses", "arm:loss=likelihood"]
+    assert json.loads(path.read_text())["sent"] == []

@@ -84,6 +84,17 @@ def unbiased(total: int, correct: int, k: int) -> float:
     return sum(any(i < correct for i in subset) for subset in subsets) / len(subsets)
 
 
+def test_samples_have_the_prompt_and_what_is_expected(coder: type[ScriptedCoder], work: Work) -> None:
+    Evaluate(DOMAIN).run(work)
+    rows = Evaluate.samples(work.directory)
+    problem = {row["id"]: row for row in problems()}
+    assert [set(row) for row in rows] == [{"id", "prompt", "expected", "completion", "status", "detail"}] * 5
+    for row in rows:
+        assert row["prompt"].splitlines()[-1] == str(DOMAIN.prompt(problem[row["id"]])[-1]["content"]).splitlines()[-1]
+        assert row["expected"] == problem[row["id"]]["output"]
+        assert (row["status"] == "passed") == (row["completion"] == f"[ANSWER]{row['expected']}[/ANSWER]")
+
+
 @pytest.mark.parametrize(("samples", "k"), [(1, [1]), (4, [1, 3])])
 def test_pass_at_k_is_what_the_verdicts_say(coder: type[ScriptedCoder], work: Work, samples: int, k: list[int]) -> None:
     Evaluate(DOMAIN, samples=samples, k=k, temperature=0.8, batch_size=3).run(work)

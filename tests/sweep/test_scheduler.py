@@ -211,3 +211,18 @@ def test_the_event_log_is_one_json_object_a_line(load: Load) -> None:
     ]  # fmt: skip
     assert events[2]["wall_s"] == 2.0
     assert events[2]["waited_s"] == 0.0
+
+
+def test_a_stage_is_tagged_with_the_sweep_and_every_arm_that_uses_it(load: Load) -> None:
+    sweep = load(TREE)
+    graph = make_graph(sweep)
+    tasks = Scheduler(sweep, graph, FakeLauncher()).progress.tasks
+    arms = list(dict.fromkeys(trial.arm for trial in sweep.trials))
+    assert len(arms) == 4
+    for name, plan in graph.plans.items():
+        for key in plan:
+            assert f"arm:{name.rpartition(',')[0]}" in tasks[key].tracking.tags
+    (prepare,) = (key for key in graph.nodes if key[0] == "prepare")
+    assert tasks[prepare].tracking.tags == ("sweep:mine", *(f"arm:{arm}" for arm in arms))
+    tune = [task.tracking.tags for key, task in tasks.items() if key[0] == "tune"]
+    assert all(len(tags) == 3 for tags in tune)  # two limits of one loss

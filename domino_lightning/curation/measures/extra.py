@@ -111,7 +111,7 @@ class GVendi(CorpusMeasure):
         from domino_lightning.models.backbone import decoder_layers, load_backbone, load_tokenizer
 
         device = torch.accelerator.current_accelerator() or torch.device("cpu")
-        tokenizer, model = load_tokenizer(self.backbone), load_backbone(self.backbone).to(device)
+        tokenizer, model = load_tokenizer(self.backbone), load_backbone(self.backbone, device=device)
         layers = decoder_layers(model)
         if len(layers) < self.layers:
             raise UserError(
