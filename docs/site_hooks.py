@@ -11,10 +11,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 # The faces of the package: what users write in a configuration or import.
 FACES = ("domino_lightning", "losses", "nn", "modules", "domains", "synthesis", "curation", "sweep", "testing")
+EXAMPLES = {
+    "own_loss": "A loss in a project of its own",
+    "own_domain": "A domain in a project of its own",
+    "unseen_language": "A language that nobody has seen",
+}
 # Links of the pages that leave docs/, and the page that stands for each.
 OUTSIDE = {
     "../domino_lightning/defaults.yaml": "defaults.md",
     "../examples/own_loss": "own_loss.md",
+    "../examples/own_domain": "own_domain.md",
+    "../examples/unseen_language": "unseen_language.md",
     "../experiments/paper": "published_settings.md",
 }
 
@@ -43,8 +50,9 @@ def pages() -> Iterator[tuple[str, str]]:
         module = name if name == "domino_lightning" else f"domino_lightning.{name}"
         yield f"api/{name}.md", f"# {module}\n\n::: {module}\n    options: {{heading_level: 2}}\n"
     yield "defaults.md", sources("Every key with its default", ROOT / "domino_lightning" / "defaults.yaml")
-    example = [path for path in sorted((ROOT / "examples" / "own_loss").iterdir()) if path.is_file()]
-    yield "own_loss.md", sources("A loss in a project of its own", *example)
+    for name, title in EXAMPLES.items():
+        files = sorted((ROOT / "examples" / name).iterdir())
+        yield f"{name}.md", sources(title, *(path for path in files if path.suffix in (".py", ".yaml")))
     settings = sorted((ROOT / "experiments" / "paper").rglob("*.yaml"))
     yield "published_settings.md", sources("The published settings", *settings)
     yield "changelog.md", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

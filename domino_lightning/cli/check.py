@@ -37,6 +37,9 @@ def check(arguments: argparse.Namespace) -> int:
     console = make_console()
     checked = "configuration and data are" if splits else "the configuration is"
     console.print(f"{arguments.experiment}: {checked} valid.", highlight=False, soft_wrap=True)
+    if (own := type(prepare.domain)).__module__.split(".")[0] != "domino_lightning":
+        told = f"domino_lightning.testing.check_domain({own.__name__}(), rows) exercises the domain on a few rows"
+        notes = [*notes, f"{told}: round trip, keys, prompts, grading (docs/write_a_domain.md)."]
     for text in notes:
         console.print(f"  note: {text}", highlight=False, soft_wrap=True)
     for text in dict.fromkeys(missing):

@@ -103,13 +103,14 @@ class Domain(ABC):
     Class attributes:
         kind: label of its records; by default the class's name in lower case.
         corpus: data source of a few of its records, used by `--smoke` where the real data is not at hand.
-        unit: what one record is called, in the singular, where pages and messages count records.
+        unit: what one record is called where pages count them; with an s it is the plural.
         answer_field: field of a record that holds its answer.
         fills_answers: whether `complete` gives every record its answer.
         answered_by: how synthetic records come to their answers, as their provenance tells it.
         needs_solutions: whether synthetic records are answered from solutions that a language model samples;
             `answer` must then be written too.
         graded: whether an answer can be right or wrong; if not, `evaluate` takes the test's perplexity alone.
+        executes: whether records are executed when they are prepared, answered or filtered, or answers when graded.
         languages: of its texts, as a card on the Hugging Face hub names them (ISO 639, or `code`).
         tags: of the card of its synthetic data.
     """
@@ -122,6 +123,7 @@ class Domain(ABC):
     answered_by: ClassVar[str] = "the text itself"
     needs_solutions: ClassVar[bool] = False
     graded: ClassVar[bool] = True
+    executes: ClassVar[bool] = False
     languages: ClassVar[tuple[str, ...]] = ("en",)
     tags: ClassVar[tuple[str, ...]] = ()
 

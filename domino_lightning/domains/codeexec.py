@@ -49,6 +49,7 @@ class CodeExec(Domain):
 
     kind = "codeexec"
     unit = "function"
+    executes = True
     answer_field = "output"
     fills_answers = True
     answered_by = "execution"

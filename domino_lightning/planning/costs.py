@@ -62,6 +62,8 @@ class Costs:
     def _prepare(self) -> Cost:
         rows = sum(map(len, self.splits.values()))
         workers = self._stage("prepare").runtime.workers
+        if not self._stage("prepare").domain.executes:
+            return Cost(f"{rows} records")
         return Cost(f"{rows} records, checked by running them", programs=rows, workers=workers)
 
     def _tune(self) -> Cost:
@@ -133,7 +135,7 @@ class Costs:
         stage = self._stage("curate")
         rows = self._candidates()
         names = [type(each).__name__ for each in stage.filters]
-        runs = 2 * names.count("Executes")
+        runs = 2 * names.count("Executes") if stage.domain.executes else 0
         what = f"at most {rows} rows" + (f", each run {runs} times" if runs else "")
         judged = "; a judge is not estimated" if "LMJudge" in names else ""
         return Cost(what + judged, programs=runs * rows, workers=stage.runtime.workers)
@@ -141,6 +143,8 @@ class Costs:
     def _answer(self) -> Cost:
         stage = self._stage("answer")
         rows, solver = self._candidates(), stage.solver
+        if solver is None and not stage.domain.executes:
+            return Cost(f"at most {rows} records")
         if solver is None:
             return Cost(f"at most {rows} records, executed", programs=rows, workers=stage.runtime.workers)
         new, count = solver.sampling.max_new_tokens, rows * solver.samples
@@ -150,7 +154,7 @@ class Costs:
         what = f"at most {rows} records × {solver.samples} solutions of {new} tokens"
         key = "answer.solver.engine.init_args.batch_size"
         found = self._decoding(what, solver.backbone, solver.engine, key, count, 0, asked, new, new)
-        return Cost(**{**vars(found), "programs": count, "workers": stage.runtime.workers})
+        return self._executing(found, count, stage)
 
     def _finetune(self) -> Cost:
         stage = self._stage("finetune")
@@ -208,12 +212,20 @@ class Costs:
     def _evaluate(self) -> Cost:
         stage = self._stage("evaluate")
         problems = min(len(self.splits["test"]), stage.limit or math.inf)
+        if not stage.domain.graded:
+            return Cost(f"perplexity of {int(problems)} texts")
         backbone = self._stage("finetune").model["backbone"]
         count, new = int(problems) * stage.completions, stage.sampling.max_new_tokens
         asked = self._prompt_tokens(stage.domain, backbone)
         what = f"{int(problems)} problems × {stage.completions} completions of at most {new} tokens"
         key = "evaluate.batch_size" if lookup(self.config.document, "evaluate.engine") is None else ENGINE_ROWS
         found = self._decoding(what, backbone, stage.engine, key, count, 0, asked, new, new)
+        return self._executing(found, count, stage)
+
+    def _executing(self, found: Cost, count: int, stage: Any) -> Cost:
+        """The cost with that of executing what was decoded, where the domain executes."""
+        if not stage.domain.executes:
+            return found
         return Cost(**{**vars(found), "programs": count, "workers": stage.runtime.workers})
 
     def _decoding(self, what: str, backbone: str, engine: Any, key: str, *sizes: float) -> Cost:

@@ -9,7 +9,7 @@ from domino_lightning.reporting.collect import StageDir, number, read_optional, 
 
 # Measure → what it is called, how many digits it is shown with, and what a reader should know.
 MEASURES = {
-    "length": ("Length", 1, "tokens of a function or problem statement"),
+    "length": ("Length", 1, "tokens of what is particular to a record"),
     "distinct_1": ("distinct-1", 3, "different tokens as a share of all"),
     "distinct_2": ("distinct-2", 3, "different bigrams as a share of all"),
     "distinct_3": ("distinct-3", 3, "different trigrams as a share of all"),

@@ -50,8 +50,13 @@ class Reader:
     def __init__(self, domain: Domain | None, untold: Untold | None = None) -> None:
         self.domain, self.untold = domain, untold or Untold()
 
+    @property
+    def units(self) -> str:
+        """What records are called, in the plural."""
+        return f"{self.domain.unit if self.domain is not None else 'record'}s"
+
     def subject(self, row: Record) -> str:
-        """The program or the problem statement."""
+        """What is particular to it, such as a program or a problem statement."""
         return self._told("subject", row) or str(row.get("text") or "")
 
     def question(self, row: Record) -> str:

@@ -56,11 +56,12 @@ class Item:
 
 @dataclass(frozen=True)
 class Novelty:
-    """How many of the accepted functions are not among the references, exactly."""
+    """How many of the accepted records are not among the references, exactly; `units` is what they are called."""
 
     new: int
-    functions: int
+    distinct: int
     rows: int
+    units: str
 
 
 def spread(rows: Sequence[Row], count: int) -> list[Row]:
@@ -79,10 +80,10 @@ def clip(value: Any, limit: int = _CLIP) -> str:
 
 
 def novelty(accepted: Sequence[Record], references: Sequence[Record], reader: Reader) -> Novelty:
-    """Distinct functions of `accepted`, and how many of them no reference has, by the domain's key."""
+    """Distinct records of `accepted`, and how many of them no reference has, by the domain's key."""
     known = {reader.key(row) for row in references}
-    functions = {reader.key(row) for row in accepted}
-    return Novelty(len(functions - known), len(functions), len(accepted))
+    distinct = {reader.key(row) for row in accepted}
+    return Novelty(len(distinct - known), len(distinct), len(accepted), reader.units)
 
 
 def accepted_samples(

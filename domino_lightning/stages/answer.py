@@ -1,4 +1,4 @@
-"""answer: accepted records → chat pairs, answered by execution or by solutions that agree by execution."""
+"""answer: accepted records → chat pairs, answered as their domain says: by running them, or by a language model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class AnswerRuntime:
     """Settings that change no result.
 
     Args:
-        workers: programs executed at a time.
+        workers: records worked on at a time, where the domain executes any.
     """
 
     workers: int = 2

@@ -25,7 +25,7 @@ class CurateRuntime:
     """Settings that change no result.
 
     Args:
-        workers: programs executed at a time.
+        workers: records worked on at a time, where the domain executes any.
     """
 
     workers: int = 2

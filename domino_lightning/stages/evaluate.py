@@ -40,7 +40,7 @@ class EvaluateRuntime:
     """Settings that change no result.
 
     Args:
-        workers: programs graded at a time.
+        workers: answers graded at a time, where the domain executes them.
     """
 
     workers: int = 2

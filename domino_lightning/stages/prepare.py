@@ -43,7 +43,7 @@ class PrepareRuntime:
     """Settings that change no result.
 
     Args:
-        workers: programs executed at a time.
+        workers: records worked on at a time, where the domain executes any.
         skip_bad_lines: leave bad rows out, counted and reported, instead of stopping at the first.
     """
 

@@ -74,3 +74,8 @@ def test_a_domain_that_is_not_at_hand_is_said(path: str, why: str) -> None:
     assert reader_of({"domain": {"class_path": path}}, untold).domain is None
     (said,) = untold.sentences
     assert said.startswith(f"{path} is not at hand (") and why in said
+
+
+def test_records_are_called_what_the_domain_calls_them() -> None:
+    assert reader_of({"domain": {"class_path": "domino_lightning.domains.Instructions"}}).units == "prompts"
+    assert Reader(None).units == "records"

@@ -35,7 +35,7 @@ def test_new_functions_are_counted_once_and_not_by_layout_or_name() -> None:
     renamed = {"code": "def h(y): return h(y - 1)", "entry_point": "h"}
     broken = {"code": "def f(:", "entry_point": "f"}
     found = novelty([same, recursive, renamed, broken], references, READER)
-    assert (found.new, found.functions, found.rows) == (2, 3, 4)
+    assert (found.new, found.distinct, found.rows) == (2, 3, 4)
 
 
 def test_accepted_rows_carry_their_answers_and_nearest_reference() -> None:

@@ -63,9 +63,11 @@ class CodeGen(Domain):
     kind = "codegen"
     corpus = "pip:domino_lightning/corpus/problems.jsonl"
     unit = "problem"
+    executes = True
     answer_field = "solution"
     tags = ("code",)
     needs_solutions = True
+    answered_by = "solutions that agree by execution"
     languages = ("en", "code")
 
     def __init__(

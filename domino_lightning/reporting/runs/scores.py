@@ -68,8 +68,11 @@ def how_graded(config: Mapping[str, Any], verdicts: Sequence[Record]) -> list[tu
         for name in ("samples", "temperature", "top_p", "max_new_tokens", "limit")
         if section.get(name) is not None
     ]
-    facts.append(("rules", "the project's own" if not rules else f"--compat {rules}"))
-    for field in ("tier", "trust"):
-        seen = Counter(str(one.get(field)) for row in verdicts for one in row.get("verdicts") or [])
+    graded = [one for row in verdicts for one in row.get("verdicts") or []]
+    ran = [one for one in graded if one.get("tier") not in (None, "none")]
+    if ran or rules or not graded:
+        facts.append(("rules", "the project's own" if not rules else f"--compat {rules}"))
+    for field in ("tier", "trust"):  # of what was executed; most domains compare answers, or check them
+        seen = Counter(str(one.get(field)) for one in ran)
         facts.append((field, ", ".join(f"{name} {number}" for name, number in seen.most_common())))
     return [(name, value) for name, value in facts if value]

@@ -222,7 +222,10 @@ def corpus_section(shared: Shared, projection: Projection) -> dict[str, Any]:
     points = read_points(answer, shared.stage("prepare"), shared.labels)
     chart = memorisation_chart([points], f"Texts above a similarity, corpus {shared.number}") if points else None
     maps = map_charts([points], projection) if points else []
-    return {"counts": counts, "rows": rows, "state": answer.state, "memorisation": chart, "maps": maps}
+    units = reader_of(shared.trial.config).units
+    return {
+        "counts": counts, "rows": rows, "units": units, "state": answer.state, "memorisation": chart, "maps": maps,
+    }  # fmt: skip
 
 
 def evaluation_section(shared: Shared) -> dict[str, Any]:

@@ -21,10 +21,10 @@ class Texts:
 
     labels: list[str]
     trial: str
-    rows: list[tuple[str, str]]  # program, call with its output
+    rows: list[tuple[str, str]]  # what is particular to a record, what is asked with its answer
     accepted: int
     new: int | None
-    functions: int | None
+    distinct: int | None
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def corpus_texts(arms: Sequence[Arm], untold: Untold | None = None) -> list[Text
         references = _rows(trial, "prepare", "reference.jsonl")
         counted = novelty(accepted, references, reader) if accepted and references else None
         rows = [(clip(reader.subject(row), 1200), _answered(row, outputs, reader)) for row in spread(accepted, SAMPLES)]
-        new, functions = (counted.new, counted.functions) if counted else (None, None)
-        found.append(Texts(labels, trial.name, rows, len(accepted), new, functions))
+        new, distinct = (counted.new, counted.distinct) if counted else (None, None)
+        found.append(Texts(labels, trial.name, rows, len(accepted), new, distinct))
     return found
 
 

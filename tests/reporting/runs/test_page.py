@@ -366,6 +366,6 @@ def test_the_corpus_is_shown_beside_its_floor(store: FakeStore) -> None:
     corpus = {"rows": 17, "functions": 15, "references": 4, "compared": 8, "measures": measures}
     write_json(trial / "answer" / "corpus.json", corpus)
     text = text_of(page_of(store))
-    assert "17 answered rows with 15 distinct functions or problems, learned from 4" in text
+    assert "17 answered rows with 15 distinct functions, learned from 4" in text
     assert "0 to 100; more is less varied 60.0 55.0 to 64.0 50.0 46.0 to 54.5 apart" in text
     assert "allows by default 0.000 0.000 to 0.100 0.000 – –" in text

@@ -48,3 +48,9 @@ def test_settings_and_isolation_are_listed() -> None:
         ("trust", "parent 1, shared 1"),
     ]
     assert how_graded({}, []) == [("rules", "the project's own")]
+
+
+def test_nothing_is_said_of_isolation_where_nothing_ran() -> None:
+    verdicts = [{"verdicts": [{"passed": True, "tier": "none", "trust": "parent"}]}]
+    facts = dict(how_graded({"evaluate": {"samples": 1}}, verdicts))
+    assert facts == {"samples": "1"}
