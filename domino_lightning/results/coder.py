@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from domino_lightning.domains.rows import Message
 from domino_lightning.errors import UserError
@@ -53,7 +54,7 @@ def merge_coder(run: Run, output: Path, dtype: str | None = None) -> str:
     source = coder_source(run)
     base = source.tokenizer or source.backbone
     chosen = getattr(torch, dtype) if dtype else load_config(base).dtype or torch.float32
-    model = load_backbone(source.backbone)
+    model: Any = load_backbone(source.backbone)
     if source.adapter is not None:
         from peft import PeftModel
 

@@ -119,8 +119,8 @@ def _small(document: Document, store: Store, rows: int, bare: bool) -> Document:
     if bare:
         inner = {"generator": document["synthesize"]["generator"], "sampled": rows}
         synthesize["generator"] = {"class_path": f"{UntunedBackbone.__module__}.UntunedBackbone", "init_args": inner}
-    measures = {"embedding": None, "measures": []}  # of a corpus, which this is none
-    return {"root": str(store.root), "synthesize": synthesize, "answer": measures}
+    unmeasured: Document = {"embedding": None, "measures": []}  # it is no corpus
+    return {"root": str(store.root), "synthesize": synthesize, "answer": unmeasured}
 
 
 def _borrow(own: Store, store: Store, planned: PlannedStage) -> bool:
@@ -150,8 +150,8 @@ def _fates(folders: Mapping[str, Path], sampled: int) -> list[PreviewRow]:
     raw = [row for shard in sorted(folders["synthesize"].glob("raw-*.jsonl")) for row in read_jsonl(shard)]
     found = []
     for row in raw:
-        name, end = row["id"], lost.get(row["id"], {})
-        told = {key: str(end.get(key) or "") for key in ("lost_in", "reason", "detail")}
-        seen = {"tokens": row["num_tokens"], "heldout": row["k"] >= sampled, "screen": row["screen"]}
-        found.append(PreviewRow(name, row["text"], **seen, **told, answer=answers.get(name, "")))
+        end = lost.get(row["id"], {})
+        told = (str(end.get(key) or "") for key in ("lost_in", "reason", "detail"))
+        seen = (row["num_tokens"], row["k"] >= sampled, row["screen"])
+        found.append(PreviewRow(row["id"], row["text"], *seen, *told, answers.get(row["id"], "")))
     return found

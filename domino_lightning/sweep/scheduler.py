@@ -118,6 +118,7 @@ class Scheduler:
         self.launcher.check(todo)
         self.launcher.open(self.sweep.folder)
         status = "interrupted"
+        again: Record = {"retry_failed": True} if self.retry_failed else {}
         self._tell(
             "launched",
             pid=os.getpid(),
@@ -125,7 +126,7 @@ class Scheduler:
             trials=len(self.sweep.trials),
             stages=len(self.graph.nodes),
             slots=self.launcher.slots,
-            **({"retry_failed": True} if self.retry_failed else {}),
+            **again,
         )
         try:
             self._settle(self.keys)
