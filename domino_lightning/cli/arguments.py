@@ -55,7 +55,26 @@ def _help(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _merge(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="runs/<experiment>/<trial>")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a directory that is not there yet")
+    parser.add_argument(
+        "--dtype", choices=["float32", "bfloat16", "float16"], help="of the weights (default: the backbone's own)"
+    )
+
+
+def _chat(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="runs/<experiment>/<trial>")
+    parser.add_argument("--system", default="", metavar="TEXT", help="what the coder is told first")
+    parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default: 0)")
+    parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help="nucleus (default: 1)")
+    parser.add_argument("--max-new-tokens", type=int, default=256, metavar="N", help="of an answer (default: 256)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
+
+
 COMMANDS = (
     Command("preview", "preview", "show", "a few rows through all stages up to answer, each with its fate", _preview),
     Command("help", "help", "show", "what a class is for and its options, or the keys of a stage's section", _help),
+    Command("merge", "coder", "merge", "write a run's coder as one model with its tokenizer", _merge),
+    Command("chat", "coder", "chat", "talk to a run's coder, line by line", _chat),
 )

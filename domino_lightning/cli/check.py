@@ -10,7 +10,6 @@ from domino_lightning.cli.console import flag_layers, foreseen, make_console, re
 from domino_lightning.config.annotated import annotated
 from domino_lightning.config.document import load_config
 from domino_lightning.runner.pipeline import make_plan, validate
-from domino_lightning.stages import stage_class
 from domino_lightning.store.store import Store
 
 
@@ -26,12 +25,12 @@ def check(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         sys.stdout.write(annotated(config))
         return 0
-    validate(config)
+    stages = validate(config)
     missing: list[str] = []
     plan = reached(missing, lambda: make_plan(config)) or []
-    prepare: Any = stage_class("prepare").from_config(config)
+    prepare: Any = stages["prepare"]
     splits = reached(missing, lambda: prepare.splits(execute=False)) or {}
-    notes = foreseen(config, splits, missing) if splits else []
+    notes = foreseen(config, splits, missing, stages) if splits else []
     store = Store(config.document["root"])
     store.check()
     console = make_console()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from domino_lightning.config.document import Config, Layer
 from domino_lightning.errors import Unreachable
 from domino_lightning.runner.pipeline import needed_stages
+from domino_lightning.stages import Stage
 from domino_lightning.utils.jsonl import Record
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ def make_console() -> Console:
     return Console(file=sys.stdout, width=width, markup=False, emoji=False)
 
 
-def foreseen(config: Config, splits: Mapping[str, Sequence[Record]], missing: list[str]) -> list[str]:
+def foreseen(
+    config: Config, splits: Mapping[str, Sequence[Record]], missing: list[str], stages: Mapping[str, Stage]
+) -> list[str]:
     """Settings without effect, over all stages that the experiment needs; what is out of reach goes to `missing`.
 
     Raises:
@@ -42,7 +45,7 @@ def foreseen(config: Config, splits: Mapping[str, Sequence[Record]], missing: li
     """
     from domino_lightning.planning.foresight import Foresight
 
-    foresight = Foresight(config, splits)
+    foresight = Foresight(config, splits, stages)
     found = [reached(missing, partial(foresight, stage)) or [] for stage in needed_stages(config)]
     return [note for notes in found for note in notes]
 

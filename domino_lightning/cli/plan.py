@@ -15,7 +15,6 @@ from domino_lightning.planning.cost import LEFT_FREE, Cost
 from domino_lightning.planning.costs import Costs
 from domino_lightning.planning.machine import Machine
 from domino_lightning.runner.pipeline import make_plan, needed_stages, validate
-from domino_lightning.stages import stage_class
 from domino_lightning.store.store import Store
 from domino_lightning.utils.jsonl import Record
 from domino_lightning.utils.progress import duration
@@ -32,14 +31,14 @@ def plan(arguments: argparse.Namespace) -> int:
             raise UserError(f"--{flag.replace('_', '-')} {value:g} must be more than 0.")
     limit = None if arguments.gpu_memory is None else parsed_bytes(arguments.gpu_memory, "--gpu-memory")
     config = load_config(arguments.experiment, arguments.overrides, flag_layers(arguments))
-    validate(config)
+    stages = validate(config)
     missing: list[str] = []
     made = reached(missing, lambda: make_plan(config))
     store = Store(config.document["root"])
     done = {planned.stage for planned in made or () if store.finished(*planned.id)}
-    prepare: Any = stage_class("prepare").from_config(config)
+    prepare: Any = stages["prepare"]
     splits: Mapping[str, Sequence[Record]] | None = reached(missing, lambda: prepare.splits(execute=False))
-    notes = foreseen(config, splits, missing) if splits else []
+    notes = foreseen(config, splits, missing, stages) if splits else []
     costs = Costs(config, splits, gpu=limit is not None) if splits else None
     found = {name: reached(missing, partial(costs, name)) if costs else None for name in needed_stages(config)}
     machine = Machine(arguments.tflops, arguments.bandwidth_gbs, limit)

@@ -168,7 +168,7 @@ def run(
                 f"{sweep.folder}: {error.strerror or error}. Everything was stopped, and nothing that had finished "
                 "is lost. Mend it, for example by freeing space, and give the same command again."
             ) from None
-    _show(graph.plans, scheduler.progress.state, store, console)
+    _show(graph.plans, scheduler.progress.state, store, sweep.folder, console)
     open_sweep(sweep.folder).log_trials()  # a W&B run of each that has finished and has none
     return 0 if fine else 1
 
@@ -206,14 +206,14 @@ def status(folder: Path, console: Console) -> int:
     else:
         closed = state.closed.get("status", "interrupted" if launched else "never launched")
         console.print(f"not running; its last run: {closed} {state.closed.get('time', '')}", highlight=False)
-    _show(plans, state, store, console)
+    _show(plans, state, store, folder, console)
     return int(any(trial_status(plan, state) == "failed" for plan in plans.values()))
 
 
-def _show(plans: Plans, state: SweepState, store: Store, console: Console) -> None:
+def _show(plans: Plans, state: SweepState, store: Store, folder: Path, console: Console) -> None:
     console.print(trial_table(plans, state, _scores(plans, store)))
     console.print(stage_table(state))
-    for line in failures(plans, state):
+    for line in failures(plans, state, folder):
         console.print(line, highlight=False, soft_wrap=True)
     over = [trial_status(plan, state) for plan in plans.values()]
     console.print(

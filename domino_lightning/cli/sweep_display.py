@@ -7,11 +7,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from domino_lightning.stages import STAGES
-from domino_lightning.sweep.events import SweepState
+from domino_lightning.sweep.events import SweepState, log_file
 from domino_lightning.sweep.graph import StageId
 from domino_lightning.sweep.launchers.local import last_line
 from domino_lightning.sweep.scheduler import Progress
@@ -61,14 +62,26 @@ def trial_table(plans: Plans, state: SweepState, scores: Mapping[str, str]) -> T
     return table
 
 
-def failures(plans: Plans, state: SweepState) -> list[str]:
-    """One line a failed stage: what, its last error, and the trials that it fails."""
+def failures(plans: Plans, state: SweepState, folder: Path) -> list[str]:
+    """Each failed stage: what, the trials that it fails, its last error, its log; then what can be done.
+
+    Args:
+        plans: stages of the trials.
+        state: of the stages.
+        folder: of the sweep.
+    """
     lines = []
     for key, known in state.stages.items():
         if known.status == "failed":
             trials = [trial for trial, plan in plans.items() if key in plan]
             lines.append(f"failed: {key[0]} {key[1]}, for {few(trials)}: {first_line(known.error)}")
-    return lines
+            lines += named_log(log_file(folder, *key))
+    return [*lines, "--retry-failed starts failed stages again."] if lines else []
+
+
+def named_log(path: Path) -> list[str]:
+    """The line that names the log of a stage; none where it has printed nothing."""
+    return [f"  log: {path}"] if path.is_file() and path.stat().st_size else []
 
 
 def first_line(error: str) -> str:
@@ -166,7 +179,8 @@ class Display:
         total = f"{over['finished']} of {len(plans)} trials finished"
         total += f", {over['failed']} failed" if over["failed"] else ""
         total += f" · about {duration(left)} left" if left is not None else ""
-        texts = [Text(line, no_wrap=True, overflow="ellipsis") for line in [*lines, *failures(plans, state), total]]
+        lines += [*failures(plans, state, progress.sweep.folder), total]
+        texts = [Text(line, no_wrap=True, overflow="ellipsis") for line in lines]
         return Group(stage_table(state), *texts)
 
 
@@ -204,4 +218,5 @@ def event_line(progress: Progress, event: Mapping[str, Any], left: float | None 
         return f"{what} {how}" + (f"; about {duration(left)} left" if left else "")
     if name == "yielded":
         return f"{what} its place in {event['where']}; the next pilot continues it"
-    return f"{what}: {first_line(event['error'])}"
+    log = progress.tasks[event["stage"], event["fingerprint"]].log
+    return "\n".join([f"{what}: {first_line(event['error'])}", *named_log(log)])

@@ -42,8 +42,8 @@ class Config:
         """The last layer that set the dotted key, or what it is interpolated from, or its nearest parent."""
         tail, hops = "", 0
         while key:
-            setting = (layer for layer in reversed(self.layers) if lookup(layer.tree, key) is not ABSENT)
-            layer = next(setting, None)
+            layers = self.layers[self._since(key) :]
+            layer = next((layer for layer in reversed(layers) if lookup(layer.tree, key) is not ABSENT), None)
             value = lookup(layer.tree, key) if layer else None
             link = re.fullmatch(r"\$\{([\w.]+)\}", value) if isinstance(value, str) else None
             if layer and (link is None or hops > len(self.layers) + 8):  # `seed: ${seed}` points to itself
@@ -54,6 +54,17 @@ class Config:
             key, _, last = key.rpartition(".")
             tail = f".{last}{tail}"
         return self.layers[-1].origin if self.layers else "the configuration"
+
+    def _since(self, key: str) -> int:
+        """The number of the layer that named the class whose argument the key is; what earlier ones gave is dropped."""
+        node, found, _ = key.rpartition(".init_args")
+        since, named = 0, None
+        for number, layer in enumerate(self.layers if found else ()):
+            value = lookup(layer.tree, node)
+            path = value.get("class_path") if isinstance(value, dict) else value
+            if isinstance(path, str) and "${" not in path and path != named:
+                since, named = number, path
+        return since
 
 
 ABSENT = object()

@@ -57,9 +57,10 @@ def named_instead(cls: type) -> list[type]:
     """The loaded classes that can stand where an abstract class is asked for; nothing for one that is not abstract."""
     if not inspect.isabstract(cls):
         return []
-    found = [cls]
+    found: list[type] = [cls]
     for each in found:  # which grows
-        found += [below for below in each.__subclasses__() if below not in found]
+        below: list[type] = each.__subclasses__()
+        found += [new for new in below if new not in found]
     return [each for each in found if not inspect.isabstract(each)]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from domino_lightning.errors import Unreachable, UserError
 from domino_lightning.store.contents import PIP, cache_dir, file_hash, packaged_file, writable_cache_dir
-from domino_lightning.utils.atomic import temporary_beside
+from domino_lightning.utils.atomic import follow_umask, temporary_beside
 
 if TYPE_CHECKING:
     import torch
@@ -236,6 +236,8 @@ def _converted(spec: str, part: Literal["model", "tokenizer"]) -> Path:
         log.warning("Reading the %s of %s once and keeping it in %s.", part, gguf.name, target.parent)
         temporary = temporary_beside(target)
         (_save_model if part == "model" else _save_tokenizer)(gguf, temporary)
+        for path in temporary.iterdir():
+            follow_umask(path)
         os.replace(temporary, target)
     return target
 

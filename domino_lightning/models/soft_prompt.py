@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from domino_lightning.errors import UserError
+from domino_lightning.models.loading import base_name, write_adapter_readme
 from domino_lightning.store.contents import backbone_hash
 from domino_lightning.utils.atomic import atomic_write
 from domino_lightning.utils.jsonl import read_object, sha256_text, write_json
@@ -36,7 +37,7 @@ def save_soft_prompt(
 
 
 def save_peft_adapter(directory: Path, prefix: Tensor, backbone: str) -> None:
-    """Write the prompt as a PEFT prompt-tuning adapter: `adapter_config.json` and `adapter_model.safetensors`.
+    """Write the prompt as a PEFT prompt-tuning adapter, with a README that says how it is loaded.
 
     `PeftModel.from_pretrained(model, directory)` then gives the logits that this package gives, for text ids without
     special tokens. PEFT puts its virtual tokens before everything, so a BOS has to be the first of them.
@@ -58,7 +59,7 @@ def save_peft_adapter(directory: Path, prefix: Tensor, backbone: str) -> None:
     )
     adapter = PromptTuningConfig(
         task_type=TaskType.CAUSAL_LM,
-        base_model_name_or_path=backbone,
+        base_model_name_or_path=base_name(backbone),
         inference_mode=True,
         num_virtual_tokens=len(prefix),
         token_dim=prefix.shape[1],
@@ -67,6 +68,7 @@ def save_peft_adapter(directory: Path, prefix: Tensor, backbone: str) -> None:
         num_layers=config.num_hidden_layers,
     )
     adapter.save_pretrained(str(directory))
+    write_adapter_readme(directory, backbone, "Soft prompt")
 
 
 def identity(backbone: str, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:

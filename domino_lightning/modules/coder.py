@@ -191,7 +191,7 @@ class CoderModule(LightningModule):
             options = StateDictOptions(full_state_dict=True, cpu_offload=True)
             state = get_model_state_dict(self.model, options=options)
         if distributed.rank() == 0:
-            save_pretrained(self.model, directory, state)
+            save_pretrained(self.model, directory, self.backbone_spec, state)
 
 
 def _decoder_layers(model: Any) -> list[torch.nn.Module]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from domino_lightning.models.loading import base_name, write_adapter_readme
 from domino_lightning.utils.ranges import ONE_OR_MORE, UNIT_OPEN_HIGH, check_ranges
 
 if TYPE_CHECKING:
@@ -65,10 +66,20 @@ def trainable_state(module: torch.nn.Module, state: dict[str, Any]) -> dict[str,
     return {name: value for name, value in state.items() if name in trainable}
 
 
-def save_pretrained(model: Any, directory: Path, state: dict[str, Any] | None = None) -> None:
-    """Write an adapter, or a whole model, in the usual format, the same bytes each time."""
+def save_pretrained(model: Any, directory: Path, spec: str, state: dict[str, Any] | None = None) -> None:
+    """Write an adapter, or a whole model, in the usual format, the same bytes each time.
+
+    Args:
+        model: the causal LM, or PEFT's around it.
+        directory: made if it is not there.
+        spec: of the backbone, which an adapter names as its base.
+        state: the weights, where they are not those of the model.
+    """
     for config in getattr(model, "peft_config", {}).values():
+        config.base_model_name_or_path = base_name(spec)
         for name, value in vars(config).items():
             if isinstance(value, set):  # which would be written in the order of hashes
                 setattr(config, name, sorted(value))
     model.save_pretrained(str(directory), state_dict=state)
+    if hasattr(model, "peft_config"):
+        write_adapter_readme(directory, spec, "Low-rank adapter")

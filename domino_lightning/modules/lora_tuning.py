@@ -144,5 +144,5 @@ class LoraTuningModule(DomainLearner):
         """A PEFT adapter in `adapter/`, and `adapter.json`, which says what it belongs to."""
         from domino_lightning.models.adapter import ADAPTER, describe_adapter
 
-        save_pretrained(self.model, directory / ADAPTER)
+        save_pretrained(self.model, directory / ADAPTER, self.backbone_spec)
         describe_adapter(directory, self.backbone_spec, rank=self.lora.rank, start=self.start, **described)

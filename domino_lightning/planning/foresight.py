@@ -9,7 +9,7 @@ from typing import Any
 
 from domino_lightning.config.document import ABSENT, Config, lookup
 from domino_lightning.curation import LMJudge
-from domino_lightning.data.chat import encode_pair, encode_prompt
+from domino_lightning.data.chat import encode_pair
 from domino_lightning.data.reference import encode_texts, sample_indices
 from domino_lightning.data.synthetic import drawn
 from domino_lightning.errors import UserError
@@ -26,7 +26,7 @@ from domino_lightning.models.backbone import (
 )
 from domino_lightning.modules import PromptTuningModule
 from domino_lightning.modules.coder import SHORTER_PAIRS
-from domino_lightning.stages import stage_class
+from domino_lightning.stages import Stage
 from domino_lightning.synthesis import BARE
 from domino_lightning.synthesis.generators.prompted import PromptedGenerator
 from domino_lightning.utils.jsonl import Record
@@ -50,10 +50,13 @@ class Foresight:
     Args:
         config: the experiment.
         splits: its data as `prepare` splits it.
+        stages: as its sections describe them.
     """
 
-    def __init__(self, config: Config, splits: Mapping[str, Sequence[Record]]) -> None:
-        self.config, self.splits = config, splits
+    def __init__(
+        self, config: Config, splits: Mapping[str, Sequence[Record]], stages: Mapping[str, Stage]
+    ) -> None:
+        self.config, self.splits, self.stages = config, splits, stages
 
     def __call__(self, stage: str) -> list[str]:
         """Settings of a stage that will have no effect.
@@ -82,7 +85,7 @@ class Foresight:
         return bool(lookup(self.config.document, key) == value)
 
     def _stage(self, name: str) -> Any:
-        return stage_class(name).from_config(self.config)
+        return self.stages[name]
 
     def _given(self, key: str) -> bool:
         """Whether anyone but the package has set the key."""
@@ -171,14 +174,12 @@ class Foresight:
     def _curate(self, stage: Any) -> list[str]:
         for number, judge in enumerate(stage.filters):
             if isinstance(judge, LMJudge) and not (judge.engine is not None and judge.engine.remote):
-                tokenizer = load_tokenizer(judge.backbone)
-                tokens = {
-                    f"the question about '{each['id']}'": len(encode_prompt(judge.question(each["text"]), tokenizer))
-                    for each in self.splits["reference"][:ASKED]
+                prompts = {
+                    f"the question about '{record['id']}'": judge.question(record["text"])
+                    for record in self.splits["reference"][:ASKED]
                 }
                 where = f"curate.filters.{number}.init_args.sampling.max_new_tokens"
-                limit = positions(load_config(judge.backbone))
-                check_positions(limit, tokens, judge.sampling.max_new_tokens, where, SHORTER)
+                check_lengths(judge.backbone, prompts, judge.sampling.max_new_tokens, where)
         return []
 
     def _answer(self, stage: Any) -> list[str]:

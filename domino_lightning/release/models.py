@@ -9,13 +9,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from domino_lightning.errors import UserError
+from domino_lightning.models.loading import importing, loading
 from domino_lightning.models.soft_prompt import DESCRIPTION, WEIGHTS
 from domino_lightning.release.bundle import Bundle
 from domino_lightning.release.croissant import PAPER
 from domino_lightning.release.origin import FOLDER, Origin, as_json, hub_model, portable
 from domino_lightning.release.terms import Terms
 from domino_lightning.stages import stage_class
-from domino_lightning.store.contents import PIP
 from domino_lightning.utils.jsonl import read_json
 
 _ADAPTER = "adapter_config.json"
@@ -37,9 +37,9 @@ def soft_prompt_bundle(origin: Origin, terms: Terms, repo_id: str) -> Bundle:
 
 ```python
 from peft import PeftModel
-{_importing(base)}
+{importing(base)}
 
-model = PeftModel.from_pretrained({_backbone(base)}, "{repo_id}")
+model = PeftModel.from_pretrained({loading(portable(base))}, "{repo_id}")
 ```
 
 {description["num_tokens"]} virtual tokens of {description["hidden_size"]} numbers before a text; sampling behind them \
@@ -75,11 +75,11 @@ def coder_bundle(origin: Origin, terms: Terms, repo_id: str, data: str | None) -
     files, library = _folder(folder / "model", base), "peft" if coder["adapter"] else "transformers"
     if not coder["adapter"]:
         files |= _tokenizer(base)
-    loading = (
+    code = (
         f"""from peft import PeftModel
-{_importing(base)}
+{importing(base)}
 
-model = PeftModel.from_pretrained({_backbone(base)}, "{repo_id}")"""
+model = PeftModel.from_pretrained({loading(portable(base))}, "{repo_id}")"""
         if coder["adapter"]
         else f"""from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -89,7 +89,7 @@ tokenizer = AutoTokenizer.from_pretrained("{repo_id}")"""
     use = f"""## Use
 
 ```python
-{loading}
+{code}
 ```
 
 Trained for {coder["steps"]} steps on {coder["pairs"]} chat pairs (source: {coder["source"]}).
@@ -166,10 +166,7 @@ def _results(origin: Origin) -> str:
 
 
 def _folder(folder: Path, base: str) -> dict[str, bytes | Path]:
-    """The files of a saved model or adapter, but for PEFT's empty card; the base is named as the run named it.
-
-    PEFT writes where it found the base, which for a `pip:` backbone is a cache of this machine.
-    """
+    """The files of a saved model or adapter, but for its README, which is for this machine; the base without paths."""
     files: dict[str, bytes | Path] = {
         str(path.relative_to(folder)): path
         for path in sorted(folder.rglob("*"))
@@ -187,14 +184,3 @@ def _tokenizer(base: str) -> dict[str, bytes]:
     with TemporaryDirectory() as folder:
         load_tokenizer(base).save_pretrained(folder)
         return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir()) if path.is_file()}
-
-
-def _importing(base: str) -> str:
-    if base.startswith(PIP):
-        return "from domino_lightning.models.backbone import load_backbone"
-    return "from transformers import AutoModelForCausalLM"
-
-
-def _backbone(base: str) -> str:
-    loading = "load_backbone" if base.startswith(PIP) else "AutoModelForCausalLM.from_pretrained"
-    return f'{loading}("{portable(base)}")'

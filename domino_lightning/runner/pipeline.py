@@ -15,7 +15,7 @@ from domino_lightning.errors import Busy, StageFailed, UserError, disk_trouble
 from domino_lightning.runner.child import run_apart
 from domino_lightning.runner.earlier import earlier_record, lost_stages, set_aside
 from domino_lightning.runner.planned import Announce, PlannedStage, StageOutcome, run_planned
-from domino_lightning.stages import STAGES, stage_class
+from domino_lightning.stages import STAGES, Stage, stage_class
 from domino_lightning.store.locks import LOCK, held
 from domino_lightning.store.sources import check_sources, forget_compiled, user_sources
 from domino_lightning.store.store import StageKey, Store, fingerprint
@@ -55,14 +55,13 @@ def make_plan(config: Config, until: str | None = None) -> list[PlannedStage]:
     return list(planned.values())
 
 
-def validate(config: Config, stages: Sequence[str] = STAGES) -> None:
-    """Check the sections of the given stages against their typed classes, loading no model.
+def validate(config: Config, stages: Sequence[str] = STAGES) -> dict[str, Stage]:
+    """The given stages as their sections describe them, checked against their typed classes; no model is loaded.
 
     Raises:
         UserError: the first bad key or value, in one line.
     """
-    for name in stages:
-        stage_class(name).from_config(config)
+    return {name: stage_class(name).from_config(config) for name in stages}
 
 
 def run_plan(

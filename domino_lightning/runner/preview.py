@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from domino_lightning.config.document import Config, Document, Layer, checked, compose
@@ -115,12 +115,13 @@ def preview(config: Config, rows: int, again: bool = False, announce: Announce =
 def _small(document: Document, store: Store, rows: int, bare: bool) -> Document:
     """The preview's keys over the experiment's."""
     whole = rows + HELDOUT if bare else rows
-    synthesize: Document = {"block_size": whole, "stop": {"candidates": whole, "accepted": None}}
+    stop = {"candidates": whole, "accepted": None, "tokens": None, "min_screened": 0}  # hopeless rows are shown, too
+    synthesize: Document = {"block_size": whole, "stop": stop}
     if bare:
         inner = {"generator": document["synthesize"]["generator"], "sampled": rows}
         synthesize["generator"] = {"class_path": f"{UntunedBackbone.__module__}.UntunedBackbone", "init_args": inner}
-    measures = {"embedding": None, "measures": []}  # of a corpus, which this is none
-    return {"root": str(store.root), "synthesize": synthesize, "answer": measures}
+    unmeasured: Document = {"embedding": None, "measures": []}  # it is no corpus
+    return {"root": str(store.root), "synthesize": synthesize, "answer": unmeasured}
 
 
 def _borrow(own: Store, store: Store, planned: PlannedStage) -> bool:
@@ -150,8 +151,8 @@ def _fates(folders: Mapping[str, Path], sampled: int) -> list[PreviewRow]:
     raw = [row for shard in sorted(folders["synthesize"].glob("raw-*.jsonl")) for row in read_jsonl(shard)]
     found = []
     for row in raw:
-        name, end = row["id"], lost.get(row["id"], {})
-        told = {key: str(end.get(key) or "") for key in ("lost_in", "reason", "detail")}
-        seen = {"tokens": row["num_tokens"], "heldout": row["k"] >= sampled, "screen": row["screen"]}
-        found.append(PreviewRow(name, row["text"], **seen, **told, answer=answers.get(name, "")))
+        end = lost.get(row["id"], {})
+        lost_in, reason, detail = (str(end.get(key) or "") for key in ("lost_in", "reason", "detail"))
+        seen = PreviewRow(row["id"], row["text"], row["num_tokens"], row["k"] >= sampled, row["screen"])
+        found.append(replace(seen, lost_in=lost_in, reason=reason, detail=detail, answer=answers.get(row["id"], "")))
     return found

@@ -23,7 +23,7 @@ from typing import Any
 from domino_lightning.errors import Busy, StageFailed, UserError
 from domino_lightning.store.contents import file_hash
 from domino_lightning.store.locks import held
-from domino_lightning.utils.atomic import atomic_write
+from domino_lightning.utils.atomic import atomic_write, follow_umask
 from domino_lightning.utils.jsonl import canonical_json, read_json, sha256_file, sha256_text, write_json
 from domino_lightning.utils.masking import masked, masked_override
 
@@ -179,6 +179,8 @@ class Store:
             for path in sorted(folder.rglob("*"))
             if path.is_file() and not _is_private(path.relative_to(folder))
         }
+        for name in outputs:
+            follow_umask(folder / name)  # others read the store too
         manifest = {
             "stage": key.stage,
             "version": version,

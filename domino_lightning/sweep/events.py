@@ -117,6 +117,8 @@ def fold(
         if name == "launched":
             state.launched, state.closed = dict(event), {}
             _interrupt(state)
+            if event.get("retry_failed"):
+                retry(state)
         elif name == "closed":
             state.closed = dict(event)
         known = state.stages.get((str(event.get("stage")), str(event.get("fingerprint"))))
@@ -141,6 +143,18 @@ def _apply(known: StageState, event: Mapping[str, Any]) -> None:
     known.error = str(event.get("error", ""))
     known.wall_s = event.get("wall_s", known.wall_s)
     known.rss_mb = event.get("rss_mb", known.rss_mb)
+
+
+def retry(state: SweepState) -> None:
+    """What has failed is to be tried again, and its error is over."""
+    for known in state.stages.values():
+        if known.status == "failed":
+            known.status, known.error = "pending", ""
+
+
+def log_file(folder: Path, stage: str, digest: str) -> Path:
+    """Where a stage of the sweep in `folder` prints."""
+    return folder / "logs" / f"{stage}-{digest}.log"
 
 
 def _interrupt(state: SweepState) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.store.store import Store
-from domino_lightning.sweep.events import EVENTS, EventLog, SweepState, fold, read_events
+from domino_lightning.sweep.events import EVENTS, EventLog, SweepState, fold, log_file, read_events, retry
 from domino_lightning.sweep.exchange import settled
 from domino_lightning.sweep.graph import Graph, StageId
 from domino_lightning.sweep.launchers.base import Detached, Launcher, Place, Report, Task
@@ -70,8 +70,10 @@ class Scheduler:
         events = read_events(sweep.folder / EVENTS)
         state = fold(events, graph.nodes, settled(graph.plans, self.store), running=False)
         for key in state.stages.values():
-            if key.status == "interrupted" or (retry_failed and key.status == "failed"):
+            if key.status == "interrupted":
                 key.status, key.error = "pending", ""
+        if retry_failed:
+            retry(state)
         finished = sum(known.status == "finished" for known in state.stages.values())
         self.progress = Progress(sweep, graph, state, self._tasks(), launcher.slots, finished)
         self.ready_since: dict[StageId, float] = {}
@@ -92,7 +94,7 @@ class Scheduler:
             tags = sweep_tags(self.sweep.name, [arms[name] for name in self.graph.trials((stage, digest))])
             given, root = node.config.document["tracking"], str(self.store.root)
             tracking = Tracking(**given, group=self.sweep.name, root=root, tags=tags)
-            log = self.sweep.folder / "logs" / f"{stage}-{digest}.log"
+            log = log_file(self.sweep.folder, stage, digest)
             tasks[stage, digest] = Task(node.planned, node.config, self.store, tracking, log)
         return tasks
 
@@ -116,6 +118,7 @@ class Scheduler:
         self.launcher.check(todo)
         self.launcher.open(self.sweep.folder)
         status = "interrupted"
+        again: Record = {"retry_failed": True} if self.retry_failed else {}
         self._tell(
             "launched",
             pid=os.getpid(),
@@ -123,6 +126,7 @@ class Scheduler:
             trials=len(self.sweep.trials),
             stages=len(self.graph.nodes),
             slots=self.launcher.slots,
+            **again,
         )
         try:
             self._settle(self.keys)

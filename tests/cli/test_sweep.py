@@ -10,8 +10,10 @@ import pytest
 
 from domino_lightning.cli.main import main
 from domino_lightning.cli.sweep import make_launcher
+from domino_lightning.cli.sweep_display import failures
 from domino_lightning.errors import UserError
 from domino_lightning.sweep import InProcessLauncher, LocalLauncher, load_sweep
+from domino_lightning.sweep.events import StageState, SweepState, log_file
 from domino_lightning.sweep.validation import validate
 from tests.sweep.conftest import LOSS, Load
 
@@ -110,3 +112,29 @@ def test_status_of_a_sweep_that_was_never_launched_says_so(
     assert main(["sweep", str(path), "--status"]) == 2
     assert "has not been launched" in capsys.readouterr().err
     assert load_sweep(path).name == "mine"
+
+
+def test_an_axis_that_names_a_class_is_where_its_missing_argument_is_missing(load: Load) -> None:
+    """Not the line of the experiment or of the defaults that gave another class its arguments."""
+    shots = {"class_path": "domino_lightning.synthesis.FewShot", "init_args": {"shots": 2}}
+    values = {"replay": "domino_lightning.synthesis.HeldoutReplay", "shots": shots}
+    said = r"trial source=shots,seed=0: .*mine\.yaml, line \d+ \(source=shots\): .*init_args\.backbone' is required"
+    with pytest.raises(UserError, match=said):
+        validate(load({"axes": {"source": {"key": "synthesize.generator", "values": values}}}))
+
+
+def test_a_failed_stage_is_shown_with_its_log_and_what_can_be_done(tmp_path: Path) -> None:
+    key = ("tune", "ab")
+    failed = StageState("failed", "no ideas\nfurther lines")
+    state = SweepState({key: failed, ("prepare", "aa"): StageState("finished")})
+    plans = {"a": [("prepare", "aa"), key]}
+    assert failures(plans, state, tmp_path) == [
+        "failed: tune ab, for a: no ideas",
+        "--retry-failed starts failed stages again.",
+    ]
+    log = log_file(tmp_path, *key)
+    log.parent.mkdir()
+    log.write_text("Traceback")
+    assert f"  log: {log}" in failures(plans, state, tmp_path)
+    state.stages[key] = StageState("finished")
+    assert failures(plans, state, tmp_path) == []

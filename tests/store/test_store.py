@@ -229,3 +229,27 @@ def test_a_lock_that_is_a_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "stages" / "tune" / ".abc.lock").mkdir(parents=True)
     with pytest.raises(UserError, match=r"\.abc\.lock: tune abc cannot be locked .*Remove"), store.lock("tune", "abc"):
         pass
+
+
+def test_a_finished_stage_is_as_readable_as_the_umask_says_and_what_is_private_stays_so(tmp_path: Path) -> None:
+    store, key = Store(tmp_path), StageKey("prepare", "aa", {})
+    folder = store.path("prepare", "aa")
+    folder.mkdir(parents=True)
+    for name in ("weights", ".job"):
+        (folder / name).write_text("x")
+        (folder / name).chmod(0o600)
+    store.finish(key, 1, {}, wall_s=0.0)
+    assert (folder / "weights").stat().st_mode == (folder / "manifest.json").stat().st_mode
+    assert (folder / ".job").stat().st_mode & 0o777 == 0o600
+
+
+def test_discarding_a_link_leaves_what_it_points_to(tmp_path: Path) -> None:
+    store, other = Store(tmp_path / "one"), Store(tmp_path / "other")
+    folder = finished(store, {"a.txt": "a"})
+    link = other.path("prepare", "aa")
+    link.parent.mkdir(parents=True)
+    link.symlink_to(folder)
+    assert other.finished("prepare", "aa")
+    other.discard("prepare", "aa")
+    assert not link.is_symlink()
+    assert store.finished("prepare", "aa")

@@ -78,3 +78,11 @@ def test_error_time_and_memory_are_kept() -> None:
     state = fold(events, [TUNE, CURATE], lambda *step: step == CURATE, True)
     assert (state.stages[TUNE].error, state.stages[TUNE].how) == ("no more", "memory")
     assert (state.stages[CURATE].wall_s, state.stages[CURATE].rss_mb) == (2.5, 40)
+
+
+def test_a_launch_that_tries_failed_stages_again_has_no_old_error() -> None:
+    failed = [event("launched"), event("started", TUNE), event("failed", TUNE, error="the old one")]
+    again = fold([*failed, event("launched", retry_failed=True)], [TUNE], lambda *_: False, running=True)
+    assert (again.stages[TUNE].status, again.stages[TUNE].error) == ("pending", "")
+    without = fold([*failed, event("launched")], [TUNE], lambda *_: False, running=True)
+    assert (without.stages[TUNE].status, without.stages[TUNE].error) == ("failed", "the old one")

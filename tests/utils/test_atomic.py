@@ -41,3 +41,16 @@ def test_a_temporary_name_is_hidden_and_says_whose_it_is(tmp_path: Path) -> None
     first, second = (temporary_beside(tmp_path / "x.json").name for _ in range(2))
     assert first != second
     assert first.startswith(f".x.json.{socket.gethostname()}.{os.getpid()}.") and first.endswith(".tmp")
+
+
+def test_files_that_a_library_makes_private_follow_the_umask(tmp_path: Path) -> None:
+    """As safetensors does, by a temporary file of its own."""
+    for umask, mode in ((0o022, 0o644), (0o007, 0o660), (0o077, 0o600)):
+        old = os.umask(umask)
+        try:
+            with atomic_write(tmp_path / "weights") as temporary:
+                os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
+        finally:
+            os.umask(old)
+        assert (tmp_path / "weights").stat().st_mode & 0o777 == mode
+    assert [path.name for path in tmp_path.iterdir()] == ["weights"]

@@ -195,6 +195,8 @@ def failures(data: SweepData) -> list[SweepFailure]:
     """Failed stages by the event log, then failed trials that no such stage accounts for."""
     last: dict[tuple[str, str], dict[str, Any]] = {}
     for event in read_events(data.path):
+        if event.get("event") == "launched" and event.get("retry_failed"):
+            last = {key: known for key, known in last.items() if known["event"] != "failed"}
         if event.get("event") in {"failed", "finished", "started"} and "stage" in event:
             last[str(event["stage"]), str(event.get("fingerprint"))] = event
     found: list[SweepFailure] = []

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 
 from domino_lightning.errors import UserError
 from domino_lightning.runner.child import Child, stop_all, wait_for_news
+from domino_lightning.sweep.events import now
 from domino_lightning.sweep.launchers.base import Launcher, Place, Report, Task, refuse_nodes
 
 # Read by torch, numpy and tokenizers when they are loaded.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "RAYON_NUM_THREADS")
 PORTS = range(15_000, 32_000)  # below the ports that systems hand out by themselves
 LAST_LINE_BYTES = 4096
+ATTEMPT = "--- started again at"
 
 
 @dataclass
@@ -99,6 +101,9 @@ class LocalLauncher(Launcher):
             environment["CUDA_VISIBLE_DEVICES"] = ""
         task.log.parent.mkdir(parents=True, exist_ok=True)
         with open(task.log, "ab") as output:
+            if output.tell():  # what an earlier attempt said, such as its error, is not this one's
+                output.write(f"\n{ATTEMPT} {now()}\n".encode())
+                output.flush()
             child = Child(task.store, task.planned, task.tracking, wait=False, environment=environment, output=output)
         for name in chosen:
             del pool[name]
@@ -174,4 +179,4 @@ def last_line(task: Task) -> str:
     except OSError:
         return ""
     lines = [line.rpartition("\r")[2].strip() for line in text.rstrip().split("\n")]
-    return lines[-1][-200:] if lines else ""
+    return lines[-1][-200:] if lines and not lines[-1].startswith(ATTEMPT) else ""

@@ -28,13 +28,13 @@ class UntunedBackbone(ModelGenerator):
 
     def __init__(self, generator: Generator, sampled: int) -> None:
         self.sampled, self.replay = sampled, HeldoutReplay()
-        self.backbone_spec, self.sampling = (getattr(generator, name, None) for name in ("backbone_spec", "sampling"))
-        self.engine = getattr(generator, "engine", None)
-        if not isinstance(self.backbone_spec, str) or not isinstance(self.sampling, Sampling):
+        spec, sampling = (getattr(generator, name, None) for name in ("backbone_spec", "sampling"))
+        if not isinstance(spec, str) or not isinstance(sampling, Sampling):
             raise UserError(
                 f"synthesize.generator: {type(generator).__name__} reads `tune`, which has not finished, and has no "
                 "`backbone_spec` and `sampling` to sample its backbone without it by. Run `domino tune` first."
             )
+        self.backbone_spec, self.sampling, self.engine = spec, sampling, getattr(generator, "engine", None)
 
     @classmethod
     def inputs(cls, init_args: Mapping[str, Any]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from domino_lightning.stages import stage_class
 from domino_lightning.store.store import Store
 from domino_lightning.sweep import LocalLauncher, Place, Task
 from domino_lightning.sweep.graph import make_graph
-from domino_lightning.sweep.launchers.local import free_port, last_line, visible_gpus
+from domino_lightning.sweep.launchers.local import ATTEMPT, free_port, last_line, visible_gpus
 from tests.sweep.conftest import Load
 
 GPU = {"tune.trainer.accelerator": "gpu", "finetune.trainer.accelerator": "gpu"}
@@ -197,6 +197,14 @@ def test_the_last_line_of_a_log_is_what_a_terminal_would_show(tmp_path: Path) ->
     assert last_line(Stub) == ""  # type: ignore[arg-type]
     Stub.log.write_text("first\ntune:  10%|#\rtune:  20%|##\n")
     assert last_line(Stub) == "tune:  20%|##"  # type: ignore[arg-type]
+
+
+def test_the_last_line_of_an_earlier_attempt_is_not_this_ones(tmp_path: Path) -> None:
+    class Stub:
+        log = tmp_path / "log"
+
+    Stub.log.write_text(f"ValueError: the old error\n\n{ATTEMPT} 2026-01-01T00:00:00.000Z\n")
+    assert last_line(Stub) == ""  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("slots", [0, -1])
