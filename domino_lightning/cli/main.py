@@ -120,9 +120,14 @@ def _sweep_arguments(parser: argparse.ArgumentParser) -> None:
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--dry-run", action="store_true", help="list trials and distinct stages, run nothing")
     instead.add_argument("--status", action="store_true", help="show how far it is, also while it runs")
+    instead.add_argument("--cancel", action="store_true", help="end it and all that it runs, from whatever host")
+    instead.add_argument("--logs", metavar="STAGE", help="what a stage printed: its name, or name-fingerprint")
     instead.add_argument("--retry-failed", action="store_true", help="start stages again that failed before")
+    parser.add_argument("--detach", action="store_true", help="run it in the background, and return")
     parser.add_argument(
-        "--smoke", action="store_true", help="every distinct stage in one process on a tiny random model"
+        "--smoke",
+        action="store_true",
+        help="every distinct stage on a tiny random model, in one process unless the command line names a launcher",
     )
 
 

@@ -307,11 +307,12 @@ class ClusterLauncher(Launcher):
     def stop(self) -> None:
         """End all pilots; what has ended by the time is continued by the next launch, and so is the rest."""
         left = [run.attempt for run in self._runs.values() if run.attempt is not None and not run.attempt.withdraw()]
+        claimed = [self.mailbox.attempts(*key)[-1] for key in self.mailbox.running() if key not in self._runs]
         self.fleet.end()
         give_up = time.monotonic() + STOP_S
-        while time.monotonic() < give_up and any(attempt.end() is None for attempt in left):
+        while time.monotonic() < give_up and any(attempt.end() is None for attempt in (*left, *claimed)):
             time.sleep(TICK_S)
-        for attempt in left:
+        for attempt in (*left, *claimed):
             if attempt.end() is None:
                 attempt.declare("stopped")
         self.fleet.engine.close()
