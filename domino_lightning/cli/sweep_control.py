@@ -73,7 +73,7 @@ def show_logs(folder: Path, stage: str) -> int:
     """
     found = list(_logs(folder, stage))
     if not found:
-        there = sorted({path.name.split("-")[0].removesuffix(".log") for path in _all_logs(folder)})
+        there = sorted({_stage(path).rpartition("-")[0] for path in _all_logs(folder)})
         raise UserError(
             f"--logs {stage}: no such stage has a log in {folder}. There are logs of: {', '.join(there) or 'none'}."
         )
@@ -87,9 +87,13 @@ def show_logs(folder: Path, stage: str) -> int:
 
 def _logs(folder: Path, stage: str) -> Iterator[Path]:
     for path in _all_logs(folder):
-        name = path.stem if path.parent.name == "logs" else path.parents[1].name
-        if name == stage or name.rpartition("-")[0] == stage:
+        if stage in (_stage(path), _stage(path).rpartition("-")[0]):
             yield path
+
+
+def _stage(path: Path) -> str:
+    """Whose log it is: name and fingerprint."""
+    return path.stem if path.parent.name == "logs" else path.parents[1].name
 
 
 def _all_logs(folder: Path) -> Iterator[Path]:

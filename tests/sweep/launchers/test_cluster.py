@@ -298,3 +298,38 @@ def test_stages_that_need_no_accelerator_ask_for_none(load: Load) -> None:
 def test_pools_that_make_no_sense_are_refused(options: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
         ActedLauncher(Acted(tmp_path), **options)
+
+
+@pytest.mark.slow
+def test_a_thousand_trials_cost_each_as_much_as_a_hundred(load: Load, tmp_path: Path) -> None:
+    """Counted in calls, not in time: looks at manifests, links, and questions to the cluster."""
+    counts = []
+    for number, trials in enumerate((100, 1000)):
+        root = tmp_path / str(number)
+        sweep = load({"axes": {"prepare.split.test": list(range(1, trials + 1))}, "until": "prepare"}, f"root={root}")
+        engine = Acted(sweep.root)
+        graph = make_graph(sweep)
+        launcher = ActedLauncher(engine, pools={"cpu": Pool(pilots=20)})
+        scheduler = Scheduler(sweep, graph, launcher)
+        calls: Counter[str] = Counter()
+
+        def counted(owner: Any, name: str, calls: Counter[str] = calls) -> None:
+            original = getattr(owner, name)
+
+            def call(*arguments: Any) -> Any:
+                calls[name] += 1
+                return original(*arguments)
+
+            setattr(owner, name, call)
+
+        for owner, name in (
+            (scheduler.store, "finished"), (scheduler.store, "busy"), (scheduler, "_settle"), (scheduler, "_offer"),
+            (launcher, "start"), (launcher.pools, "shape"),
+        ):  # fmt: skip
+            counted(owner, name)
+        assert scheduler.run()
+        assert sorted(engine.ran) == ["prepare"] * trials
+        counts.append({**calls, "engine": len(engine.calls)})
+    few, many = counts
+    for name, count in many.items():
+        assert count <= 12 * few[name], (name, few, many)

@@ -13,8 +13,8 @@ import pytest
 from domino_lightning.errors import UserError
 from domino_lightning.sweep import Pool, RayLauncher
 from domino_lightning.sweep.launchers.cluster.ray import _bytes
-from tests.conftest import is_running, wait_until
-from tests.sweep.launchers.conftest import Launched, lacking, on_ray, stage_processes
+from tests.conftest import is_running
+from tests.sweep.launchers.conftest import Launched, lacking, on_ray, stage_processes, wait_until
 from tests.sweep.launchers.ray_cluster import RayCluster
 
 on_a_cluster = [pytest.mark.slow, pytest.mark.ray]

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from domino_lightning.sweep.launchers.cluster.mailbox import Attempt
-from tests.conftest import is_running, wait_until
-from tests.sweep.launchers.conftest import Launched, on_slurm, stage_processes
+from tests.conftest import is_running
+from tests.sweep.launchers.conftest import Launched, on_slurm, stage_processes, wait_until
 from tests.sweep.launchers.slurm_cluster import SlurmCluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.ddp]
@@ -43,7 +43,7 @@ def undisturbed(sweep: Launched, env: Mapping[str, str], tmp_path: Path) -> dict
     keys = [f"{key}={value}" for key, value in TUNE.items()]
     command = [sys.executable, "-m", "domino_lightning", "run", "experiment.yaml", "--until", "tune", f"root={root}"]
     done = subprocess.run(
-        [*command, *keys, "tune.trainer.devices=2"], cwd=tmp_path, env={**env, "OMP_NUM_THREADS": "1"}, timeout=300
+        [*command, *keys, "tune.trainer.devices=2"], cwd=tmp_path, env={**env, "OMP_NUM_THREADS": "1"}, timeout=400
     )
     assert done.returncode == 0
     (manifest,) = (root / "stages/tune").glob("*/manifest.json")
@@ -141,6 +141,6 @@ def test_a_stage_that_outlasts_its_pilot_goes_on_in_the_next(
     (tmp_path / "slow").unlink()
     command = [sys.executable, "-m", "domino_lightning", "sweep", str(sweep.path), "launcher={class_path: "
                "domino_lightning.sweep.LocalLauncher}", f"root={tmp_path / 'undisturbed'}"]  # fmt: skip
-    assert subprocess.run(command, cwd=tmp_path, env=env, timeout=300).returncode == 0
+    assert subprocess.run(command, cwd=tmp_path, env=env, timeout=400).returncode == 0
     (other,) = (tmp_path / "undisturbed/stages/synthesize").glob("*/raw-00000.jsonl")
     assert (manifest.parent / "raw-00000.jsonl").read_bytes() == other.read_bytes()
