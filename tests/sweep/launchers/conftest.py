@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from domino_lightning.sweep.events import EVENTS, read_events
 from domino_lightning.sweep.launchers.cluster.mailbox import Attempt, Mailbox
 from tests.conftest import wait_until as wait_so_long
 from tests.sweep.launchers import slurm_cluster
+from tests.sweep.launchers.ray_cluster import RayCluster
 
 PASSED = ["PYTHONPATH", "DOMINO_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS"]
 SOON = {"look_s": 1.0, "beat_s": 0.5, "lease_s": 5.0, "lost_s": 30.0, "start_s": 15.0}
@@ -43,6 +45,16 @@ def slurm(tmp_path: Path) -> Iterator[slurm_cluster.SlurmCluster]:
     if missing := slurm_cluster.missing():
         lacking(f"no Slurm here: {', '.join(missing)}")
     cluster = slurm_cluster.SlurmCluster(tmp_path / "slurm")
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def ray() -> Iterator[RayCluster]:
+    """A head and two nodes of four cores."""
+    if importlib.util.find_spec("ray") is None:
+        lacking("Ray is not installed")
+    cluster = RayCluster()
     yield cluster
     cluster.stop()
 
