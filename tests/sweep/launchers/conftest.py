@@ -51,7 +51,7 @@ def slurm(tmp_path: Path) -> Iterator[slurm_cluster.SlurmCluster]:
 
 @pytest.fixture
 def ray() -> Iterator[RayCluster]:
-    """A head and two nodes of four cores."""
+    """A head and two nodes of two cores."""
     if importlib.util.find_spec("ray") is None:
         lacking("Ray is not installed")
     cluster = RayCluster()

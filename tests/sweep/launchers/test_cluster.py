@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from domino_lightning.sweep import Pool, Sweep
 from domino_lightning.sweep.events import EVENTS, read_events
 from domino_lightning.sweep.graph import make_graph
 from domino_lightning.sweep.launchers.base import Detached
-from domino_lightning.sweep.launchers.cluster.engine import State
+from domino_lightning.sweep.launchers.cluster.engine import Refused, State
 from domino_lightning.sweep.launchers.cluster.mailbox import Mailbox
 from domino_lightning.sweep.scheduler import Scheduler
 from tests.sweep.conftest import Load
@@ -61,6 +62,21 @@ def test_a_lost_place_is_no_failure_and_its_node_is_avoided(load: Load) -> None:
     assert [event["where"] for event in events(sweep, "lost")] == ["h0", "h1"]
     assert not events(sweep, "failed")
     assert ["h0"] in engine.avoided
+
+
+def test_where_too_few_nodes_are_left_the_one_that_was_lost_has_to_do(load: Load) -> None:
+    sweep = load({"until": "tune"})
+    engine = Acted(sweep.root, {"tune": ["lose"]})
+    submit = engine.submit
+
+    def refusing(name: str, pool: Pool, mailbox: Path, avoid: Sequence[str] = ()) -> None:
+        if avoid:
+            raise Refused("Requested node configuration is not available")
+        submit(name, pool, mailbox, avoid)
+
+    engine.submit = refusing  # type: ignore[method-assign]
+    assert run(sweep, engine)
+    assert attempts(sweep, "tune") == ["lost", "finished"]
 
 
 def test_a_stage_that_loses_its_place_every_time_fails_at_last_and_can_be_retried(load: Load) -> None:
