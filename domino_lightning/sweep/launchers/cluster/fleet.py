@@ -213,7 +213,8 @@ class Fleet:
                 if hello is None:
                     continue
                 pilot.hellos[node] = hello
-                self.false_starts[pilot.pool] = 0
+                if len(pilot.hellos) == pilot.nodes:
+                    self.false_starts[pilot.pool] = 0
             try:
                 beat = (folder / str(node) / BEAT).read_text(encoding="ascii")
             except OSError:
@@ -226,6 +227,9 @@ class Fleet:
         folder = self.mailbox.pilot(pilot.name)
         if (folder / BYE).exists():
             pilot.over, pilot.why = True, "it has ended"
+            if pilot.hellos and len(pilot.hellos) < pilot.nodes:
+                pilot.why = f"agents began on {len(pilot.hellos)} of its {pilot.nodes} nodes"
+                self._false_start(pilot, folder)
             return
         over = pilot.seen is not None and pilot.seen.phase == "over"
         words = pilot.seen.words if pilot.seen else ""
