@@ -78,7 +78,7 @@ def test_environment_yml_brings_pip_and_a_python_that_setup_cfg_admits() -> None
 
 @pytest.mark.parametrize(
     "requirement",
-    [*runtime_requirements(), *extra("test"), *extra("lint"), *extra("dashboard"), *extra("docs")],
+    [*runtime_requirements(), *extra("test"), *extra("lint"), *extra("dashboard"), *extra("docs"), *extra("ray")],
     ids=lambda r: r.name,
 )
 def test_pinned_version_lies_in_the_range_of_setup_cfg(requirement: Requirement) -> None:
@@ -109,7 +109,8 @@ def test_jsonargparse_stays_below_5_and_brings_its_two_extras() -> None:
 
 
 def test_every_range_has_a_floor_and_a_ceiling() -> None:
-    requirements = [*runtime_requirements(), *extra("test"), *extra("lint"), *extra("dashboard"), *extra("docs")]
+    extras = ("test", "lint", "dashboard", "docs", "ray")
+    requirements = [*runtime_requirements(), *(each for name in extras for each in extra(name))]
     open_ended = [str(r) for r in requirements if not {">=", "<"} <= {s.operator for s in r.specifier}]
     assert open_ended == []
 
@@ -166,7 +167,7 @@ def imported_modules(source: str) -> set[str]:
 
 
 def test_every_third_party_import_is_a_declared_requirement() -> None:
-    optional = [each for name in ("vllm", "dashboard", "embeddings", "mauve", "umap") for each in extra(name)]
+    optional = [each for name in ("vllm", "ray", "dashboard", "embeddings", "mauve", "umap") for each in extra(name)]
     declared = {canonicalize_name(r.name) for r in [*runtime_requirements(), *optional]}
     # Where an extra is not installed, nothing says which distribution a module of another name is of.
     distributions = {"umap": ["umap-learn"], "mauve": ["mauve-text"], **packages_distributions()}

@@ -132,6 +132,8 @@ def _sweep_arguments(parser: argparse.ArgumentParser) -> None:
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--dry-run", action="store_true", help="list trials and distinct stages, run nothing")
     instead.add_argument("--status", action="store_true", help="show how far it is, also while it runs")
+    instead.add_argument("--cancel", action="store_true", help="end it and all that it runs, from whatever host")
+    instead.add_argument("--logs", metavar="STAGE", help="what a stage printed: its name, or name-fingerprint")
     instead.add_argument("--retry-failed", action="store_true", help="start stages again that failed before")
     instead.add_argument(
         "--export", type=Path, metavar="DIR", help="write numbers and verdicts of finished trials, run nothing"
@@ -139,8 +141,11 @@ def _sweep_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--import", dest="import_", type=Path, metavar="DIR", help="take verdicts that --export wrote as finished"
     )
+    parser.add_argument("--detach", action="store_true", help="run it in the background, and return")
     parser.add_argument(
-        "--smoke", action="store_true", help="every distinct stage in one process on a tiny random model"
+        "--smoke",
+        action="store_true",
+        help="every distinct stage on a tiny random model, in one process unless the command line names a launcher",
     )
 
 

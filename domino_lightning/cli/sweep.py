@@ -1,8 +1,9 @@
-"""`domino sweep`: run or continue, --dry-run, --status, --retry-failed, --smoke, --import, --export."""
+"""`domino sweep`: run or continue, and what its flags do instead."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domino_lightning.cli.console import make_console
+from domino_lightning.cli.sweep_control import cancel, detach, show_logs
 from domino_lightning.cli.sweep_display import Display, Plans, failures, stage_table, trial_status, trial_table
 from domino_lightning.config.document import Config, compose
 from domino_lightning.config.nodes import ClassNode
@@ -22,11 +24,12 @@ from domino_lightning.sweep.budget import check_budgets
 from domino_lightning.sweep.events import EVENTS, SweepState, fold, read_events
 from domino_lightning.sweep.exchange import Importable, check_import, export_results, import_results, settled
 from domino_lightning.sweep.graph import Graph, make_graph
-from domino_lightning.sweep.launchers.base import Launcher
+from domino_lightning.sweep.launchers.base import Detached, Launcher
+from domino_lightning.sweep.launchers.cluster.mailbox import AGENTS, Mailbox
 from domino_lightning.sweep.launchers.in_process import InProcessLauncher
 from domino_lightning.sweep.records import TRIALS, write_expansion
 from domino_lightning.sweep.results import open_sweep
-from domino_lightning.sweep.scheduler import Scheduler
+from domino_lightning.sweep.scheduler import CANCEL, Scheduler
 from domino_lightning.sweep.spec import Sweep, load_sweep
 from domino_lightning.sweep.validation import validate, validate_apart
 from domino_lightning.utils.jsonl import read_object
@@ -44,6 +47,8 @@ def sweep(arguments: argparse.Namespace) -> int:
         return export(_folder(arguments.sweep, arguments.overrides), arguments.export, console)
     if arguments.smoke and arguments.import_:
         raise UserError("sweep: --import takes verdicts of the sweep as it stands, and --smoke changes it. Leave one.")
+    if arguments.logs:
+        return show_logs(_folder(arguments.sweep, arguments.overrides), arguments.logs)
     loaded = load_sweep(arguments.sweep, arguments.overrides)
     budgets = check_budgets(loaded)
     if arguments.smoke:
@@ -51,7 +56,12 @@ def sweep(arguments: argparse.Namespace) -> int:
         loaded = small(loaded)
     graph = make_graph(loaded)
     taken = check_import(loaded, graph, arguments.import_) if arguments.import_ else None
-    launcher = InProcessLauncher() if arguments.smoke else make_launcher(loaded)
+    named = any(re.match(r"launcher[.=]", text) for text in arguments.overrides)
+    launcher = InProcessLauncher() if arguments.smoke and not named else make_launcher(loaded)
+    if arguments.cancel:
+        return cancel(loaded.folder, launcher, console)
+    if arguments.detach:
+        return detach(loaded.folder, console)
     if arguments.dry_run:
         validate_apart(loaded)
         dry_run(loaded, graph, budgets, launcher, console)
@@ -150,6 +160,7 @@ def run(
         validate_apart(sweep)
     store.create()
     with _held(sweep.folder):
+        (sweep.folder / CANCEL).unlink(missing_ok=True)
         try:
             write_expansion(sweep, graph)
             if taken:
@@ -199,8 +210,12 @@ def status(folder: Path, console: Console) -> int:
     stages = dict.fromkeys(key for plan in plans.values() for key in plan)
     store = Store(folder.parent.parent)
     running = is_held(folder / LOCK)
-    state = fold(read_events(folder / EVENTS), stages, settled(plans, store), running)
+    agents = Mailbox(folder).running() if (folder / AGENTS).is_dir() else {}
+    state = fold(read_events(folder / EVENTS), stages, settled(plans, store), running, agents)
     launched = state.launched
+    if agents:
+        pilots = ", ".join(sorted(set(agents.values())))
+        console.print(f"{len(agents)} stages on a cluster, in {pilots}", highlight=False, soft_wrap=True)
     if running:
         console.print(f"running since {launched.get('time')}, process {launched.get('pid')} on {launched.get('host')}")
     else:
@@ -268,10 +283,10 @@ def _held(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the sweep as Ctrl-C does, so that its processes end with it everywhere."""
+    """Let SIGTERM and SIGHUP end the sweep as Ctrl-C does, but that what a cluster runs goes on."""
 
     def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
+        raise Detached
 
     main = threading.current_thread() is threading.main_thread()
     names = [signal.SIGTERM, signal.SIGHUP] if main else []

@@ -102,6 +102,7 @@ def fold(
     stages: Iterable[StageId],
     finished: Callable[[str, str], bool],
     running: bool,
+    elsewhere: Mapping[StageId, str] | None = None,
 ) -> SweepState:
     """The state of the given stages.
 
@@ -110,6 +111,7 @@ def fold(
         stages: the stages that the sweep has now; events of others are of an earlier form of it.
         finished: whether the store has a stage's manifest, which is the truth.
         running: whether the sweep's process is alive; else what was running is interrupted.
+        elsewhere: stages that run without it, on a cluster, and where.
     """
     state = SweepState({known: StageState() for known in stages})
     for event in events:
@@ -129,6 +131,8 @@ def fold(
     for (stage, digest), known in state.stages.items():
         if finished(stage, digest):
             known.status, known.error = "finished", ""
+        elif elsewhere and (stage, digest) in elsewhere:
+            known.status, known.where, known.error = "running", elsewhere[stage, digest], ""
         elif known.status == "finished":  # its manifest was removed: by --force, gc or hand
             known.status = "pending"
     return state

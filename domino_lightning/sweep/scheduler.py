@@ -21,6 +21,7 @@ from domino_lightning.sweep.spec import Sweep
 from domino_lightning.tracking.wandb import sweep_tags
 from domino_lightning.utils.jsonl import Record
 
+CANCEL = "cancel"  # in the sweep's folder: end, as Ctrl-C does
 LOOK_AGAIN_S = 0.5  # how often a stage that another process holds is looked at
 DONE = {"finished", "failed", "blocked"}
 
@@ -137,6 +138,8 @@ class Scheduler:
                 for report in self.launcher.poll(LOOK_AGAIN_S if self.looked_at else 1.0):
                     self._take(report)
                 self.show(self.progress, None)
+                if (self.sweep.folder / CANCEL).exists():
+                    raise KeyboardInterrupt
             fine = all(state.status == "finished" for state in self.states.values())
             status = "finished" if fine else "failed"
         except Detached:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import signal
 import subprocess
@@ -16,12 +17,19 @@ import pytest
 from domino_lightning.sweep import load_sweep
 from domino_lightning.sweep.events import EVENTS, read_events
 from domino_lightning.sweep.launchers.cluster.mailbox import Attempt, Mailbox
-from tests.conftest import wait_until
+from tests.conftest import wait_until as wait_so_long
 from tests.sweep.launchers import slurm_cluster
+from tests.sweep.launchers.ray_cluster import RayCluster
 
 PASSED = ["PYTHONPATH", "DOMINO_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS"]
 SOON = {"look_s": 1.0, "beat_s": 0.5, "lease_s": 5.0, "lost_s": 30.0, "start_s": 15.0}
+PATIENCE_S = 400.0  # of tests with daemons, on busy cores
 REQUIRED = "DOMINO_REQUIRE_CLUSTERS"  # set where a cluster that cannot be started is a failure and no reason to skip
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    """Look until the condition holds."""
+    wait_so_long(condition, PATIENCE_S)
 
 
 def lacking(what: str) -> None:
@@ -37,6 +45,16 @@ def slurm(tmp_path: Path) -> Iterator[slurm_cluster.SlurmCluster]:
     if missing := slurm_cluster.missing():
         lacking(f"no Slurm here: {', '.join(missing)}")
     cluster = slurm_cluster.SlurmCluster(tmp_path / "slurm")
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def ray() -> Iterator[RayCluster]:
+    """A head and two nodes of two cores."""
+    if importlib.util.find_spec("ray") is None:
+        lacking("Ray is not installed")
+    cluster = RayCluster()
     yield cluster
     cluster.stop()
 
@@ -58,12 +76,12 @@ class Launched:
 
     def run(self, *arguments: str) -> tuple[int, str]:
         process = self.start(*arguments)
-        out, _ = process.communicate(timeout=400)
+        out, _ = process.communicate(timeout=PATIENCE_S)
         return process.returncode, out
 
     def finish(self, process: subprocess.Popen[str]) -> str:
         """Wait for a sweep that has to finish."""
-        out, _ = process.communicate(timeout=400)
+        out, _ = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, out
         return out
 

@@ -17,6 +17,7 @@ QUICK = {
     "RAY_health_check_initial_delay_ms": "0",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_enable_worker_prestart": "0",
 }
 
 
@@ -66,7 +67,7 @@ def main(nodes: int) -> None:
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    workers = [cluster.add_node(num_cpus=4, num_gpus=0) for _ in range(nodes)]
+    workers = [cluster.add_node(num_cpus=2, num_gpus=0) for _ in range(nodes)]
 
     def reply(text: str) -> None:
         replies.write(text + "\n")

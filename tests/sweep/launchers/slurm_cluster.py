@@ -47,7 +47,7 @@ PreemptMode=REQUEUE
 ReturnToService=2
 SlurmdTimeout=5
 InactiveLimit=0
-KillWait=5
+KillWait=20
 MinJobAge=300
 JobRequeue=1
 AccountingStorageType=accounting_storage/none
@@ -55,7 +55,7 @@ JobCompType=jobcomp/none
 JobAcctGatherType=jobacct_gather/none
 GresTypes=gpu
 {nodes}
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=5
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
 PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 """
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from domino_lightning.sweep import Pool, Sweep
 from domino_lightning.sweep.events import EVENTS, read_events
 from domino_lightning.sweep.graph import make_graph
 from domino_lightning.sweep.launchers.base import Detached
-from domino_lightning.sweep.launchers.cluster.engine import State
+from domino_lightning.sweep.launchers.cluster.engine import Refused, State
 from domino_lightning.sweep.launchers.cluster.mailbox import Mailbox
 from domino_lightning.sweep.scheduler import Scheduler
 from tests.sweep.conftest import Load
@@ -61,6 +62,21 @@ def test_a_lost_place_is_no_failure_and_its_node_is_avoided(load: Load) -> None:
     assert [event["where"] for event in events(sweep, "lost")] == ["h0", "h1"]
     assert not events(sweep, "failed")
     assert ["h0"] in engine.avoided
+
+
+def test_where_too_few_nodes_are_left_the_one_that_was_lost_has_to_do(load: Load) -> None:
+    sweep = load({"until": "tune"})
+    engine = Acted(sweep.root, {"tune": ["lose"]})
+    submit = engine.submit
+
+    def refusing(name: str, pool: Pool, mailbox: Path, avoid: Sequence[str] = ()) -> None:
+        if avoid:
+            raise Refused("Requested node configuration is not available")
+        submit(name, pool, mailbox, avoid)
+
+    engine.submit = refusing  # type: ignore[method-assign]
+    assert run(sweep, engine)
+    assert attempts(sweep, "tune") == ["lost", "finished"]
 
 
 def test_a_stage_that_loses_its_place_every_time_fails_at_last_and_can_be_retried(load: Load) -> None:
@@ -298,3 +314,38 @@ def test_stages_that_need_no_accelerator_ask_for_none(load: Load) -> None:
 def test_pools_that_make_no_sense_are_refused(options: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
         ActedLauncher(Acted(tmp_path), **options)
+
+
+@pytest.mark.slow
+def test_a_thousand_trials_cost_each_as_much_as_a_hundred(load: Load, tmp_path: Path) -> None:
+    """Counted in calls, not in time: looks at manifests, links, and questions to the cluster."""
+    counts = []
+    for number, trials in enumerate((100, 1000)):
+        root = tmp_path / str(number)
+        sweep = load({"axes": {"prepare.split.test": list(range(1, trials + 1))}, "until": "prepare"}, f"root={root}")
+        engine = Acted(sweep.root)
+        graph = make_graph(sweep)
+        launcher = ActedLauncher(engine, pools={"cpu": Pool(pilots=20)})
+        scheduler = Scheduler(sweep, graph, launcher)
+        calls: Counter[str] = Counter()
+
+        def counted(owner: Any, name: str, calls: Counter[str] = calls) -> None:
+            original = getattr(owner, name)
+
+            def call(*arguments: Any) -> Any:
+                calls[name] += 1
+                return original(*arguments)
+
+            setattr(owner, name, call)
+
+        for owner, name in (
+            (scheduler.store, "finished"), (scheduler.store, "busy"), (scheduler, "_settle"), (scheduler, "_offer"),
+            (launcher, "start"), (launcher.pools, "shape"),
+        ):  # fmt: skip
+            counted(owner, name)
+        assert scheduler.run()
+        assert sorted(engine.ran) == ["prepare"] * trials
+        counts.append({**calls, "engine": len(engine.calls)})
+    few, many = counts
+    for name, count in many.items():
+        assert count <= 12 * few[name], (name, few, many)

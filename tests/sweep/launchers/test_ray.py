@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,21 +12,12 @@ import pytest
 from domino_lightning.errors import UserError
 from domino_lightning.sweep import Pool, RayLauncher
 from domino_lightning.sweep.launchers.cluster.ray import _bytes
-from tests.conftest import is_running, wait_until
-from tests.sweep.launchers.conftest import Launched, lacking, on_ray, stage_processes
+from tests.conftest import is_running
+from tests.sweep.launchers.conftest import Launched, on_ray, stage_processes, wait_until
 from tests.sweep.launchers.ray_cluster import RayCluster
 
 on_a_cluster = [pytest.mark.slow, pytest.mark.ray]
 Node = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def ray() -> Iterator[RayCluster]:
-    if importlib.util.find_spec("ray") is None:
-        lacking("Ray is not installed")
-    cluster = RayCluster()
-    yield cluster
-    cluster.stop()
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import is_running, wait_until
-from tests.sweep.launchers.conftest import Launched, on_slurm, signal_all, stage_processes
+from tests.conftest import is_running
+from tests.sweep.launchers.conftest import Launched, on_slurm, signal_all, stage_processes, wait_until
 from tests.sweep.launchers.slurm_cluster import SlurmCluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
@@ -86,7 +86,7 @@ def test_a_stage_that_is_killed_has_failed_and_says_so(waiting: Callable[..., La
     sweep = waiting()
     process = sweep.start()
     signal_all(stage_processes(sweep.running("synthesize")), signal.SIGKILL)
-    out, _ = process.communicate(timeout=200)
+    out, _ = process.communicate(timeout=400)
     assert process.returncode == 1
     assert "synthesize was killed by signal 9: out of memory, or killed by hand" in out
     (tmp_path / "go").touch()

@@ -87,7 +87,15 @@ class Pilot:
     @property
     def hosts(self) -> str:
         """Its nodes, as the cluster names them where agents know it."""
-        return ",".join(str(hello["node"] or hello["host"]) for _, hello in sorted(self.hellos.items()))
+        return ",".join(map(self._host, sorted(self.hellos)))
+
+    @property
+    def suspect(self) -> str:
+        """The node that was silent first: with several, the others end with it."""
+        return self._host(min(self.hellos, key=lambda node: self.beats[node][1])) if self.hellos else ""
+
+    def _host(self, node: int) -> str:
+        return str(self.hellos[node]["node"] or self.hellos[node]["host"])
 
 
 class Fleet:
@@ -143,8 +151,11 @@ class Fleet:
             self.engine.submit(name, pool, self.mailbox.pilot(name), avoid)
             self._pause_s = 1.0
         except (Unreachable, Refused) as error:
-            # It may have been taken all the same, so it is looked up by its name before anything is asked again.
+            # It may have been taken all the same, so it is looked up by its name before it is called a refusal.
             pilot.submitted = False
+            if isinstance(error, Refused) and avoid:  # too few nodes may be left: then that has to do
+                self.ask(shape, ())
+                return
             pilot.refusal = str(error) if isinstance(error, Refused) else ""
             self._retry_at = time.monotonic() + self._pause_s
             self._pause_s = min(2 * self._pause_s, 300.0)
@@ -202,7 +213,8 @@ class Fleet:
                 if hello is None:
                     continue
                 pilot.hellos[node] = hello
-                self.false_starts[pilot.pool] = 0
+                if len(pilot.hellos) == pilot.nodes:
+                    self.false_starts[pilot.pool] = 0
             try:
                 beat = (folder / str(node) / BEAT).read_text(encoding="ascii")
             except OSError:
@@ -215,6 +227,9 @@ class Fleet:
         folder = self.mailbox.pilot(pilot.name)
         if (folder / BYE).exists():
             pilot.over, pilot.why = True, "it has ended"
+            if pilot.hellos and len(pilot.hellos) < pilot.nodes:
+                pilot.why = f"agents began on {len(pilot.hellos)} of its {pilot.nodes} nodes"
+                self._false_start(pilot, folder)
             return
         over = pilot.seen is not None and pilot.seen.phase == "over"
         words = pilot.seen.words if pilot.seen else ""

@@ -198,7 +198,7 @@ class ClusterLauncher(Launcher):
             else:
                 self._again(run)
         elif event == "lost":
-            self._lose(run, attempt, host, str(end.get("error", "")))
+            self._lose(run, attempt, pilot.suspect if pilot else host, str(end.get("error", "")))
         else:  # withdrawn, or stopped by another launcher
             self._again(run)
 
@@ -253,7 +253,7 @@ class ClusterLauncher(Launcher):
                 attempt.declare("finished", ran=True, wall_s=manifest.get("wall_s"))
                 self._finish(run, {"ran": True, "wall_s": manifest.get("wall_s")})
             else:
-                self._lose(run, attempt, pilot.hosts, f"{pilot.name}: {pilot.why}")
+                self._lose(run, attempt, pilot.suspect, f"{pilot.name}: {pilot.why}")
 
     def _assign(self) -> None:
         """Offer what is queued to pilots that are free."""
@@ -267,7 +267,8 @@ class ClusterLauncher(Launcher):
                 if self.fleet.find(run.pilot) is None and run.attempt.end() is None:
                     self._lose(run, run.attempt, "", f"pilot {run.pilot} was over before this launch")
                 continue
-            pilots = sorted(free.get(run.shape.key, []), key=lambda pilot: pilot.hosts in run.losses)
+            avoid = set(run.losses)
+            pilots = sorted(free.get(run.shape.key, []), key=lambda pilot: bool(avoid & set(pilot.hosts.split(","))))
             if run.attempt is None and run.task.store.finished(*run.task.planned.id):  # by another launcher
                 self._finish(run, {"ran": False})
                 continue
@@ -307,11 +308,12 @@ class ClusterLauncher(Launcher):
     def stop(self) -> None:
         """End all pilots; what has ended by the time is continued by the next launch, and so is the rest."""
         left = [run.attempt for run in self._runs.values() if run.attempt is not None and not run.attempt.withdraw()]
+        claimed = [self.mailbox.attempts(*key)[-1] for key in self.mailbox.running() if key not in self._runs]
         self.fleet.end()
         give_up = time.monotonic() + STOP_S
-        while time.monotonic() < give_up and any(attempt.end() is None for attempt in left):
+        while time.monotonic() < give_up and any(attempt.end() is None for attempt in (*left, *claimed)):
             time.sleep(TICK_S)
-        for attempt in left:
+        for attempt in (*left, *claimed):
             if attempt.end() is None:
                 attempt.declare("stopped")
         self.fleet.engine.close()

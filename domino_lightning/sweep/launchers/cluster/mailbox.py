@@ -144,6 +144,17 @@ class Mailbox:
             return []
         return sorted(path.name for path in folder.iterdir() if (path / PILOT).is_file() and not (path / BYE).exists())
 
+    def running(self) -> dict[tuple[str, str], str]:
+        """Stages that pilots have claimed and of which no end is known, with the pilot; for people."""
+        found = {}
+        pilots = set(self.pilots())
+        for folder in sorted((self.folder / ATTEMPTS).glob("*")):
+            stage, _, digest = folder.name.rpartition("-")
+            attempts = self.attempts(stage, digest)
+            if attempts and attempts[-1].end() is None and (pilot := attempts[-1].claimed_by()) in pilots:
+                found[stage, digest] = pilot
+        return found
+
     def open_pilot(self, name: str, record: Record) -> Path:
         """Make a pilot's folder, before the cluster is asked for it."""
         path = self.pilot(name)
