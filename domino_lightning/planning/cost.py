@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-LARGEST = 1 << 16  # rows at a time that a search for the largest number ends at
+LARGEST = 1 << 12  # rows at a time that a search for the largest number ends at
 LEFT_FREE = 0.05  # of a device's memory, for its driver, for libraries and for fragments
 
 

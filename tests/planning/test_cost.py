@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from domino_lightning.planning.cost import Cost, Growth
+from domino_lightning.planning.cost import LARGEST, Cost, Growth
 
 
 def growth(asked: list[int], fixed: float = 10.0, each: float = 3.0, processes: int = 1) -> Growth:
@@ -25,7 +25,7 @@ def test_the_largest_number_of_rows_is_found_in_a_few_looks(limit: float, most: 
 
 
 def test_the_search_ends_where_memory_does_not_bind() -> None:
-    assert growth([], each=0.0).largest(11.0) == 1 << 16
+    assert growth([], each=0.0).largest(11.0) == LARGEST
 
 
 def test_what_fits_is_said_with_the_key_and_the_number_over_all_processes() -> None:
