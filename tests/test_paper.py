@@ -43,6 +43,8 @@ def test_the_published_settings(task: str) -> None:
     assert tree["synthesize"]["stop"] == {
         "candidates": {"generation": 80_000, "execution": 40_000}[task],
         "accepted": None,
+        "tokens": None,
+        "min_screened": 1,
     }
     scored = tree["evaluate"]["samples"], tree["evaluate"]["temperature"]
     assert scored == {"generation": (10, 0.2), "execution": (1, 0.0)}[task]

@@ -273,7 +273,8 @@ def test_a_stage_asks_once_counts_and_is_found_again_under_other_traffic(
     server: tuple[State, str], write_experiment: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state, url = server
-    tree = {"synthesize": {"generator": generator(url), "block_size": 2, "stop": {"candidates": 6}}}
+    stop = {"candidates": 6, "min_screened": 0}
+    tree = {"synthesize": {"generator": generator(url), "block_size": 2, "stop": stop}}
     experiment = str(write_experiment(tree))
     assert main(["run", experiment, "--until", "synthesize", "--trial", "api"]) == 0
     assert len(state.bodies) == 6
@@ -291,7 +292,8 @@ def test_a_stage_that_failed_in_its_first_block_keeps_what_it_paid(
     server: tuple[State, str], write_experiment: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     state, url = server
-    tree = {"synthesize": {"generator": generator(url, concurrency=1), "block_size": 6, "stop": {"candidates": 6}}}
+    stop = {"candidates": 6, "min_screened": 0}
+    tree = {"synthesize": {"generator": generator(url, concurrency=1), "block_size": 6, "stop": stop}}
     experiment = str(write_experiment(tree))
     state.trouble = [0.0, 0.0, 0.0, error(401)]
     assert main(["run", experiment, "--until", "synthesize"]) == 1
