@@ -80,4 +80,6 @@ def test_the_command_finds_a_class_beside_the_yaml(
     (beside / "beside_the_yaml.py").write_text(MODULE.format(name="Mine", corpus=""))
     arguments = ["check", str(beside / "x.yaml"), "domain.class_path=beside_the_yaml.Mine"]
     assert main(arguments) == 0
-    assert "valid" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "valid" in out
+    assert "domino_lightning.testing.check_domain(Mine(), rows) exercises the domain" in " ".join(out.split())
