@@ -9,7 +9,7 @@ from typing import Any
 from domino_lightning.cli.console import flag_layers, foreseen, make_console, reached
 from domino_lightning.config.annotated import annotated
 from domino_lightning.config.document import load_config
-from domino_lightning.runner.pipeline import make_plan, validate
+from domino_lightning.runner.pipeline import build, make_plan
 from domino_lightning.store.store import Store
 
 
@@ -25,7 +25,7 @@ def check(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         sys.stdout.write(annotated(config))
         return 0
-    stages = validate(config)
+    stages = build(config)
     missing: list[str] = []
     plan = reached(missing, lambda: make_plan(config)) or []
     prepare: Any = stages["prepare"]

@@ -14,7 +14,7 @@ from domino_lightning.errors import UserError
 from domino_lightning.planning.cost import LEFT_FREE, Cost
 from domino_lightning.planning.costs import Costs
 from domino_lightning.planning.machine import Machine
-from domino_lightning.runner.pipeline import make_plan, needed_stages, validate
+from domino_lightning.runner.pipeline import build, make_plan, needed_stages
 from domino_lightning.store.store import Store
 from domino_lightning.utils.jsonl import Record
 from domino_lightning.utils.progress import duration
@@ -31,7 +31,7 @@ def plan(arguments: argparse.Namespace) -> int:
             raise UserError(f"--{flag.replace('_', '-')} {value:g} must be more than 0.")
     limit = None if arguments.gpu_memory is None else parsed_bytes(arguments.gpu_memory, "--gpu-memory")
     config = load_config(arguments.experiment, arguments.overrides, flag_layers(arguments))
-    stages = validate(config)
+    stages = build(config)
     missing: list[str] = []
     made = reached(missing, lambda: make_plan(config))
     store = Store(config.document["root"])

@@ -55,13 +55,22 @@ def make_plan(config: Config, until: str | None = None) -> list[PlannedStage]:
     return list(planned.values())
 
 
-def validate(config: Config, stages: Sequence[str] = STAGES) -> dict[str, Stage]:
+def build(config: Config, stages: Sequence[str] = STAGES) -> dict[str, Stage]:
     """The given stages as their sections describe them, checked against their typed classes; no model is loaded.
 
     Raises:
         UserError: the first bad key or value, in one line.
     """
     return {name: stage_class(name).from_config(config) for name in stages}
+
+
+def validate(config: Config, stages: Sequence[str] = STAGES) -> None:
+    """Check the sections of the given stages against their typed classes, loading no model.
+
+    Raises:
+        UserError: the first bad key or value, in one line.
+    """
+    build(config, stages)
 
 
 def run_plan(
