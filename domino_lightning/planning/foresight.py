@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -152,13 +151,15 @@ class Foresight:
             generator.read([str(row["text"]) for row in self.splits["reference"]])
             generator.check_rows(range(min(stop.candidates, ASKED)), stage.seed)
         sampling, backbone = getattr(generator, "sampling", None), getattr(generator, "backbone_spec", None)
-        most = stop.candidates * sampling.max_new_tokens if sampling is not None else math.inf
+        if sampling is None:
+            return notes
+        most = stop.candidates * sampling.max_new_tokens
         if not isinstance(generator, BARE) and most < (stop.tokens or 0):
             raise UserError(
                 f"synthesize.stop.tokens {stop.tokens} is never reached: {stop.candidates} candidates "
                 f"(stop.candidates) of at most {sampling.max_new_tokens} tokens have {most}. Raise stop.candidates."
             )
-        if sampling is None or backbone is None:
+        if backbone is None:
             return notes
         name, prompt = "the first token", 1
         if generator.learned == "soft_prompt":

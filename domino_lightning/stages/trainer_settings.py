@@ -96,7 +96,9 @@ def with_cluster_environment(plugins: Any) -> list[Any]:
     Lightning would go through all managers it knows, and to ask whether this is an MPI job it starts MPI wherever
     mpi4py is installed, which ends the process on machines without a working one. A plugin of the user's stays.
     """
-    from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, TorchElasticEnvironment
+    from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
     given = list(plugins) if isinstance(plugins, list | tuple) else [] if plugins is None else [plugins]
     if any(isinstance(plugin, ClusterEnvironment) for plugin in given):

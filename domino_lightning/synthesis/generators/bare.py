@@ -10,7 +10,8 @@ from domino_lightning.errors import UserError
 from domino_lightning.generation.engines import TransformersEngine
 from domino_lightning.generation.language_model import Engine, ModelSource, Prompt, Sampled, backbone_contents
 from domino_lightning.generation.sampling import Sampling
-from domino_lightning.synthesis.generators.prompted import KEY, SAMPLING, PromptedGenerator
+from domino_lightning.synthesis.generators.base import KEY
+from domino_lightning.synthesis.generators.prompted import SAMPLING, PromptedGenerator
 from domino_lightning.utils.seeding import derived_seed
 
 DRAFT = "{draft}"

@@ -6,7 +6,8 @@ from domino_lightning.domains.rows import Message
 from domino_lightning.errors import UserError
 from domino_lightning.generation.language_model import Engine, Prompt
 from domino_lightning.generation.sampling import Sampling
-from domino_lightning.synthesis.generators.prompted import KEY, SAMPLING, PromptedGenerator
+from domino_lightning.synthesis.generators.base import KEY
+from domino_lightning.synthesis.generators.prompted import SAMPLING, PromptedGenerator
 
 INSTRUCTION = "Write one new example. Answer with the example alone."
 

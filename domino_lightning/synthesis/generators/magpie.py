@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from domino_lightning.errors import UserError
 from domino_lightning.generation.language_model import Engine, Prompt
 from domino_lightning.generation.sampling import Sampling
-from domino_lightning.synthesis.generators.prompted import KEY, PromptedGenerator
+from domino_lightning.synthesis.generators.base import KEY
+from domino_lightning.synthesis.generators.prompted import PromptedGenerator
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

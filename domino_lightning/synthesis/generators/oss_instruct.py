@@ -5,9 +5,10 @@ from __future__ import annotations
 from domino_lightning.errors import UserError
 from domino_lightning.generation.language_model import Engine, Prompt
 from domino_lightning.generation.sampling import Sampling
+from domino_lightning.synthesis.generators.base import KEY
 from domino_lightning.synthesis.generators.few_shot import INSTRUCTION as FORM
 from domino_lightning.synthesis.generators.few_shot import turns
-from domino_lightning.synthesis.generators.prompted import KEY, SAMPLING, PromptedGenerator
+from domino_lightning.synthesis.generators.prompted import SAMPLING, PromptedGenerator
 from domino_lightning.utils.seeding import derived_seed
 
 SEED = "{seed}"

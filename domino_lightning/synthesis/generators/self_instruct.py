@@ -9,8 +9,9 @@ from domino_lightning.domains.rows import CandidateRow
 from domino_lightning.errors import UserError
 from domino_lightning.generation.language_model import Engine, Prompt
 from domino_lightning.generation.sampling import Sampling
+from domino_lightning.synthesis.generators.base import KEY
 from domino_lightning.synthesis.generators.few_shot import INSTRUCTION, turns
-from domino_lightning.synthesis.generators.prompted import KEY, SAMPLING, PromptedGenerator
+from domino_lightning.synthesis.generators.prompted import SAMPLING, PromptedGenerator
 from domino_lightning.utils.seeding import derived_seed
 
 

@@ -171,13 +171,11 @@ class Fleet:
         if self.pilots and now - self._looked_at >= self.patience.look_s:
             self._looked_at = now
             self._ask_engine(now)
-        ended = []
-        for pilot in self.pilots.values():
-            if not pilot.over:
-                self._read(pilot, now)
-                self._judge(pilot, now)
-                if pilot.over:
-                    ended.append(pilot)
+        before = [pilot for pilot in self.pilots.values() if not pilot.over]
+        for pilot in before:
+            self._read(pilot, now)
+            self._judge(pilot, now)
+        ended = [pilot for pilot in before if pilot.over]
         for pilot in ended:
             self._bury(pilot)
         return ended

@@ -206,7 +206,8 @@ class ClusterLauncher(Launcher):
         run.attempt, run.pilot, run.claimed, run.offset = None, "", False, 0
 
     def _finish(self, run: _Run, end: Record) -> None:
-        fields = {key: end[key] for key in ("ran", "wall_s", "rss_mb") if key in end}
+        names = ("ran", "wall_s", "rss_mb")
+        fields: dict[str, object] = {name: end[name] for name in names if name in end}
         self._reports.append(Report(run.task, {"event": "finished", "ran": True, "wall_s": None, **fields}))
         del self._runs[run.task.planned.id]
         for attempt in self.mailbox.attempts(*run.task.planned.id):  # one that was lost may live: it keeps its folder
