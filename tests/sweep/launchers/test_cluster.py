@@ -334,6 +334,7 @@ def many(sweep: Sweep, trials: int) -> tuple[Sweep, Graph]:
     return replace(sweep, trials=tuple(copies)), Graph(nodes, plans)
 
 
+@pytest.mark.slow
 def test_a_thousand_trials_cost_each_as_much_as_a_hundred(
     load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
