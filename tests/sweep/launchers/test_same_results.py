@@ -21,7 +21,7 @@ from tests.sweep.launchers.slurm_cluster import SlurmCluster
 LOSSES = Path(__file__).resolve().parents[3] / "experiments/sweeps/losses.yaml"
 POOLS = {"cpu": {"cpus": 1, "pilots": 2}}
 # Of places (root and launcher are overrides), and of times.
-ELSEWHERE = re.compile(r"overrides|.*(_s|_s_\w+|per_s|seconds|_mb)")
+ELSEWHERE = re.compile(r"overrides|\w+_wall_s|tune/speed/.*")
 
 
 def results(launcher: Mapping[str, Any], folder: Path, env: Mapping[str, str]) -> list[dict[str, str]]:
