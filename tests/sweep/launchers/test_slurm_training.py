@@ -93,7 +93,8 @@ def test_a_preempted_stage_saves_makes_room_and_is_continued(
     process = wide.start()
     first = wide.running("tune")
     wait_until(lambda: saved(first))
-    urgent = slurm.run("sbatch", "--parsable", "-p", "urgent", "-N2", "--exclusive", "--wrap", "sleep 5").strip()
+    job = ["-p", "urgent", "-N2", "--exclusive", "--output=/dev/null", "--wrap", "sleep 5"]
+    urgent = slurm.run("sbatch", "--parsable", *job).strip()
     assert urgent
     wide.finish(process)
     assert wide.ends("tune") == ["yielded", "finished"]
