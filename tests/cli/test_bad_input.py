@@ -61,7 +61,7 @@ VALUES = [
     ("tune.model.pair_micro_batch=0", "tune.model: pair_micro_batch 0 must be 1 or more"),
     ("tune.trainer.devices=3", "data.batch_size 2 counts the rows of all ranks and cannot be shared by 3"),
     ("finetune.data.batch_size=0", "finetune.data: batch_size 0 must be 1 or more"),
-    ("finetune.trainer.num_nodes=4", "cannot be shared by 4"),
+    ("finetune.trainer.num_nodes=4", "trainer.num_nodes"),
     ("seed=-1", "override 'seed=-1': key 'tune.seed': -1 must be from 0 to 4294967295"),
     ("prepare.seed=-1", "key 'prepare.seed': -1 must be from 0"),
     ("tune.model.loss=Foo", "'Foo' names no module. Give the dotted name of a class, such as domino_lightning.losses"),

@@ -227,14 +227,15 @@ def test_what_models_wrote_cannot_become_markup(store: FakeStore) -> None:
     store.evaluate("e1" * 8, 0.3, 0.125, 0.5, completion=attack)
     store.trial("<script>", {"evaluate": "e1" * 8}, ("a=<script>",))
     page = page_of(store)
-    assert "<script" not in page.lower() and "<img" not in page.lower()
+    assert page.lower().count("<script") == 1 and "<img" not in page.lower()  # the one of ours, which sorts tables
     assert text_of(page).count("<script>alert(1)</script>") >= 2
 
 
 def test_the_page_asks_the_network_for_nothing(full_store: FakeStore) -> None:
     page = page_of(full_store)
     assert re.findall(r"https?://", page) == []
-    assert "@import" not in page and '<link rel="stylesheet"' not in page and "<script" not in page
+    assert "@import" not in page and '<link rel="stylesheet"' not in page
+    assert page.count("<script") == page.count("<script>")  # in the page itself
     assert {link for link in re.findall(r"(?:src|href)=\"([^\"]*)\"", page) if link[0] != "#"} == {"data:,"}
     assert [url for url in re.findall(r"url\(([^)]*)\)", page) if url[0] != "#"] == []
     assert page.lstrip().startswith("<!doctype html>") and '<meta charset="utf-8">' in page
