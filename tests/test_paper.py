@@ -113,6 +113,7 @@ def test_the_page_names_only_sweeps_that_are_there() -> None:
     assert named == {path.stem for path in SWEEPS}
 
 
+@pytest.mark.slow
 def test_the_released_objective_is_an_arm_beside_the_papers() -> None:
     for task in TASKS:
         for name in ("table1", "loss_weight"):

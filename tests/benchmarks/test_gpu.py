@@ -33,6 +33,7 @@ def test_shared_and_naive_agree_in_every_family(benchmark: Any) -> None:
         assert row["self_check"] == "passes"
 
 
+@pytest.mark.slow
 def test_steps_decoding_greedy_and_unloading_have_their_rows(benchmark: Any) -> None:
     rows = rows_of(benchmark, "ceilings", "steps", "decoding", "greedy", "unloading")
     steps = [row for row in rows if row["section"] == "steps"]

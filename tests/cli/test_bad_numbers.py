@@ -172,6 +172,7 @@ def overrides(key: str, value: Any, backbone: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "value"), CASES, ids=[f"{key}={value}" for key, value in CASES])
 def test_a_number_out_of_range_is_refused_by_its_name(write_experiment: Write, key: str, value: Any) -> None:
     path = write_experiment()

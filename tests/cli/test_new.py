@@ -12,6 +12,7 @@ from domino_lightning.cli.main import KINDS, main
 from domino_lightning.utils.jsonl import read_json
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_project_passes_its_own_test_and_is_valid(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

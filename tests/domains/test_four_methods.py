@@ -123,11 +123,12 @@ def test_references_without_any_answer_are_refused_before_training() -> None:
 
 
 def test_the_check_tells_which_references_make_no_pairs(
-    project: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    project: Path, tiny_backbone: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module = CODE.replace("class Trivia(Domain):", "class Trivia(Domain):\n    answer_field = 'told'")
     (project / "my_domain.py").write_text(module, encoding="utf-8")
-    arguments = ["check", "trivia.yaml", "prepare.split.reference=20", "prepare.split.heldout=4"]
+    arguments = ["check", "trivia.yaml", f"backbone={tiny_backbone}"]
+    arguments += ["prepare.split.reference=20", "prepare.split.heldout=4"]
     assert main([*arguments, "finetune.source=both"]) == 0
     assert "finetune: split reference: 20 of 20 rows have no answer, as Trivia.has_answer has it" in caplog.text
     assert main([*arguments, "finetune.source=reference"]) == 2
