@@ -125,10 +125,15 @@ class Tune(TrainingStage):
 
     @classmethod
     def identity(cls, section: Section) -> Section:
-        """Not which ranks share the work, unless negatives are a rank's own."""
+        """Not which ranks share the work, unless negatives are a rank's own, nor how many texts go at a time."""
         model = section.get("model")
-        local = isinstance(model, dict) and model.get("negatives") == "local"
-        return Stage.identity(section) if local else super().identity(section)
+        if not isinstance(model, dict):  # validation says what is wrong with it
+            return super().identity(section)
+        local = model.get("negatives") == "local"
+        found = Stage.identity(section) if local else super().identity(section)
+        if model.get("pair_micro_batch") is None:
+            return found
+        return {**found, "model": {**found["model"], "pair_micro_batch": None}}
 
     @classmethod
     def contents(cls, section: Section) -> dict[str, str]:

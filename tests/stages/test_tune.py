@@ -94,3 +94,11 @@ def test_a_backbone_dtype_of_auto_is_no_part_of_the_identity_and_any_other_is(na
     assert identity(backbone_dtype="auto") == identity()
     assert identity(backbone_dtype="float32") != identity()
     assert identity(backbone_dtype="float32") != identity(backbone_dtype="bfloat16")
+
+
+def test_how_many_texts_are_encoded_at_a_time_is_no_part_of_the_fingerprint(
+    write_experiment: WriteExperiment,
+) -> None:
+    whole = fingerprint(write_experiment())
+    assert fingerprint(write_experiment({"tune": {"model": {"pair_micro_batch": 2}}})) == whole
+    assert fingerprint(write_experiment({"tune": {"model": {"num_sample_tokens": 3}}})) != whole
