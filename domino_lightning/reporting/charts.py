@@ -228,7 +228,7 @@ def forest(rows: Sequence[Effect], width: int, baseline: str, title: str) -> str
             text.set_parse_math(False)
     axes.tick_params(axis="y", length=0, pad=10)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel(f"pass@1 minus that of {short(baseline, 28 if narrow else 60)}, points", parse_math=False)
+    axes.set_xlabel(f"pass@1 minus that of {short(baseline, 24 if narrow else 40)}, points", parse_math=False)
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     return svg_of(figure, title)
 
