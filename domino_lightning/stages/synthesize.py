@@ -182,7 +182,9 @@ class Synthesize(Stage):
             self.generator.open(work.inputs)
             self.generator.check_rows(range(len(rows), min(total, len(rows) + LOOKED_AT)), self.seed)
             self.generator.remember(cast("list[CandidateRow]", rows))
-            with Panel(total, self.stop.accepted, reasons) as panel:
+            sampling = getattr(self.generator, "sampling", None)
+            longest = None if sampling is None else sampling.max_new_tokens
+            with Panel(total, self.stop.accepted, reasons, longest) as panel:
                 self.generator.on_tokens = panel.add_tokens
                 tokens = self._append_blocks(shards, kept, screen, reasons, tokens, panel)
         if tokens < (self.stop.tokens or 0):
@@ -215,7 +217,10 @@ class Synthesize(Stage):
         done = len(kept)
 
         def sampled(rows: range) -> Iterator[Sampled]:
-            return self.generator.stream(rows, self.seed)
+            for number, each in enumerate(self.generator.stream(rows, self.seed), rows.start):
+                if number >= done:  # not one that is sampled again after a kill
+                    panel.add_row()
+                yield each
 
         try:
             for found in sampled_blocks(sampled, kept, self.stop.candidates, self.block_size, self.generator.queue):

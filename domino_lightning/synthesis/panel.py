@@ -25,6 +25,7 @@ class Panel:
         candidates: rows at most.
         accepted: rows past the screen that are asked for; None: all candidates are made.
         reasons: screen results of the rows that are there already, "ok" among them.
+        longest: tokens of a row at most, for a first ETA before any row has ended; None: not known.
         console: where to draw; by default standard error.
         clock: seconds, monotonic.
     """
@@ -34,6 +35,7 @@ class Panel:
         candidates: int,
         accepted: int | None,
         reasons: Counter[str],
+        longest: int | None = None,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -43,7 +45,8 @@ class Panel:
         self.candidates, self.accepted, self.reasons = candidates, accepted, Counter(reasons)
         self.console, self.clock = console or Console(file=sys.stderr, markup=False, highlight=False), clock
         self.before = self.reasons.total()  # made by an earlier run: no part of the speed
-        self.tokens = 0
+        self.longest, self.tokens = longest, 0
+        self.waiting = 0  # rows that have ended in a block that has not
         self.started = self.printed = clock()
         self.live: Live | None = None
         if self.console.is_terminal:
@@ -72,25 +75,35 @@ class Panel:
             self.printed = self.clock()
             self.console.print(self.line(), soft_wrap=True)
 
+    def add_row(self) -> None:
+        """A row has ended, and all before it."""
+        self.waiting += 1
+
     def add_block(self, screens: Iterable[str]) -> None:
         """A block is committed; `screens` has "ok" or the reason of each of its rows."""
         self.reasons.update(screens)
+        self.waiting = 0
 
     @property
     def rows(self) -> int:
         """Rows that are committed."""
         return self.reasons.total()
 
+    @property
+    def made(self) -> int:
+        """Rows that are committed or wait to be."""
+        return self.rows + self.waiting
+
     def tokens_per_s(self) -> float:
         """Since the panel started."""
         return self.tokens / max(self.clock() - self.started, 1e-9)
 
     def eta_s(self) -> float | None:
-        """Seconds to the stop rule at the speed and the share kept so far; None before the first block."""
-        made, elapsed = self.rows - self.before, self.clock() - self.started
+        """Seconds to the stop rule at the speed and the share kept so far; None before the first row."""
+        made, elapsed = self.made - self.before, self.clock() - self.started
         if made <= 0 or elapsed <= 0:
             return None
-        left = self.candidates - self.rows
+        left = self.candidates - self.made
         if self.accepted is not None and self.reasons["ok"]:
             wanted = max(0, self.accepted - self.reasons["ok"])
             left = min(left, int(wanted * self.rows / self.reasons["ok"]))
@@ -111,10 +124,15 @@ class Panel:
 
     def _eta(self) -> str:
         left = self.eta_s()
-        return f"ETA {'?' if left is None else duration(round(left))}"
+        if left is not None:
+            return f"ETA {duration(round(left))}"
+        if self.longest is None or not self.tokens:
+            return "ETA ?"
+        most = (self.candidates - self.rows) * self.longest / self.tokens_per_s()
+        return f"ETA {duration(round(most))} at most"  # were every row as long as it may be
 
     def _progress(self) -> str:
-        rows = f"{self.rows}/{self.candidates} rows"
+        rows = f"{self.made}/{self.candidates} rows"
         return rows if self.accepted is None else f"{self.reasons['ok']}/{self.accepted} screened in, {rows}"
 
     def _draw(self) -> RenderableType:
@@ -122,7 +140,7 @@ class Panel:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
 
-        done, total = self.rows, self.candidates
+        done, total = self.made, self.candidates
         if self.accepted is not None and self.reasons["ok"] / self.accepted > done / total:
             done, total = self.reasons["ok"], self.accepted
         head = Table.grid(padding=(0, 2))

@@ -22,7 +22,7 @@ class Clock:
 def make(accepted: int | None = None, terminal: bool = False, **reasons: int) -> tuple[Panel, io.StringIO, Clock]:
     screen, clock = io.StringIO(), Clock()
     console = Console(file=screen, force_terminal=terminal, width=120, markup=False, highlight=False)
-    return Panel(100, accepted, Counter(reasons), console, clock), screen, clock
+    return Panel(100, accepted, Counter(reasons), 40, console, clock), screen, clock
 
 
 def test_a_line_has_progress_shares_speed_and_eta() -> None:
@@ -63,7 +63,19 @@ def test_plain_lines_come_now_and_then() -> None:
             clock.now += 1
             panel.add_tokens(10)
     assert screen.getvalue().count("tokens/s") == 3  # after 20 and 40 seconds, and at the end
-    assert "ETA ?" in screen.getvalue()
+    assert screen.getvalue().count("ETA 6 min 40 s at most") == 3  # 100 rows of 40 tokens, ten a second
+
+
+def test_rows_count_as_they_end_and_not_twice_when_their_block_is_committed() -> None:
+    panel, _, clock = make()
+    with panel:
+        assert panel.line().endswith("ETA ?")
+        clock.now += 4
+        for _ in range(8):
+            panel.add_row()
+        assert panel.line().startswith("synthesize 8/100 rows ·") and panel.eta_s() == pytest.approx(46.0)
+        panel.add_block(["ok"] * 10)
+        assert panel.line().startswith("synthesize 10/100 rows · screened in 100%") and panel.rows == panel.made == 10
 
 
 def test_a_terminal_gets_a_bar_for_every_reason_and_its_cursor_back() -> None:
