@@ -67,9 +67,8 @@ class Solver:
             def sampled(rows: range) -> Iterator[Sampled]:
                 return model.stream([asked[row // self.samples] for row in rows], rows, seed, self.sampling)
 
-            for block in sampled_blocks(sampled, list(done), total, self.block_size, model.queue):
+            for block in sampled_blocks(sampled, list(done), total, self.block_size, model.queue, bar.update):
                 blocks.append(len(done), [{"text": each.text, "finished": each.finished} for each in block])
                 done += [each.text for each in block]
-                bar.update(len(block))
         bar.close()
         return [done[start : start + self.samples] for start in range(0, total, self.samples)]

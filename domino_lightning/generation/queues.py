@@ -13,7 +13,12 @@ log = logging.getLogger(__name__)
 
 
 def sampled_blocks(
-    stream: Callable[[range], Iterable[Sampled]], kept: Sequence[str], total: int, block_size: int, queue: int
+    stream: Callable[[range], Iterable[Sampled]],
+    kept: Sequence[str],
+    total: int,
+    block_size: int,
+    queue: int,
+    on_row: Callable[[], object] = lambda: None,
 ) -> Iterator[list[Sampled]]:
     """Blocks of the rows that are missing, in order, each as soon as its rows are there.
 
@@ -27,6 +32,7 @@ def sampled_blocks(
         total: rows in all.
         block_size: rows of a block; only the last may be smaller.
         queue: rows of a queue, rounded up to whole blocks.
+        on_row: called for every row that was missing, as soon as it and all before it have ended.
 
     Raises:
         StageFailed: other than one text a row.
@@ -48,7 +54,10 @@ def sampled_blocks(
             )
         while done < rows.stop:
             size = min(block_size, rows.stop - done)
-            block = list(islice(sampled, size))
+            block = []
+            for each in islice(sampled, size):
+                block.append(each)
+                on_row()
             if len(block) < size:
                 raise StageFailed(f"{len(rows)} texts were asked for, and {done - start + len(block)} came.")
             yield block

@@ -215,11 +215,10 @@ class Evaluate(Stage):
                 return coder.model.stream(asked, rows, self.seed, self.sampling)
 
             kept = [str(row["text"]) for row in done]
-            for block in sampled_blocks(sampled, kept, total, self.batch_size, coder.model.queue):
+            for block in sampled_blocks(sampled, kept, total, self.batch_size, coder.model.queue, bar.update):
                 found = [{"text": each.text, "finished": each.finished} for each in block]
                 blocks.append(len(done), found)
                 done += found
-                bar.update(len(found))
         bar.close()
         return [done[start : start + self.completions] for start in range(0, total, self.completions)]
 

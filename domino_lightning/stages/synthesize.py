@@ -217,13 +217,11 @@ class Synthesize(Stage):
         done = len(kept)
 
         def sampled(rows: range) -> Iterator[Sampled]:
-            for number, each in enumerate(self.generator.stream(rows, self.seed), rows.start):
-                if number >= done:  # not one that is sampled again after a kill
-                    panel.add_row()
-                yield each
+            return self.generator.stream(rows, self.seed)
 
         try:
-            for found in sampled_blocks(sampled, kept, self.stop.candidates, self.block_size, self.generator.queue):
+            wanted, queue = self.stop.candidates, self.generator.queue
+            for found in sampled_blocks(sampled, kept, wanted, self.block_size, queue, panel.add_row):
                 found = found[: self._within(found, tokens)]
                 block = [
                     _row(number, each, screen(each.text, each.finished)) for number, each in enumerate(found, done)

@@ -65,6 +65,13 @@ def test_rows_that_come_out_otherwise_are_said(caplog: pytest.LogCaptureFixture)
     assert record.message.startswith("1 of 3 rows that were there came out otherwise")
 
 
+def test_rows_are_told_one_by_one_and_those_sampled_again_are_not() -> None:
+    told: list[int] = []
+    blocks = sampled_blocks(Source(), ["0", "1", "2"], 11, 3, 6, lambda: told.append(1))
+    counts = [len(told) for _ in blocks]
+    assert counts == [3, 6, 8]  # three of the first queue are there; blocks of 3, 3 and 2 rows follow
+
+
 def test_too_few_texts_are_refused_before_a_block_is_handed_on() -> None:
     found = sampled_blocks(Source(short=1), [], 5, 3, 6)
     assert len(next(found)) == 3
