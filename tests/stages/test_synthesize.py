@@ -164,7 +164,7 @@ def sampled_stage(backbone: Path) -> Synthesize:
     """12 blocks of 4 rows in 2 slots, so that slots are refilled inside a block."""
     engine = TransformersEngine(batch_size=2)
     generator = SoftPromptGenerator(str(backbone), 1.0, 0.95, max_new_tokens=40, engine=engine)
-    return Synthesize(CodeExec(), generator, Stop(48), block_size=4, seed=1)
+    return Synthesize(CodeExec(), generator, Stop(48, min_screened=0), block_size=4, seed=1)
 
 
 @pytest.mark.slow

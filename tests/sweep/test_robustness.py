@@ -130,7 +130,8 @@ def test_a_failed_stage_is_shown_and_fails_no_other_trial(sweeps: Callable[..., 
     sweep = sweeps({"bad": does, "good": ""})
     code, out, _ = sweep.run()
     assert code == 1
-    assert said in out.splitlines()[-2]
+    assert [said in line for line in out.splitlines() if line.startswith("failed: ")] == [True]
+    assert "--retry-failed starts failed stages again" in out.splitlines()[-2]
     assert sweep.statuses() == {"bad": "failed", "good": "finished"}
     assert said in sweep.of("failed")[0]["error"]
     code, out, _ = sweep.run("--status")
