@@ -13,7 +13,7 @@ VLLM_STAMP := $(VLLM_VENV)/.domino-setup
 BENCHMARKS := $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup smollm2 quickstart test lint docs bench vllm clean
+.PHONY: help setup smollm2 quickstart test lint docs bench vllm clusters clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [VENV=$(VENV)] [PYTHON=$(PYTHON)] [ARGS=\"overrides of quickstart\"]"
@@ -43,7 +43,11 @@ quickstart: $(STAMP) ## run the three arms of experiments/quickstart.yaml and wr
 	$(BIN)/domino report outputs/runs/quickstart --output outputs/report-quickstart
 
 test: $(STAMP) ## run the tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m "not slurm and not ray"
+
+clusters: $(STAMP) ## run the tests on a real Slurm and a real Ray; needs root, slurm-wlm and munge
+	@$(PIP) install -c constraints.txt -e ".[ray]"
+	DOMINO_REQUIRE_CLUSTERS=1 $(BIN)/python -m pytest -n 1 -m "slurm or ray"
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -108,7 +108,7 @@ def _cell(value: Any) -> Any:
 def main() -> None:
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--only", nargs="+", choices=list(sections.SECTIONS), help="these sections alone")
-    flags.add_argument("--tiny", action="store_true", help="tiny models, on the GPU if there is one")
+    flags.add_argument("--tiny", "--quick", action="store_true", help="tiny models, on the GPU if there is one")
     flags.add_argument("--out", type=Path, metavar="FILE", help="append every line here")
     flags.add_argument("--render", type=Path, metavar="FILE", help="measure nothing: write the docs from such a file")
     args = flags.parse_args()
