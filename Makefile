@@ -13,7 +13,7 @@ VLLM_STAMP := $(VLLM_VENV)/.domino-setup
 BENCHMARKS := $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup smollm2 quickstart test lint docs bench vllm clusters clean
+.PHONY: help setup smollm2 quickstart test clusters lint docs bench vllm clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [VENV=$(VENV)] [PYTHON=$(PYTHON)] [ARGS=\"overrides of quickstart\"]"
