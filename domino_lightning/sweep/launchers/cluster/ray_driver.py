@@ -7,6 +7,7 @@ JSON each. Pilots are detached actors, one a node, so that they outlive this pro
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -131,7 +132,7 @@ def main(address: str) -> int:
     os.dup2(2, 1)  # whatever Ray prints
     import ray
 
-    ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
+    ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
 
     def reply(value: dict[str, Any]) -> None:
         replies.write(json.dumps(value) + "\n")
