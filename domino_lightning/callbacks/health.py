@@ -8,6 +8,7 @@ and tables besides to JSON Lines in the stage's directory, one line a step.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,7 +73,7 @@ def any_algorithm() -> Iterator[None]:
         torch.use_deterministic_algorithms(strict, warn_only=warns)
 
 
-class Periodic(Callback):
+class Periodic(Callback, ABC):
     """Calls `observe` before the first step, every n optimizer steps and after the last one, on the first rank.
 
     Args:
@@ -82,9 +83,9 @@ class Periodic(Callback):
     def __init__(self, every: int) -> None:
         self.every = every
 
+    @abstractmethod
     def observe(self, trainer: Trainer, module: Any, step: int) -> None:
         """Look at the module after so many steps, in the precision of training; gradients are off."""
-        raise NotImplementedError
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Where training starts, unless it continues."""

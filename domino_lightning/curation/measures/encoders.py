@@ -5,6 +5,7 @@ Light to import: the packages, which are extras, are loaded when texts are embed
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +41,9 @@ class _Encoder(Embedding):
         ends = np.cumsum([len(group) for group in groups])[:-1]
         return [normalized(part) for part in np.split(vectors, ends)]
 
+    @abstractmethod
     def _encoded(self, texts: Sequence[str]) -> Any:
         """(n, d) vectors."""
-        raise NotImplementedError
 
     def _not_loaded(self, error: Exception) -> UserError:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
