@@ -20,7 +20,7 @@ from domino_lightning.modules.lora import (
     trainable_state,
     with_adapter,
 )
-from domino_lightning.modules.optim import check_finite, warmup_then_linear
+from domino_lightning.modules.optim import check_finite, scheduled_adamw
 from domino_lightning.nn import distributed, prompted_nll
 from domino_lightning.utils.ranges import ZERO_OR_MORE, check_ranges
 
@@ -120,12 +120,8 @@ class LoraTuningModule(DomainLearner):
     def configure_optimizers(self) -> Any:
         """AdamW over the adapter."""
         parameters = [p for p in self.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=0.0)
-        schedule = warmup_then_linear(self.warmup_steps, int(self.trainer.estimated_stepping_batches))
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, schedule), "interval": "step"},
-        }
+        total = int(self.trainer.estimated_stepping_batches)
+        return scheduled_adamw(parameters, self.learning_rate, self.warmup_steps, total)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """The adapter alone."""

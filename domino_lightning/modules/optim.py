@@ -1,8 +1,9 @@
-"""What both training modules need: a schedule, a finiteness check, checkpoints that resume exactly, a progress bar."""
+"""What all training modules need: an optimizer with its schedule, and a finiteness check."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,15 @@ def warmup_then_linear(warmup: int, total: int) -> Callable[[int], float]:
         return max(0.0, (total - step) / max(1, total - warmup))
 
     return factor
+
+
+def scheduled_adamw(
+    parameters: Iterable[Any], learning_rate: float, warmup_steps: int, total_steps: int
+) -> dict[str, Any]:
+    """AdamW without weight decay along `warmup_then_linear`, as `configure_optimizers` gives it to Lightning."""
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_then_linear(warmup_steps, total_steps))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def check_finite(stage: str, step: int, terms: Mapping[str, Tensor]) -> None:

@@ -15,7 +15,7 @@ from domino_lightning.losses.base import DisentanglementLoss, PromptNLL, masked_
 from domino_lightning.losses.contract import checked_terms
 from domino_lightning.models.backbone import Dtype
 from domino_lightning.modules.domain_learner import DomainLearner
-from domino_lightning.modules.optim import check_finite, warmup_then_linear
+from domino_lightning.modules.optim import check_finite, scheduled_adamw
 from domino_lightning.modules.sample_table import SampleTable
 from domino_lightning.nn import (
     DomainPrompt,
@@ -263,12 +263,8 @@ class PromptTuningModule(DomainLearner):
         groups = [{"params": [p for name, p in named if name.startswith(("domain_prompt.", "loss."))]}]
         if self.sample_tokens is not None and self.sample_tokens.basis is not None:
             groups.append({"params": [self.sample_tokens.basis], "lr": self.sample_learning_rate})  # type: ignore[dict-item]
-        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, weight_decay=0.0)
-        schedule = warmup_then_linear(self.warmup_steps, int(self.trainer.estimated_stepping_batches))
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, schedule), "interval": "step"},
-        }
+        total = int(self.trainer.estimated_stepping_batches)
+        return scheduled_adamw(groups, self.learning_rate, self.warmup_steps, total)
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
