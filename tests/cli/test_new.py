@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from domino_lightning.cli.main import KINDS, main
+from domino_lightning.cli.arguments import KINDS
+from domino_lightning.cli.main import main
 from domino_lightning.utils.jsonl import read_json
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from domino_lightning.cli.main import PARTS as OFFERED
+from domino_lightning.cli.arguments import PARTS as OFFERED
 from domino_lightning.cli.main import main
 from domino_lightning.release.parts import PARTS
 from domino_lightning.results.runs import Run
