@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
+from importlib import invalidate_caches
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -18,12 +20,17 @@ FOLDERS = "DOMINO_PROJECT"  # environment variable: folders, in the order in whi
 
 
 def enter(folders: Sequence[Path]) -> None:
-    """Look in these folders from now on, and no longer in those of another project; the working directory is second."""
-    for folder in _folders():
+    """Look in these folders from now on, and no longer in those of another project; the working directory is second.
+
+    A module of a project that is left makes way for the one of the same name here.
+    """
+    left = _folders()
+    for folder in left:
         while str(folder) in sys.path:
             sys.path.remove(str(folder))
     os.environ[FOLDERS] = os.pathsep.join(dict.fromkeys(str(folder.resolve()) for folder in folders))
     enter_again()
+    _forget_namesakes([folder for folder in left if folder not in _folders()])
 
 
 def enter_again() -> None:
@@ -31,6 +38,19 @@ def enter_again() -> None:
     here = os.getcwd()
     wanted = [*map(str, _folders()), here]
     sys.path[:] = [*dict.fromkeys(wanted), *(path for path in sys.path if path not in ("", *wanted))]
+
+
+def _forget_namesakes(left: Sequence[Path]) -> None:
+    """Unload what came from these folders and is found elsewhere now: two experiments of one notebook, for example."""
+    invalidate_caches()
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if not file or not any(Path(file).is_relative_to(folder) for folder in left):
+            continue
+        top = name.partition(".")[0]
+        here = PathFinder.find_spec(top)
+        if here is not None and here.origin != getattr(sys.modules.get(top), "__file__", None):
+            del sys.modules[name]
 
 
 def located(path: str, key: str) -> Path:

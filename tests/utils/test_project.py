@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -61,6 +62,26 @@ def test_a_started_process_looks_there_too(folders: tuple[Path, Path], monkeypat
     project.enter_again()
     assert sys.path == [str(beside), str(here), "elsewhere"]
     assert os.environ[project.FOLDERS] == str(beside)
+
+
+def test_a_module_makes_way_for_its_namesake_in_the_project_entered_next(folders: tuple[Path, Path]) -> None:
+    """Else a notebook that runs two experiments would take the first one's classes for the second, without a word."""
+    for folder, value in zip(folders, ("first", "second"), strict=True):
+        (folder / "namesakes").mkdir()
+        (folder / "namesakes" / "__init__.py").write_text("from .inner import VALUE\n")
+        (folder / "namesakes" / "inner.py").write_text(f"VALUE = {value!r}\n")
+    (folders[0] / "of_the_first_alone.py").write_text("")
+    for folder, value in zip((*folders, folders[0]), ("first", "second", "first"), strict=True):
+        project.enter([folder])
+        assert value == importlib.import_module("namesakes").VALUE
+        assert value == importlib.import_module("namesakes.inner").VALUE
+        if folder == folders[0]:
+            importlib.import_module("of_the_first_alone")
+    before = importlib.import_module("namesakes")
+    project.enter([folders[0]])
+    assert importlib.import_module("namesakes") is before
+    project.enter([folders[0].parent])
+    assert "of_the_first_alone" in sys.modules  # a sweep's own folder is left and entered again
 
 
 def test_a_sweep_looks_beside_its_experiment_and_beside_itself(folders: tuple[Path, Path]) -> None:
