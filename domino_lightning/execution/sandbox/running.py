@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import secrets
 import select
@@ -19,12 +20,16 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from marshal import dumps
+from pathlib import Path
 from typing import Any
 
 from domino_lightning.execution.sandbox.box import Box, BoxFailed
 from domino_lightning.execution.sandbox.inside import wire
 from domino_lightning.execution.sandbox.limits import DEFAULTS, Limits
+
+log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 20
 _TAIL = 1 << 12
@@ -170,6 +175,8 @@ class Running:
             if report.get("nonce") == self._nonce:
                 ended.code, ended.cpu_s, ended.waited_s = report["code"], report["cpu_s"], report["waited_s"]
                 ended.killed = ended.killed or report["killed"]
+                if not report.get("clock", True):  # a checker starts nothing
+                    _tell_of_the_clock()
         head, _, value = channel.partition(b"\n")
         with contextlib.suppress(wire.NotPlain):
             message = wire.loads(head[:_HEAD])
@@ -178,6 +185,18 @@ class Running:
                 for name in ("status", "detail", "kind"):
                     text = message.get(name)
                     ended.message[name] = one_line(text) if isinstance(text, str) else None
+
+
+@lru_cache(maxsize=1)
+def _tell_of_the_clock() -> None:
+    """Once a process."""
+    setting = Path("/proc/sys/kernel/perf_event_paranoid")
+    value = f"{setting} is {setting.read_text().strip()}, at most 2 is needed" if setting.exists() else "no setting"
+    log.warning(
+        "This host's kernel gives programs no clock that counts all their descendants (%s): the CPU time of children "
+        "that a program does not wait for is estimated by looking who runs.",
+        value,
+    )
 
 
 def run_one(

@@ -3,8 +3,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
+from domino_lightning.execution.sandbox.inside import kernel
 from domino_lightning.execution.sandbox.limits import Limits
 from tests.execution.sandbox.hostile import ASSERT, PRINT, RETURN, Hostile, hostile, require_failure, verdict
 
@@ -161,9 +166,89 @@ CHILDREN = {
 }
 
 
-@pytest.mark.parametrize("program", CHILDREN.values(), ids=CHILDREN)
-def test_the_time_of_children_counts(program: str, tier: str, limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+HIDDEN = {
+    "among many that are waited for": (
+        "import os, signal, time\n"
+        "while True:\n"
+        "    signal.signal(signal.SIGCHLD, signal.SIG_DFL)\n"
+        "    for _ in range(40):\n"
+        "        if not os.fork(): os._exit(0)\n"
+        "        os.wait()\n"
+        "    signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "    if not os.fork():\n"
+        "        end = time.process_time() + 0.03\n"
+        "        while time.process_time() < end: pass\n"
+        "        os._exit(0)\n"
+        "    try: os.wait()\n"
+        "    except ChildProcessError: pass\n"
+    ),
+    "that put the kernel's counters off": FORKS.format(f"ctypes.CDLL(None).prctl(31, 0, 0, 0, 0)\n{IGNORED}", 0.02),
+    "that put their own counters off": FORKS.format(IGNORED, 0.02).replace(
+        "        end", "        ctypes.CDLL(None).prctl(31, 0, 0, 0, 0)\n        end"
+    ),
+    # A process that executes a file which it may not read is one that nobody may watch.
+    "that execute what they can't read": (
+        "import os, shutil, signal, sys, time\n"
+        "shutil.copy(os.readlink('/proc/self/exe'), 'unreadable')\n"
+        "os.chmod('unreadable', 0o111)\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "while True:\n"
+        "    if not os.fork():\n"
+        "        try: os.execv('unreadable', ['unreadable', '-ISc', 'for _ in range(10**6): pass'])\n"
+        "        finally: os._exit(1)\n"
+        "    try: os.wait()\n"
+        "    except ChildProcessError: pass\n"
+    ),
+}
+
+
+def require_cpu_timeout(program: str, tier: str, limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Limits, "wall_s", 60.0)  # a busy machine must not let the wall clock come first
     found = verdict(hostile(PRINT, program), tier, limits)
     assert (found.status, found.trust) == ("timeout", "parent")
     assert "CPU" in found.detail
+
+
+@pytest.mark.parametrize("program", CHILDREN.values(), ids=CHILDREN)
+def test_the_time_of_children_counts(program: str, tier: str, limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_cpu_timeout(program, tier, limits, monkeypatch)
+
+
+@pytest.mark.parametrize("program", HIDDEN.values(), ids=HIDDEN)
+def test_the_time_of_hidden_children_counts_where_the_kernel_gives_a_clock(
+    program: str, tier: str, limits: Limits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        os.close(kernel.open_cpu_clock())
+    except OSError as error:
+        pytest.skip(str(error))
+    require_cpu_timeout(program, tier, limits, monkeypatch)
+
+
+WITHOUT_CLOCK = """
+import ctypes, sys
+from domino_lightning.execution.sandbox.inside import kernel, seccomp
+refused = [(seccomp._LOAD, 0), (seccomp._EQUAL, kernel._PERF_EVENT_OPEN, 0, 1), (seccomp._RETURN, seccomp._ERRNO | 1)]
+kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+kernel.set_seccomp_filter(b"".join(seccomp._line(*line) for line in [*refused, (seccomp._RETURN, seccomp._ALLOW)]))
+try:
+    kernel.open_cpu_clock()
+except PermissionError:
+    pass
+else:
+    sys.exit("the kernel still gives its clock")
+import os
+import subprocess
+import sys
+
+import pytest
+sys.exit(pytest.main([*sys.argv[1:], "-q", "-p", "no:cacheprovider", "-o", "log_cli=true", "-o", "log_cli_level=WARNING"]))
+"""
+
+
+def test_the_time_of_children_counts_without_the_kernels_clock() -> None:
+    """As on hosts whose perf_event_paranoid is above 2."""
+    test = f"{__file__}::{test_the_time_of_children_counts.__name__}"
+    done = subprocess.run([sys.executable, "-c", WITHOUT_CLOCK, test], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("gives programs no clock that counts all their descendants") == 1

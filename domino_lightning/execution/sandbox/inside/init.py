@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from domino_lightning.execution.sandbox.inside import kernel
-from domino_lightning.execution.sandbox.inside.meter import LINUX, Meter, reaped_s
+from domino_lightning.execution.sandbox.inside.meter import LINUX, CpuClock, Meter, reaped_s
 
 BOX = "/box"  # what a program may write to
 WORK = f"{BOX}/work"  # where it starts; its source lies beside
@@ -49,16 +49,23 @@ def run_init(
         except OSError as error:
             os.write(fds[0], json.dumps({"failure": str(error)}).encode())
             raise
+        clock = None
+        with contextlib.suppress(OSError):
+            clock = CpuClock()  # the program closes what it inherits, and can't disable what it doesn't own
         program = os.fork()
         if program == 0:
             start(limits, fds[1:])
-        for target, fd in enumerate((fds[0], fds[3], fds[5]), start=3):  # control, standard output, channel
+        kept = [fds[0], fds[3], fds[5]]  # control, standard output, channel
+        if clock is not None:
+            kept.append(fcntl.fcntl(clock.fd, fcntl.F_DUPFD, 20))
+            clock.fd = 2 + len(kept)
+        for target, fd in enumerate(kept, start=3):
             os.dup2(fd, target)
-        os.closerange(6, 1 << 16)
+        os.closerange(3 + len(kept), 1 << 16)
         control = socket.socket(fileno=3)
         nonce = control.recv(_NONCE, socket.MSG_WAITALL)
         if len(nonce) == _NONCE:
-            control.sendall(json.dumps({"nonce": nonce.decode(), **_watch(program, control, limits)}).encode())
+            control.sendall(json.dumps({"nonce": nonce.decode(), **_watch(program, control, limits, clock)}).encode())
             code = 0
     finally:
         os._exit(code)  # whatever happened, no frame of the zygote runs on in this process
@@ -109,7 +116,8 @@ def _confine(limits: dict[str, Any]) -> None:
     os.setresgid(UID, UID, UID)
     os.setresuid(UID, UID, UID)
     options = f"size={limits['disk_bytes']},nr_inodes=4096,mode=700"
-    kernel.mount("box", BOX, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, options)
+    # Not executable: the kernel takes its clock away from a process that executes a file which its user can't read.
+    kernel.mount("box", BOX, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC, options)
     kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC, "subset=pid")
     os.mkdir(WORK, 0o700)
     os.chdir(WORK)
@@ -118,14 +126,16 @@ def _confine(limits: dict[str, Any]) -> None:
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
 
 
-def _watch(program: int, control: socket.socket, limits: dict[str, Any]) -> dict[str, object]:
+def _watch(
+    program: int, control: socket.socket, limits: dict[str, Any], clock: CpuClock | None
+) -> dict[str, object]:
     """Wait for the program, within its limits: exit code (negative: signal), seconds, and who ended it."""
     started = time.monotonic()
     poll = select.poll()
     poll.register(control, select.POLLIN)
     if hasattr(os, "pidfd_open"):
         poll.register(os.pidfd_open(program), select.POLLIN)
-    meter = Meter(program, limits["isolated"])
+    meter = Meter(program, limits["isolated"], clock)
     written = limits["output_bytes"] + _SLACK
     killed, ended = "", None
     while ended is None:
@@ -150,10 +160,10 @@ def _watch(program: int, control: socket.socket, limits: dict[str, Any]) -> dict
     code, usage = ended
     _kill_all(program, limits["isolated"])
     _reap_all()
-    cpu_s = max(meter.cpu_s, usage.ru_utime + usage.ru_stime, reaped_s())
+    cpu_s = max(meter.cpu_s, usage.ru_utime + usage.ru_stime, reaped_s(), 0.0 if clock is None else clock.read())
     if not killed and (cpu_s > limits["cpu_s"] or -code == signal.SIGXCPU):
         killed = "cpu"
-    return {"code": code, "killed": killed, "cpu_s": cpu_s, "waited_s": meter.waited_s}
+    return {"code": code, "killed": killed, "cpu_s": cpu_s, "waited_s": meter.waited_s, "clock": clock is not None}
 
 
 def _reap(program: int) -> tuple[int, resource.struct_rusage] | None:
