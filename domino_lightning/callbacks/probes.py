@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from domino_lightning.callbacks.compiled import uncompiled
 from domino_lightning.callbacks.health import (
     Periodic,
     StepTable,
@@ -147,7 +148,7 @@ class SampledTexts(Periodic):
         model = LocalModel(backbone.eval(), self.tokenizer, self.count, module.soft_tokens())
         sampling = Sampling(max_new_tokens=self.max_new_tokens)
         try:
-            with any_algorithm():
+            with any_algorithm(), uncompiled():
                 sampled = model.complete([module.start] * self.count, range(self.count), self.seed, sampling)
         except UnsupportedAttention as error:
             log.warning("tune: no texts are sampled while it trains: %s", error)

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -128,7 +129,7 @@ def replaced_attention(model: PreTrainedModel) -> Iterator[None]:
     config = model.config.get_text_config()
     if getattr(model, "_is_stateful", False) or not KINDS.issuperset(getattr(config, "layer_types", None) or ()):
         raise UnsupportedAttention(config.model_type, "they keep more than keys and values")
-    AttentionInterface.register(NAME, _attention)
+    AttentionInterface.register(NAME, _uncompiled())
     AttentionMaskInterface.register(NAME, _view)
     configs: dict[int, Any] = {id(part.config): part.config for part in model.modules() if hasattr(part, "config")}
     before = [(config, config._attn_implementation) for config in configs.values()]
@@ -217,6 +218,13 @@ def windows(model: PreTrainedModel) -> set[int]:
     with replaced_attention(model):
         listening.forward(model.base_model, model.get_input_embeddings()(place), place)
     return listening.found
+
+
+@cache
+def _uncompiled() -> Callable[..., tuple[Tensor, None]]:
+    """`_attention`, at which the graph of a compiled layer ends: what keys and values it shares is Python's to know."""
+    function: Callable[..., tuple[Tensor, None]] = torch.compiler.disable(_attention)
+    return function
 
 
 def _attention(

@@ -31,6 +31,8 @@ class TuneRuntime(TrainingRuntime):
         samples_every_n_steps: texts sampled from D; 0 never.
         samples: so many texts.
         sample_tokens: of so many tokens at most.
+        compile: the backbone's layers by torch.compile, everything but their attention: numbers equal but for rounding,
+            and minutes at the start.
     """
 
     health_every_n_steps: int = 50
@@ -38,6 +40,7 @@ class TuneRuntime(TrainingRuntime):
     samples_every_n_steps: int = 50
     samples: int = 4
     sample_tokens: int = 64
+    compile: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values out of range.
@@ -180,6 +183,7 @@ class Tune(TrainingStage):
 
     def _health(self, work: Work) -> tuple[list[Callback], list[StepTable]]:
         """The callbacks that watch the run, and the tables they leave in the stage's directory."""
+        from domino_lightning.callbacks.compiled import CompiledLayers
         from domino_lightning.callbacks.health import Norms, StepTable
         from domino_lightning.callbacks.probes import Disentanglement, NearestTokens, SampledTexts
         from domino_lightning.callbacks.throughput import Speed
@@ -191,6 +195,8 @@ class Tune(TrainingStage):
         names = ("pair_matrix", "nearest_tokens", "samples")
         matrices, nearest, samples = tables = [StepTable(work.directory / f"{name}.jsonl") for name in names]
         callbacks: list[Callback] = [Speed(every), Norms(every)]
+        if runtime.compile:
+            callbacks.append(CompiledLayers("tune.runtime.compile"))
         if issubclass(self.module_class, PromptTuningModule):  # the others have no D or S to look at
             probe = Disentanglement(every, runtime.probe_size, matrices)
             callbacks += [probe, NearestTokens(every, tokenizer, nearest)]
