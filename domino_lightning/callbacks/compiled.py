@@ -16,7 +16,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from domino_lightning.errors import UserError
 from domino_lightning.models.backbone import decoder_layers
 
-
 log = logging.getLogger(__name__)
 
 
