@@ -109,6 +109,7 @@ class Domain(ABC):
         answered_by: how synthetic records come to their answers, as their provenance tells it.
         needs_solutions: whether synthetic records are answered from solutions that a language model samples;
             `answer` must then be written too.
+        agreement_settings: the keys of `answer.agreement` that its `answer` goes by; None: all.
         graded: whether an answer can be right or wrong; if not, `evaluate` takes the test's perplexity alone.
         executes: whether records are executed when they are prepared, answered or filtered, or answers when graded.
         languages: of its texts, as a card on the Hugging Face hub names them (ISO 639, or `code`).
@@ -122,6 +123,7 @@ class Domain(ABC):
     fills_answers: ClassVar[bool] = False
     answered_by: ClassVar[str] = "the text itself"
     needs_solutions: ClassVar[bool] = False
+    agreement_settings: ClassVar[frozenset[str] | None] = None
     graded: ClassVar[bool] = True
     executes: ClassVar[bool] = False
     languages: ClassVar[tuple[str, ...]] = ("en",)

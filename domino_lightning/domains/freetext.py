@@ -87,6 +87,7 @@ class AskedText(FreeText):
     kind = "askedtext"
     answered_by = "a language model"
     needs_solutions = True
+    agreement_settings = frozenset()
 
     def __init__(self, question: str = "Summarize this text in a few sentences.", min_words: int = 3) -> None:
         super().__init__(min_words)

@@ -20,6 +20,7 @@ class VerifiableDomain(Domain):
     """
 
     needs_solutions = True
+    agreement_settings = frozenset({"own_tests"})  # the others are about answers that have to be compared
     answered_by = "a language model, as far as a check passes its answers"
 
     @abstractmethod
@@ -57,8 +58,7 @@ class VerifiableDomain(Domain):
     ) -> Iterator[Answered]:
         """The first sampled answer that passes; the share that do is noted as the record's `agreement`.
 
-        Under `agreement.own_tests: false` the first answer with any text is taken, right or wrong; the other
-        settings of `agreement` are about answers that have to be compared, and mean nothing here.
+        Under `agreement.own_tests: false` the first answer with any text is taken, right or wrong.
         """
         for record, texts in zip(records, solutions, strict=True):
             verdicts = [self.verdict(record, text) for text in texts]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from domino_lightning.config.document import ABSENT, Config, lookup
@@ -184,13 +185,18 @@ class Foresight:
         return []
 
     def _answer(self, stage: Any) -> list[str]:
+        domain, settings = stage.domain, [field.name for field in fields(stage.agreement) if field.name != "seed"]
+        used = domain.agreement_settings if domain.needs_solutions else frozenset()
+        idle = [f"answer.agreement.{name}" for name in settings if used is not None and name not in used]
+        kind = type(domain).__name__
+        told = [f"{key} has no effect: {kind} compares no answers with it." for key in idle if self._given(key)]
         if stage.solver is None:
-            return []
+            return told
         solver, where = stage.solver, "answer.solver.sampling"
         if solver.engine is not None and solver.engine.remote:  # what it can take is not known here
-            return self._keys(solver)
-        self._questions(stage.domain, self.splits["reference"], solver.backbone, solver.sampling, where)
-        return []
+            return told + self._keys(solver)
+        self._questions(domain, self.splits["reference"], solver.backbone, solver.sampling, where)
+        return told
 
     def _evaluate(self, stage: Any) -> list[str]:
         from domino_lightning.stages.evaluate import in_turn

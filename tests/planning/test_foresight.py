@@ -122,6 +122,10 @@ def test_what_exceeds_the_positions_of_the_model_is_told(
             ("tune.model.loss=domino_lightning.losses.LikelihoodOnly", "tune.model.sample_init=normal"),
             "tune.model.sample_init has no effect: the loss asks for no sample tokens.",
         ),
+        (
+            ("answer.agreement.min_share=0.9",),
+            "answer.agreement.min_share has no effect: CodeExec compares no answers with it.",
+        ),
         (("evaluate.top_p=0.5",), "evaluate.top_p has no effect at temperature 0, which is greedy."),
         (("evaluate.k=[1,5]",), "evaluate.k: pass@5 is left out, since samples is 1."),
     ],

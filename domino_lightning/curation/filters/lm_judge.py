@@ -37,7 +37,7 @@ class Criterion:
 
 
 RUBRIC = (
-    Criterion("sense", "Does it make sense as a whole, as if a careful programmer had written it?"),
+    Criterion("sense", "Does it make sense as a whole, as if somebody careful who knows the field had written it?"),
     Criterion("clarity", "Is it complete and clear what it asks for, without contradiction?"),
     Criterion("interest", "Would working it out test more than copying a line?", 2),
 )
