@@ -15,7 +15,8 @@ n·c + n·(n + 1)/2 pairs. The analytic ratio is naive over shared. Left out on 
 functions, embedding look-ups.
 
 On a CPU with units for bfloat16 (AMX, AVX512-BF16) the shared step is taken on a backbone in bfloat16 too, and the mean
-distance of its likelihoods from those in float32 is given in nats per token.
+distance of its likelihoods from those in float32 is given in nats per token. Last, the shared step with the layers
+compiled by torch.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ import copy
 import ctypes
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from _report import parser, publish, table
 
-from domino_lightning.models.backbone import computes_bfloat16, load_backbone
+from domino_lightning.models.backbone import computes_bfloat16, decoder_layers, load_backbone
 from domino_lightning.nn import TextBatch, choose_pairs, shared_prefix_nll
 from domino_lightning.planning.flops import ModelShape, Sequences, flops, shared_sequences
 from domino_lightning.utils.memory import keep_freed_memory
@@ -188,18 +189,30 @@ def measure(
     }
 
 
-def in_half(backbones: tuple[Any, Any], shape: tuple[int, int, int, int], repeats: int) -> dict[str, Any]:
-    """The shared step with every pair on a backbone in float32 and on its copy in bfloat16, in turns."""
-    whole, half = (Case(backbone, shape, "all") for backbone in backbones)
+def in_turns(plain: Any, other: Any, shape: tuple[int, int, int, int], repeats: int) -> dict[str, Any]:
+    """The shared step with every pair on a backbone and on another form of it, and how their likelihoods differ."""
+    cases = [Case(backbone, shape, "all") for backbone in (plain, other)]
     with torch.no_grad():
-        values = [torch.cat([part.flatten() for part in case.likelihoods()]) for case in (whole, half)]
+        values = [torch.cat([part.flatten() for part in case.likelihoods()]) for case in cases]
+    for case in cases:
+        case.shared()  # warm-up, in which layers are compiled
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
-        for case, taken in zip((whole, half), times, strict=True):
+        for case, taken in zip(cases, times, strict=True):
             taken.append(seconds(case.shared))
-    float32_s, bfloat16_s = map(min, times)
+    plain_s, other_s = map(min, times)
     nats = (values[0] - values[1]).abs().mean().item()
-    return {"shape": list(shape), "float32_s": float32_s, "bfloat16_s": bfloat16_s, "nats": nats}
+    return {"shape": list(shape), "plain_s": plain_s, "other_s": other_s, "nats": nats}
+
+
+def turns_table(found: Sequence[dict[str, Any]], plain: str, other: str) -> str:
+    """The rows of `in_turns`."""
+    rows = [
+        [", ".join(map(str, each["shape"])), each["plain_s"], each["other_s"], each["plain_s"] / each["other_s"],
+         each["nats"]]
+        for each in found
+    ]  # fmt: skip
+    return table(["B, D, S, L", f"{plain} s", f"{other} s", "speed-up", "nats/token"], rows)
 
 
 def main() -> None:
@@ -237,20 +250,27 @@ peak, measured in the same run, is {peak:.0f} GFLOP/s.
 """
     halves = []
     if not torch.cuda.is_available() and computes_bfloat16():
-        pair = backbone, copy.deepcopy(backbone).to(torch.bfloat16)
-        halves = [in_half(pair, shape, repeats) for shape in shapes]
-        rows = [
-            [", ".join(map(str, each["shape"])), each["float32_s"], each["bfloat16_s"],
-             each["float32_s"] / each["bfloat16_s"], each["nats"]]
-            for each in halves
-        ]  # fmt: skip
+        half = copy.deepcopy(backbone).to(torch.bfloat16)
+        halves = [in_turns(backbone, half, shape, repeats) for shape in shapes]
         text += f"""
 This CPU has units for bfloat16. The shared step with every pair, on a backbone in float32 and in bfloat16
 (`backbone_dtype`), and what its likelihoods differ by:
 
-{table(["B, D, S, L", "float32 s", "bfloat16 s", "speed-up", "nats/token"], rows)}
+{turns_table(halves, "float32", "bfloat16")}
 """
-    publish("prompt_step", "A training step of D and S", text, {"cases": cases, "bfloat16": halves}, flags)
+    compiled = []
+    if not flags.quick:  # compiling takes minutes
+        layers = copy.deepcopy(backbone)
+        for layer in decoder_layers(layers):
+            layer.compile(dynamic=True)
+        compiled = [in_turns(backbone, layers, shape, repeats) for shape in shapes]
+        text += f"""
+The shared step with every pair, with layers as they are and compiled (`tune.runtime.compile`):
+
+{turns_table(compiled, "as they are", "compiled")}
+"""
+    results = {"cases": cases, "bfloat16": halves, "compiled": compiled}
+    publish("prompt_step", "A training step of D and S", text, results, flags)
 
 
 if __name__ == "__main__":
