@@ -102,18 +102,8 @@ def run_plan(
     """
     store = Store(config.document["root"])
     document = config.document
-    for planned in plan:
-        nodes = stage_class(planned.stage).nodes(planned.section)
-        if nodes > 1 and (planned.stage in force or not store.finished(*planned.id)):
-            key = f"{planned.stage}.trainer.num_nodes"
-            raise UserError(
-                f"{config.where(key)}: key '{key}': {nodes} machines, and `domino run` has this one. Set it to 1, or "
-                "run a sweep with a SlurmLauncher or RayLauncher (docs/clusters.md)."
-            )
-    if any(planned.stage in force or not store.finished(*planned.id) for planned in plan):
-        validate(config)
-        for planned in plan:  # what is loaded by now is what runs, however long it takes to get there
-            check_sources(planned.stage, planned.section, planned.key.sources)
+    due = [each for each in plan if each.stage in force or not store.finished(*each.id)]
+    _check_to_run(config, plan, due)
     store.create()
     experiment = str(document["name"])
     record: dict[str, Any] = {
@@ -163,6 +153,22 @@ def run_plan(
     if any(outcome.ran for outcome in outcomes):
         _log_trial(tracking, {**record, "status": "finished"}, outcomes, document)
     return outcomes
+
+
+def _check_to_run(config: Config, plan: Sequence[PlannedStage], due: Sequence[PlannedStage]) -> None:
+    """Refuse, before the first stage runs, what those that are due would end with after hours."""
+    for planned in due:
+        nodes = stage_class(planned.stage).nodes(planned.section)
+        if nodes > 1:
+            key = f"{planned.stage}.trainer.num_nodes"
+            raise UserError(
+                f"{config.where(key)}: key '{key}': {nodes} machines, and `domino run` has this one. Set it to 1, or "
+                "run a sweep with a SlurmLauncher or RayLauncher (docs/clusters.md)."
+            )
+    if due:
+        validate(config)
+        for planned in plan:  # what is loaded by now is what runs, however long it takes to get there
+            check_sources(planned.stage, planned.section, planned.key.sources)
 
 
 def _log_trial(
