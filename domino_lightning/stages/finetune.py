@@ -81,6 +81,14 @@ class Finetune(TrainingStage):
         self.domain, self.source = domain, source
 
     @classmethod
+    def settings(cls) -> tuple[type, type]:
+        """Of the coder on chat pairs."""
+        from domino_lightning.data.settings import SyntheticSettings
+        from domino_lightning.modules.settings import CoderSettings
+
+        return CoderSettings, SyntheticSettings
+
+    @classmethod
     def classes(cls) -> tuple[type[LightningModule], type[LightningDataModule]]:
         """The coder on chat pairs."""
         from domino_lightning.data import SyntheticDataModule

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from domino_lightning.config.document import Config, lookup, one_line
+from domino_lightning.config.types import evaluate_types
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.models.backbone import check_nf4
 from domino_lightning.stages.base import Stage
 from domino_lightning.stages.epochs import Epochs
-from domino_lightning.stages.trainer_settings import check_trainer, with_cluster_environment
+from domino_lightning.stages.trainer_settings import add_trainer, check_trainer, with_cluster_environment
 from domino_lightning.store.contents import backbone_hash
 from domino_lightning.store.work import Section, Work
 from domino_lightning.tracking.metrics_file import METRICS, MetricsFile
@@ -87,8 +88,8 @@ class TrainingStage(Stage):
         from_runtime: arguments of the module class that change no result, and so are keys of `runtime`.
 
     Attributes:
-        module_class: of what is fitted.
-        model: its arguments, wherever the section has them.
+        named: the class that `model.class_path` names; None where it is left out.
+        model: arguments of the module, wherever the section has them.
     """
 
     files: ClassVar[tuple[str, ...]]
@@ -96,11 +97,16 @@ class TrainingStage(Stage):
 
     def __init__(self, model: Any, data: Any, trainer: Any, runtime: TrainingRuntime, seed: int = 0) -> None:
         model = _keys(model)
-        self.module_class = self.named_module({"model": model}) or self.classes()[0]
+        self.named = self.named_module({"model": model})
         self.model = _keys(model["init_args"]) if "class_path" in model else model
         self.data, self.trainer = _keys(data), _keys(trainer)
         self.runtime, self.seed = runtime, seed
         self._check()
+
+    @classmethod
+    @abstractmethod
+    def settings(cls) -> tuple[type, type]:
+        """What takes the arguments of `classes` and refuses what they refuse, without Lightning."""
 
     @classmethod
     @abstractmethod
@@ -125,18 +131,18 @@ class TrainingStage(Stage):
     def parser(cls, section: Section) -> Any:
         """model, data and trainer are typed by their classes, the rest by the constructor."""
         from jsonargparse import ArgumentParser
-        from lightning.pytorch import Trainer
 
-        model, data = cls.classes()
         named = cls.named_module(section)
+        model, data = named or cls.settings()[0], cls.settings()[1]
         parser = ArgumentParser(exit_on_error=False)
         if named is not None:
             parser.add_argument("--model.class_path", type=str)
         skipped = {"seed", *cls.from_runtime}
-        parser.add_class_arguments(named or model, cls.model_key(section), skip=skipped, instantiate=False)
-        parser.add_class_arguments(data, "data", skip={*cls.files, "seed", "num_workers"}, instantiate=False)
-        parser.add_class_arguments(Trainer, "trainer", skip=OWNED | {"log_every_n_steps"}, instantiate=False)
-        parser.add_class_arguments(cls, None, skip={"model", "data", "trainer"})
+        parser.add_class_arguments(evaluate_types(model), cls.model_key(section), skip=skipped, instantiate=False)
+        skipped = {"seed", "num_workers", *cls.files}
+        parser.add_class_arguments(evaluate_types(data), "data", skip=skipped, instantiate=False)
+        add_trainer(parser, section.get("trainer"), skip=OWNED | {"log_every_n_steps"})
+        parser.add_class_arguments(evaluate_types(cls), None, skip={"model", "data", "trainer"})
         return parser
 
     @classmethod
@@ -166,7 +172,7 @@ class TrainingStage(Stage):
         schedule = {"max_steps": 2, "max_epochs": None, "val_check_interval": 1, "check_val_every_n_epoch": None}
         alone = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "32-true"}
         named = cls.named_module(config.document[cls.name])
-        known = signature(named or cls.classes()[0]).parameters
+        known = signature(named or cls.settings()[0]).parameters
         model = {key: value for key, value in (("backbone", backbone), ("warmup_steps", 0)) if key in known}
         return {
             "model": model if named is None else {"init_args": model},
@@ -200,8 +206,8 @@ class TrainingStage(Stage):
         if self.model.get("backbone_dtype") == "nf4":
             device = "cpu" if self.trainer.get("accelerator") == "cpu" else None
             check_nf4(f"{self.name}.model.backbone_dtype", device)
-        self.module()
-        data: Any = self.datamodule(**dict.fromkeys(self.files, ""))
+        self.described()
+        data = self._given_data(self.settings()[1], **dict.fromkeys(self.files, ""))
         rank_slots(data.batch_size, 0, ranks({"trainer": self.trainer}) * int(self.trainer.get("num_nodes") or 1))
 
     def idle_settings(self, owners: Sequence[int] | None) -> list[str]:
@@ -228,14 +234,24 @@ class TrainingStage(Stage):
             )
         return notes
 
+    def described(self) -> Any:
+        """What the module is told; a module that the section names itself."""
+        return self._given_model(self.named or self.settings()[0])
+
     def module(self) -> Any:
         """The module, without its backbone."""
-        given = {name: getattr(self.runtime, name) for name in self.from_runtime}
-        return self.module_class(seed=self.seed, **given, **self.model)
+        return self._given_model(self.named or self.classes()[0])
 
     def datamodule(self, **files: Any) -> Any:
         """The data, not yet read."""
-        return self.classes()[1](**files, seed=self.seed, num_workers=self.runtime.num_workers, **self.data)
+        return self._given_data(self.classes()[1], **files)
+
+    def _given_model(self, made: Any) -> Any:
+        given = {name: getattr(self.runtime, name) for name in self.from_runtime}
+        return made(seed=self.seed, **given, **self.model)
+
+    def _given_data(self, made: Any, **files: Any) -> Any:
+        return made(**files, seed=self.seed, num_workers=self.runtime.num_workers, **self.data)
 
     def fit(
         self,
