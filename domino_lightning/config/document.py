@@ -16,7 +16,7 @@ from domino_lightning.utils.atomic import atomic_write
 from domino_lightning.utils.project import enter
 
 Document = dict[str, Any]
-WANDB_MODES = ("online", "offline", "disabled")
+TRACKING_CHOICES = {"wandb": ("online", "offline", "disabled"), "system": ("auto", "always", "never")}
 
 
 @dataclass(frozen=True)
@@ -258,8 +258,9 @@ def checked(config: Config) -> Config:
         key = f"tracking.{name}"
         if name not in known:
             raise UserError(unknown_key(config.where(key), key, list(known)))
-        if not isinstance(value, str) or (name == "wandb" and value not in WANDB_MODES):
-            kind = f"one of {', '.join(WANDB_MODES)}" if name == "wandb" else "text"
+        choices = TRACKING_CHOICES.get(name)
+        if not isinstance(value, str) or (choices and value not in choices):
+            kind = f"one of {', '.join(choices)}" if choices else "text"
             raise UserError(f"{config.where(key)}: key '{key}': expected {kind}, got {value!r}.")
     return config
 

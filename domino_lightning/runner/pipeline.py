@@ -73,6 +73,22 @@ def validate(config: Config, stages: Sequence[str] = STAGES) -> None:
     build(config, stages)
 
 
+def refuse_machines(config: Config, to_run: Sequence[PlannedStage]) -> None:
+    """Refuse stages on several machines, where one is at hand.
+
+    Raises:
+        UserError: the first one.
+    """
+    for planned in to_run:
+        nodes = stage_class(planned.stage).nodes(planned.section)
+        if nodes > 1:
+            key = f"{planned.stage}.trainer.num_nodes"
+            raise UserError(
+                f"{config.where(key)}: key '{key}': {nodes} machines, and `domino run` has this one. Set it to 1, or "
+                "run a sweep with a SlurmLauncher or RayLauncher (docs/clusters.md)."
+            )
+
+
 def run_plan(
     config: Config,
     plan: Sequence[PlannedStage],
@@ -102,14 +118,7 @@ def run_plan(
     """
     store = Store(config.document["root"])
     document = config.document
-    for planned in plan:
-        nodes = stage_class(planned.stage).nodes(planned.section)
-        if nodes > 1 and (planned.stage in force or not store.finished(*planned.id)):
-            key = f"{planned.stage}.trainer.num_nodes"
-            raise UserError(
-                f"{config.where(key)}: key '{key}': {nodes} machines, and `domino run` has this one. Set it to 1, or "
-                "run a sweep with a SlurmLauncher or RayLauncher (docs/clusters.md)."
-            )
+    refuse_machines(config, [each for each in plan if each.stage in force or not store.finished(*each.id)])
     if any(planned.stage in force or not store.finished(*planned.id) for planned in plan):
         validate(config)
         for planned in plan:  # what is loaded by now is what runs, however long it takes to get there

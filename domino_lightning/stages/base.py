@@ -127,8 +127,8 @@ class Stage(ABC):
         return ""
 
     @classmethod
-    def samples(cls, directory: Path) -> list[dict[str, str]]:
-        """Rows of one width for its table of samples."""
+    def samples(cls, directory: Path, section: Section | None = None) -> list[dict[str, str]]:
+        """Rows of one width for its table of samples; the section, where it is known, says what is in them."""
         return []
 
     @classmethod

@@ -96,6 +96,7 @@ def check_trainer(stage: str, trainer: Mapping[str, Any]) -> None:
             raise OutOfRange(where, name, value, allowed.words)
     _check_length(where, trainer)
     _check_devices(where, trainer.get("devices"))
+    own_loggers(stage, trainer.get("logger"))
     if not is_usual(trainer):
         _check_names(where, trainer)
         _try(where, trainer)
@@ -155,13 +156,27 @@ def with_cluster_environment(plugins: Any) -> list[Any]:
     return [*given, TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()]
 
 
+def own_loggers(stage: str, given: Any) -> list[Any]:
+    """The loggers that a section names, which are told beside ours.
+
+    Raises:
+        UserError: it says true or false, which have no meaning where ours are always there.
+    """
+    if isinstance(given, bool):
+        raise UserError(
+            f"{stage}.trainer.logger: {str(given).lower()} has no meaning here: metrics.csv is always written, and "
+            "`tracking.wandb` says whether W&B is told. Name Lightning loggers by class_path, or leave it out."
+        )
+    return [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
+
+
 def _try(where: str, trainer: Mapping[str, Any]) -> None:
     """Let Lightning look at all that does not depend on the machine."""
     from lightning.fabric.plugins.environments.lightning import LightningEnvironment
     from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch import Trainer
 
-    elsewhere = {"accelerator", "devices", "num_nodes", "strategy", "precision", "callbacks", "plugins"}
+    elsewhere = {"accelerator", "devices", "num_nodes", "strategy", "precision", "callbacks", "plugins", "logger"}
     elsewhere |= {"deterministic", "benchmark"}  # it would set them for the whole process
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     try:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from domino_lightning.config.document import Config, lookup, one_line
+from domino_lightning.config.document import Config, lookup
 from domino_lightning.config.types import evaluate_types
-from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.errors import StageFailed
 from domino_lightning.models.backbone import check_nf4
 from domino_lightning.stages.base import Stage
 from domino_lightning.stages.epochs import Epochs
-from domino_lightning.stages.trainer_settings import add_trainer, check_trainer, with_cluster_environment
+from domino_lightning.stages.trainer import OWNED, TrainingRuntime, make_trainer
+from domino_lightning.stages.trainer_settings import add_trainer, check_trainer
 from domino_lightning.store.contents import backbone_hash
 from domino_lightning.store.work import Section, Work
 from domino_lightning.tracking.metrics_file import METRICS, MetricsFile
-from domino_lightning.utils.ranges import ONE_OR_MORE, POSITIVE, ZERO_OR_MORE, check_ranges
 from domino_lightning.utils.yielding import watched
 
 if TYPE_CHECKING:
@@ -28,49 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Given by the stage, not by the user.
-OWNED = {
-    "logger",
-    "enable_model_summary",
-    "num_sanity_val_steps",
-    "default_root_dir",
-    "enable_checkpointing",
-    "enable_progress_bar",
-    "use_distributed_sampler",
-}
-# Which ranks share the work: a step's batch is the same on any number of them.
-RANKS = ("devices", "num_nodes", "strategy")
-
-
-@dataclass(frozen=True)
-class TrainingRuntime:
-    """Settings that change no result.
-
-    Args:
-        checkpoint_every_n_steps: what a kill can cost at most; null: any number.
-        checkpoint_every_seconds: the same in seconds since the last checkpoint; whichever comes first counts. null: any
-            number. With both null only what a validation or the end of the fit has seen is saved.
-        log_every_n_steps: rows of metrics.csv.
-        num_workers: loader processes.
-        divergence_nats: stop when the loss averages so much more than at the start, or less than minus this; null
-            never. A run that it stopped continues under a higher limit.
-    """
-
-    checkpoint_every_n_steps: int | None = None
-    checkpoint_every_seconds: float | None = 60.0
-    log_every_n_steps: int = 1
-    num_workers: int = 0
-    divergence_nats: float | None = 10.0
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            OutOfRange: the first one.
-        """
-        steps = {"checkpoint_every_n_steps": ONE_OR_MORE, "log_every_n_steps": ONE_OR_MORE}
-        positive = {"checkpoint_every_seconds": POSITIVE, "divergence_nats": POSITIVE}
-        check_ranges("runtime", self, **steps, num_workers=ZERO_OR_MORE, **positive)
+# What changes no result: which ranks share the work, since a step's batch is the same on any number of them, and what
+# else is told of it.
+BESIDE = ("devices", "num_nodes", "strategy", "logger")
 
 
 class TrainingStage(Stage):
@@ -79,7 +38,7 @@ class TrainingStage(Stage):
     Args:
         model: arguments of the module class; or where the stage takes several, `class_path` and `init_args`.
         data: arguments of the data class, but for the files.
-        trainer: arguments of `lightning.pytorch.Trainer`.
+        trainer: arguments of `lightning.pytorch.Trainer`; its loggers are told beside ours.
         runtime: checkpoint cadence, logging, workers.
         seed: of initialization and batch order.
 
@@ -183,12 +142,12 @@ class TrainingStage(Stage):
 
     @classmethod
     def identity(cls, section: Section) -> Section:
-        """Not which ranks share the work."""
+        """Not which ranks share the work, nor who else is told of it."""
         section = super().identity(section)
         trainer = section.get("trainer")
         if not isinstance(trainer, dict):  # validation says what is wrong with it
             return section
-        return {**section, "trainer": {key: value for key, value in trainer.items() if key not in RANKS}}
+        return {**section, "trainer": {key: value for key, value in trainer.items() if key not in BESIDE}}
 
     @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
@@ -281,7 +240,7 @@ class TrainingStage(Stage):
         """
         from domino_lightning.callbacks.checkpoint import BEST, LAST, intact
 
-        trainer = self._trainer(work, monitor, callbacks)
+        trainer = make_trainer(self.name, self.trainer, self.runtime, self.seed, work, monitor, callbacks)
         if trainer.is_global_zero:
             for note in self.idle_settings(owners):
                 log.warning("%s", note)
@@ -304,49 +263,6 @@ class TrainingStage(Stage):
         if trainer.is_global_zero:
             MetricsFile(work.directory / METRICS).tidy()
         return trainer, last, best if best.is_file() else last
-
-    def _trainer(self, work: Work, monitor: str | None, callbacks: Sequence[Callback]) -> Trainer:
-        from lightning.fabric.utilities.exceptions import MisconfigurationException
-        from lightning.pytorch import Trainer, seed_everything
-
-        from domino_lightning.callbacks.checkpoint import ResumableCheckpoint, SeededSteps
-        from domino_lightning.callbacks.divergence import StopOnDivergence
-        from domino_lightning.callbacks.learning_rate import LearningRate
-        from domino_lightning.callbacks.progress import StepProgress
-        from domino_lightning.tracking.loggers import lightning_loggers
-
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-        args, runtime = dict(self.trainer), self.runtime
-        own = args.pop("callbacks", None) or []
-        args["plugins"] = with_cluster_environment(args.get("plugins"))
-        limit = runtime.divergence_nats
-        try:
-            seed_everything(self.seed, workers=True, verbose=False)
-            return Trainer(
-                **args,
-                callbacks=[
-                    *(own if isinstance(own, list) else [own]),
-                    SeededSteps(self.seed),
-                    LearningRate(self.name),
-                    *([StopOnDivergence(self.name, limit)] if limit is not None else []),
-                    *callbacks,
-                    ResumableCheckpoint(
-                        work.scratch, runtime.checkpoint_every_n_steps, monitor, runtime.checkpoint_every_seconds
-                    ),
-                    StepProgress(self.name),
-                ],
-                logger=lightning_loggers(work),
-                log_every_n_steps=runtime.log_every_n_steps,
-                default_root_dir=str(work.scratch),
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                num_sanity_val_steps=0,
-                use_distributed_sampler=False,
-            )
-        except (MisconfigurationException, ValueError, TypeError) as error:
-            what = f"{self.name}.trainer or {self.name}.seed"
-            raise UserError(f"{what}: Lightning refuses it: {one_line(error)}.") from None
 
 
 def _keys(group: Any) -> dict[str, Any]:

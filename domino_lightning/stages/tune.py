@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from domino_lightning.config.document import Config, lookup
 from domino_lightning.config.nodes import ClassNode
 from domino_lightning.stages.base import Stage, shown
-from domino_lightning.stages.training import TrainingRuntime, TrainingStage
+from domino_lightning.stages.trainer import TrainingRuntime
+from domino_lightning.stages.training import TrainingStage
 from domino_lightning.store.contents import file_hash, soft_prompt_file
 from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.ranges import ONE_OR_MORE, ZERO_OR_MORE, check_ranges
