@@ -9,7 +9,7 @@ from typing import Any
 from domino_lightning.cli.console import flag_layers, foreseen, make_console, reached
 from domino_lightning.config.annotated import annotated
 from domino_lightning.config.document import load_config
-from domino_lightning.runner.pipeline import build, make_plan
+from domino_lightning.runner.pipeline import build, make_plan, refuse_machines
 from domino_lightning.store.store import Store
 
 
@@ -33,6 +33,7 @@ def check(arguments: argparse.Namespace) -> int:
     notes = foreseen(config, splits, missing, stages) if splits else []
     store = Store(config.document["root"])
     store.check()
+    refuse_machines(config, [each for each in plan if not store.finished(*each.id)])
     console = make_console()
     checked = "configuration and data are" if splits else "the configuration is"
     console.print(f"{arguments.experiment}: {checked} valid.", highlight=False, soft_wrap=True)

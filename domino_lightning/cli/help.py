@@ -9,7 +9,6 @@ from textwrap import fill, indent
 from typing import Any
 
 from domino_lightning.cli.console import make_console
-from domino_lightning.config.document import default_layer
 from domino_lightning.config.nodes import class_of
 from domino_lightning.config.options import Option, class_parser, description, named_instead, options_of
 from domino_lightning.errors import UserError
@@ -25,7 +24,7 @@ def show(arguments: argparse.Namespace) -> int:
     name: str = arguments.name
     if name in STAGES:
         found: Any = stage_class(name)
-        title, options = f"section '{name}'", options_of(found.parser(default_layer().tree[name]))
+        title, options = f"section '{name}'", options_of(found.parser({}))
     else:
         found = class_of(name, "help") if "." in name else _by_its_name(name)
         if not isinstance(found, type):

@@ -17,6 +17,7 @@ from domino_lightning.cli.sweep_control import cancel, detach, show_logs
 from domino_lightning.cli.sweep_display import Display, Plans, failures, stage_table, trial_status, trial_table
 from domino_lightning.config.document import Config, compose
 from domino_lightning.config.nodes import ClassNode
+from domino_lightning.config.types import evaluate_types
 from domino_lightning.errors import Busy, StageFailed, UserError
 from domino_lightning.store.locks import LOCK, held, is_held
 from domino_lightning.store.store import Store
@@ -117,7 +118,7 @@ def make_launcher(sweep: Sweep) -> Launcher:
     cls = node.load(Launcher, where)
     section = "launcher.init_args"
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(cls, None)
+    parser.add_class_arguments(evaluate_types(cls), None)
     parsed = parse_section(parser, section, Config({section: node.init_args}, sweep.source.layers))
     return cls(**vars(parser.instantiate(parsed)))
 

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from domino_lightning.utils.atomic import atomic_write
 from domino_lightning.utils.project import enter
 
 Document = dict[str, Any]
-WANDB_MODES = ("online", "offline", "disabled")
+TRACKING_CHOICES = {"wandb": ("online", "offline", "disabled"), "system": ("auto", "always", "never")}
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), extra: Sequence
     return checked(compose(layers))
 
 
+@cache
 def default_layer() -> Layer:
     """The package defaults."""
     return read_layer(defaults_path(), "the package defaults")
@@ -114,7 +116,6 @@ def read_layer(
 
     try:
         text = Path(path).read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
         tree = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file. {wanted}") from None
@@ -131,7 +132,7 @@ def read_layer(
         raise UserError(f"{path}: not valid YAML: {one_line(error)}.") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path}: holds a {type(tree).__name__}, where a mapping of sections is expected.")
-    return Layer(origin, {str(key): value for key, value in tree.items()}, dict(_line_numbers(node)))
+    return Layer(origin, {str(key): value for key, value in tree.items()}, _Lines(text))
 
 
 def override_layer(text: str) -> Layer:
@@ -257,8 +258,9 @@ def checked(config: Config) -> Config:
         key = f"tracking.{name}"
         if name not in known:
             raise UserError(unknown_key(config.where(key), key, list(known)))
-        if not isinstance(value, str) or (name == "wandb" and value not in WANDB_MODES):
-            kind = f"one of {', '.join(WANDB_MODES)}" if name == "wandb" else "text"
+        choices = TRACKING_CHOICES.get(name)
+        if not isinstance(value, str) or (choices and value not in choices):
+            kind = f"one of {', '.join(choices)}" if choices else "text"
             raise UserError(f"{config.where(key)}: key '{key}': expected {kind}, got {value!r}.")
     return config
 
@@ -270,6 +272,28 @@ def _missing_keys(tree: Any, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
         else:
             yield from _missing_keys(value, f"{prefix}{key}.")
+
+
+class _Lines(Mapping[str, int]):
+    """The line of every dotted key of a YAML text, which is read for them when one is asked for."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @cached_property
+    def found(self) -> dict[str, int]:
+        import yaml
+
+        return dict(_line_numbers(yaml.compose(self.text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))))
+
+    def __getitem__(self, key: str) -> int:
+        return self.found[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)
 
 
 def _line_numbers(node: Any, prefix: str = "") -> Iterator[tuple[str, int]]:

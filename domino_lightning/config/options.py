@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any, NamedTuple, get_args
 
+from domino_lightning.config.types import evaluate_types
+
 _ABSENT = "==SUPPRESS=="  # what argparse's parsers have in place of a default or a help that is not to be shown
 
 
@@ -43,7 +45,7 @@ def class_parser(cls: type) -> Any:
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(cls, None, fail_untyped=False)
+    parser.add_class_arguments(evaluate_types(cls), None, fail_untyped=False)
     return parser
 
 

@@ -8,6 +8,7 @@ from typing import Any, Union, get_args
 
 from domino_lightning.config.document import ABSENT, Config, lookup, unknown_key
 from domino_lightning.config.nodes import class_of
+from domino_lightning.config.types import evaluate_types
 from domino_lightning.errors import UserError
 
 CLASS_KEYS = ("class_path", "init_args")
@@ -109,7 +110,7 @@ def _class_parser(class_path: str, where: str) -> Any:
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(class_of(class_path, where), None, fail_untyped=False)
+    parser.add_class_arguments(evaluate_types(class_of(class_path, where)), None, fail_untyped=False)
     return parser
 
 

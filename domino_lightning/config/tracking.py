@@ -13,6 +13,7 @@ class Tracking:
     wandb: str = "disabled"  # online, offline or disabled
     project: str = "domino_lightning"
     entity: str = ""  # a team; empty: W&B's default
+    system: str = "auto"  # load of the machine, console and code: auto (where the run is online), always or never
     group: str = "experiment"
     root: str = "."
     tags: Sequence[str] = ()  # of the sweeps and arms that a stage is of

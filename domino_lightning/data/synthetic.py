@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import LightningDataModule
 
 from domino_lightning.data.batches import make_loader
 from domino_lightning.data.chat import collate_pairs, encode_pair
+from domino_lightning.data.settings import SyntheticSettings, drawn
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import Record, read_jsonl
-from domino_lightning.utils.ranges import ONE_OR_MORE, TWO_OR_MORE, ZERO_OR_MORE, check_ranges
-from domino_lightning.utils.seeding import derived_seed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,43 +20,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class SyntheticDataModule(LightningDataModule):
+class SyntheticDataModule(SyntheticSettings, LightningDataModule):
     """Chat pairs, tokenized and batched.
 
-    Args:
-        pairs: JSON Lines files with `messages`, the last of them the assistant's.
-        heldout: the same, for validation.
-        tokenizer: backbone spec; its chat template is used.
-        batch_size: pairs of a step, over all ranks; a multiple of their number.
-        max_length: tokens of a conversation.
-        too_long: leave longer ones out, with a warning, or stop.
-        size: train on exactly so many pairs, drawn by the seed from those that are there: corpora of several arms are
-            then compared at one size. A smaller size's pairs are among a larger one's. Null: on all.
-        seed: of the batch order, and of what `size` draws.
-        num_workers: loader processes.
+    Its arguments are those of `SyntheticSettings`.
     """
 
-    def __init__(
-        self,
-        pairs: Sequence[str | Path],
-        heldout: str | Path,
-        tokenizer: str,
-        batch_size: int = 8,
-        max_length: int = 512,
-        too_long: Literal["drop", "error"] = "drop",
-        size: int | None = None,
-        seed: int = 0,
-        num_workers: int = 0,
-    ) -> None:
-        super().__init__()
-        self.pair_paths, self.heldout_path = [Path(path) for path in pairs], Path(heldout)
-        self.tokenizer_spec = tokenizer
-        self.batch_size, self.max_length, self.too_long = batch_size, max_length, too_long
-        self.size, self.seed, self.num_workers = size, seed, num_workers
-        limits = {"batch_size": ONE_OR_MORE, "max_length": TWO_OR_MORE, "size": ONE_OR_MORE}
-        check_ranges("finetune.data", self, **limits, num_workers=ZERO_OR_MORE)
-        self.too_long_pairs = 0
-        self.encoded: dict[str, list[tuple[list[int], int]]] = {}
+    too_long_pairs = 0  # left out
+    encoded: dict[str, list[tuple[list[int], int]]]  # token ids and where the answer begins, from `setup` on
 
     def setup(self, stage: str | None = None) -> None:
         """Read and tokenize.
@@ -66,7 +35,7 @@ class SyntheticDataModule(LightningDataModule):
         Raises:
             UserError: no pairs, or fewer than `size`, a bad line, or a conversation that is too long.
         """
-        if self.encoded:
+        if hasattr(self, "encoded"):
             return
         from domino_lightning.models.backbone import load_tokenizer
 
@@ -113,18 +82,3 @@ class SyntheticDataModule(LightningDataModule):
             items, range(len(items)), collate_pairs, self.batch_size, self.seed, self.trainer,
             self.num_workers, train,
         )  # fmt: skip
-
-
-def drawn(pairs: int, size: int, seed: int) -> list[int]:
-    """`size` of so many pairs by their place, in order; which is a function of (seed, pairs).
-
-    Raises:
-        UserError: there are fewer.
-    """
-    if pairs < size:
-        raise UserError(
-            f"finetune.data.size: exactly {size} pairs are asked for, so that arms are compared at one size, and there "
-            f"are {pairs}. Lower it in every arm, or raise synthesize.stop.candidates; see the funnel of curate and "
-            "answer for what removed the others."
-        )
-    return sorted(sorted(range(pairs), key=lambda index: derived_seed("size", seed, index))[:size])

@@ -1,11 +1,22 @@
-"""A batch of texts as token ids."""
+"""Texts as token ids, one by one and in batches."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from domino_lightning.errors import UserError
+from domino_lightning.utils.jsonl import Record
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TooLong = Literal["error", "truncate"]
+Encoded = tuple[list[int], int]  # token ids, sample index
 
 
 class TextBatch(NamedTuple):
@@ -26,3 +37,40 @@ class TextBatch(NamedTuple):
     def token_mask(self) -> Tensor:
         """(B, L) bool: which positions hold a token of the text, by length and never by id."""
         return torch.arange(self.ids.shape[1], device=self.ids.device) < self.lengths[:, None]
+
+
+def encode_texts(
+    rows: Sequence[Record], tokenizer: PreTrainedTokenizerBase, max_length: int, too_long: TooLong, where: str
+) -> list[list[int]]:
+    """Token ids of each row's `text`, ended by EOS; a text cut at `max_length` gets no EOS.
+
+    Raises:
+        UserError: a text longer than `max_length` under "error", named by id.
+    """
+    encoded = []
+    for row in rows:
+        ids = [*tokenizer(row["text"], add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+        if len(ids) > max_length and too_long == "error":
+            raise UserError(
+                f"{where}: row '{row['id']}' has {len(ids)} tokens with its EOS, more than tune.data.max_length "
+                f"{max_length}. Raise tune.data.max_length, set tune.data.too_long=truncate, or leave the row out."
+            )
+        encoded.append(ids[:max_length])
+    return encoded
+
+
+def sample_indices(rows: Sequence[Record]) -> list[int]:
+    """(N,) which sample each row is a copy of: rows that share `group` share their sample tokens."""
+    index: dict[str, int] = {}
+    return [index.setdefault(str(row.get("group", row["id"])), len(index)) for row in rows]
+
+
+def collate_texts(items: list[Encoded | None]) -> TextBatch:
+    """Right-pad a batch; None becomes a row of one token that is not valid."""
+    filled = [item or ([0], 0) for item in items]
+    return TextBatch(
+        ids=pad_sequence([torch.tensor(ids) for ids, _ in filled], batch_first=True),
+        lengths=torch.tensor([len(ids) for ids, _ in filled]),
+        samples=torch.tensor([sample for _, sample in filled]),
+        valid=torch.tensor([item is not None for item in items]),
+    )

@@ -16,10 +16,9 @@ from domino_lightning.models.backbone import (
     bos_ids,
     check_positions,
     load_backbone,
-    load_config,
     load_tokenizer,
-    positions,
 )
+from domino_lightning.models.lookups import positions_of, read_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -95,9 +94,9 @@ def check_lengths(backbone: str, prompts: Mapping[str, Prompt], new: int, where:
     Raises:
         UserError: see `check_positions`; or what a chat template refuses.
     """
-    encoder = PromptEncoder(load_tokenizer(backbone))
+    encoder = PromptEncoder(read_tokenizer(backbone))
     tokens = {name: len(encoder.ids(prompt)) for name, prompt in prompts.items()}
-    check_positions(positions(load_config(backbone)), tokens, new, where, remedy)
+    check_positions(positions_of(backbone), tokens, new, where, remedy)
 
 
 def soft_encoder(source: ModelSource, dtype: str) -> PromptEncoder:

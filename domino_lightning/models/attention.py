@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.bias import causal_lower_right
 
 from domino_lightning.errors import UserError
 
@@ -162,6 +161,8 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, scale: float, vi
     if query.device.type == "cuda" and torch.is_autocast_enabled("cuda"):  # a mask that is an object passes it by
         query, key, value = (part.to(torch.get_autocast_dtype("cuda")) for part in (query, key, value))
     if view.sees_all(keys) and _takes_flash(query, key, value, grouped):
+        from torch.nn.attention.bias import causal_lower_right  # which brings torch._dynamo, seconds of import
+
         corner: Tensor = causal_lower_right(queries, keys)
         return F.scaled_dot_product_attention(query, key, value, attn_mask=corner, scale=scale, enable_gqa=grouped)
     if grouped and query.device.type != "cpu":  # elsewhere they fall back to the slowest kernel under a mask

@@ -7,78 +7,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from torchmetrics import MeanMetric
 
 from domino_lightning.data.chat import ChatBatch
 from domino_lightning.errors import UserError
-from domino_lightning.models.backbone import Dtype
+from domino_lightning.modules.heldout import HeldoutModule
 from domino_lightning.modules.lora import (
-    DEFAULT_LORA,
-    Lora,
     leave_frozen_to_itself,
     save_pretrained,
     trainable_state,
     with_adapter,
 )
 from domino_lightning.modules.optim import check_finite, scheduled_adamw
+from domino_lightning.modules.settings import SHORTER_PAIRS, CoderSettings
 from domino_lightning.nn import distributed
 from domino_lightning.nn.answer_nll import answer_nll
-from domino_lightning.utils.ranges import ZERO_OR_MORE, check_ranges
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-SHORTER_PAIRS = "Lower finetune.data.max_length with too_long=drop, or take a model with more positions."
-
-
-class CoderModule(LightningModule):
+class CoderModule(CoderSettings, HeldoutModule):
     """A causal LM trained on the answers of chat pairs, through LoRA or in full.
 
     Logged: `finetune/train/loss` and `finetune/heldout/nll`, in nats per assistant token.
 
-    Args:
-        backbone: backbone spec.
-        learning_rate: AdamW's.
-        warmup_steps: linear warm-up, then linear decay to 0 at the last step.
-        lora: adapter settings; None trains all weights.
-        backbone_dtype: of the frozen weights under LoRA; auto is bfloat16 on a GPU that computes it natively, else
-            float32. What trains is float32 whatever it is.
-        seed: of the adapter's initial weights and dropout.
-        gradient_checkpointing: keep the input of every decoder layer alone and compute the rest again in the backward
-            pass: the same gradients from a fraction of the memory, at the price of one more forward pass.
-
-    Raises:
-        UserError: all weights train, and are asked for in bfloat16 or nf4.
+    Its arguments are those of `CoderSettings`.
     """
 
-    def __init__(
-        self,
-        backbone: str,
-        learning_rate: float = 1e-3,
-        warmup_steps: int = 3,
-        lora: Lora | None = DEFAULT_LORA,
-        backbone_dtype: Dtype = "auto",
-        seed: int = 0,
-        gradient_checkpointing: bool = False,
-    ) -> None:
-        super().__init__()
-        if lora is None and backbone_dtype in {"bfloat16", "nf4"}:
-            raise UserError(
-                f"finetune.model.backbone_dtype: {backbone_dtype}, but without model.lora all weights train, which "
-                "takes float32. Give finetune.model.backbone_dtype=float32, or train an adapter."
-            )
-        self.backbone_dtype: Dtype = "float32" if lora is None else backbone_dtype
-        self.backbone_spec = backbone
-        self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
-        self.lora, self.seed, self.gradient_checkpointing = lora, seed, gradient_checkpointing
-        self.heldout_nll = MeanMetric(nan_strategy="disable")  # a NaN is shown, not left out
-        self.strict_loading = False
-        self.sharded = False
-        check_ranges("finetune.model", self, learning_rate=ZERO_OR_MORE, warmup_steps=ZERO_OR_MORE)
+    heldout_key = "finetune/heldout/nll"
+    sharded = False
 
     def setup(self, stage: str) -> None:
         """Load the backbone and wrap it.
@@ -156,17 +115,9 @@ class CoderModule(LightningModule):
         self.log("finetune/train/loss", loss.detach(), sync_dist=True)
         return loss
 
-    def on_validation_epoch_start(self) -> None:
-        """Forget the last validation."""
-        self.heldout_nll.reset()
-
     def validation_step(self, batch: ChatBatch, batch_idx: int) -> None:
         """NLL of held-out answers."""
         self.heldout_nll.update(self(batch))
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the mean over held-out answer tokens."""
-        self.log("finetune/heldout/nll", self.heldout_nll.compute())
 
     def configure_optimizers(self) -> Any:
         """AdamW over what is trainable."""

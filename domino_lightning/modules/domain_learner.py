@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from domino_lightning.data.text import TextBatch
+from domino_lightning.modules.heldout import HeldoutModule
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class DomainLearner(LightningModule, ABC):
+class DomainLearner(HeldoutModule, ABC):
     """A module of the `tune` stage, named by `class_path` under `tune.model` unless it is `PromptTuningModule`.
 
     It logs `tune/train/loss` and others of its terms, and `tune/heldout/nll` in nats/token, averaged over texts. Only
@@ -31,14 +30,10 @@ class DomainLearner(LightningModule, ABC):
         start: the text, perhaps empty, that sampling continues; there from `setup` on.
     """
 
+    heldout_key = "tune/heldout/nll"
     learned: ClassVar[str]
     backbone: PreTrainedModel
     start: str
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.heldout_nll = MeanMetric(nan_strategy="disable")  # a NaN is shown, not left out
-        self.strict_loading = False
 
     @abstractmethod
     def check_context(self, longest: int, limit: int | None, bos: int) -> None:
@@ -84,14 +79,6 @@ class DomainLearner(LightningModule, ABC):
         """Tokens of prefixes and scored tokens of a step over so many texts of so many tokens together."""
         return 0, tokens
 
-    def on_validation_epoch_start(self) -> None:
-        """Forget the last validation."""
-        self.heldout_nll.reset()
-
     def validation_step(self, batch: TextBatch, batch_idx: int) -> None:
         """NLL of held-out texts."""
         self.heldout_nll.update(self.text_nll(batch)[batch.valid])
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the mean over held-out texts."""
-        self.log("tune/heldout/nll", self.heldout_nll.compute())

@@ -5,20 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from domino_lightning.errors import UserError
-from domino_lightning.losses.base import DisentanglementLoss, PromptNLL, masked_mean
+from domino_lightning.losses.base import PromptNLL, masked_mean
 from domino_lightning.losses.contract import checked_terms
-from domino_lightning.models.backbone import Dtype
 from domino_lightning.modules.domain_learner import DomainLearner
 from domino_lightning.modules.optim import check_finite, scheduled_adamw
 from domino_lightning.modules.sample_table import SampleTable
+from domino_lightning.modules.settings import PromptTuningSettings
 from domino_lightning.nn import (
-    DomainPrompt,
     Likelihoods,
     PairIndex,
     SampleTokens,
@@ -27,8 +25,7 @@ from domino_lightning.nn import (
     distributed,
     gather_rows,
 )
-from domino_lightning.nn.initialization import SampleInit, keyword_ids
-from domino_lightning.utils.ranges import ONE_OR_MORE, POSITIVE, ZERO_OR_MORE, check_ranges
+from domino_lightning.nn.initialization import keyword_ids
 from domino_lightning.utils.seeding import generator
 
 if TYPE_CHECKING:
@@ -39,76 +36,20 @@ SHARED_PREFIXES = ("domain_prompt.", "loss.", "sample_tokens.basis")
 log = logging.getLogger(__name__)
 
 
-class PromptTuningModule(DomainLearner):
+class PromptTuningModule(PromptTuningSettings, DomainLearner):
     """Domain and sample tokens trained by an injected loss; the backbone is frozen and in eval mode throughout.
 
     Logged as `tune/<split>/<name>`: every term of the loss on `train`, and `nll` under D on `heldout`, in
     nats/token (but for a loss in nats per text, see `PaperObjective`), averaged over texts.
 
-    Args:
-        backbone: backbone spec.
-        domain_prompt: D.
-        backbone_dtype: of the frozen weights; auto is bfloat16 on a GPU that computes it natively, else float32. D, S
-            and their moments are float32 whatever it is.
-        loss: the objective; its `pairs` says which forward passes are made.
-        num_sample_tokens: S.
-        sample_rank: R of low-rank sample tokens (see `SampleTokens`); null keeps S · H numbers a sample.
-        sample_init: where S_i starts. `keywords`: at the embeddings of the S tokens of highest tf-idf in sample i's
-            texts, so that it tells something of x_i before its first update; `vocabulary` and `normal` draw it.
-        negatives: `global`, the other samples of the whole step's batch, so that the loss is the same on any
-            number of ranks; or `local`, those of the rank's own share, which spares one exchange a step.
-        learning_rate: of D, AdamW without weight decay.
-        sample_learning_rate: of the rows of the batch, SparseAdam.
-        warmup_steps: linear warm-up, then linear decay to 0 at the last step, for both.
-        pair_micro_batch: (sample prompt, text) pairs encoded at a time; their activations are computed again in the
-            backward pass, so that memory is bounded by one micro-batch at the price of one more forward pass of
-            the pairs. None: all pairs of a batch together, nothing twice.
-        seed: of initialization and negatives.
+    Its arguments are those of `PromptTuningSettings`.
     """
 
     learned = "soft_prompt"
     same_noise = True
     start = ""  # D stands there
-
-    def __init__(
-        self,
-        backbone: str,
-        domain_prompt: DomainPrompt,
-        loss: DisentanglementLoss,
-        num_sample_tokens: int = 4,
-        sample_rank: int | None = None,
-        sample_init: SampleInit = "keywords",
-        negatives: Literal["global", "local"] = "global",
-        learning_rate: float = 5e-3,
-        sample_learning_rate: float = 1e-2,
-        warmup_steps: int = 5,
-        pair_micro_batch: int | None = None,
-        backbone_dtype: Dtype = "auto",
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        if num_sample_tokens < 1 and loss.pairs != "none":
-            raise UserError(f"tune.model.num_sample_tokens: {num_sample_tokens}, but the loss needs 1 or more.")
-        self.backbone_spec, self.backbone_dtype = backbone, backbone_dtype
-        self.domain_prompt = domain_prompt
-        self.loss = loss
-        self.num_sample_tokens, self.sample_rank, self.negatives = num_sample_tokens, sample_rank, negatives
-        self.sample_init: SampleInit = sample_init
-        self.learning_rate, self.sample_learning_rate = learning_rate, sample_learning_rate
-        self.warmup_steps, self.seed = warmup_steps, seed
-        self.pair_micro_batch = pair_micro_batch
-        self.sample_tokens: SampleTokens | None = None
-        self.sample_table: SampleTable | None = None
-        check_ranges(
-            "tune.model",
-            self,
-            num_sample_tokens=ZERO_OR_MORE,
-            sample_rank=ONE_OR_MORE,
-            learning_rate=ZERO_OR_MORE,
-            sample_learning_rate=POSITIVE,
-            warmup_steps=ZERO_OR_MORE,
-            pair_micro_batch=ONE_OR_MORE,
-        )
+    sample_tokens: SampleTokens | None  # from `attach` on, as the next
+    sample_table: SampleTable | None
 
     def setup(self, stage: str) -> None:
         """Load the frozen backbone and draw D and S.
@@ -155,6 +96,7 @@ class PromptTuningModule(DomainLearner):
         with torch.no_grad():  # as the layers see them: Gemma scales the rows of its matrix when it looks them up
             vocabulary = embed(torch.arange(len(embed.weight), device=embed.weight.device)).cpu().float()
         self.domain_prompt.initialize(vocabulary, generator("domain", self.seed), tokenizer)
+        self.sample_tokens = self.sample_table = None
         if self.loss.pairs != "none":
             self.sample_tokens = SampleTokens(
                 range(num_samples) if owned is None else owned,
@@ -169,15 +111,6 @@ class PromptTuningModule(DomainLearner):
         own = {name for name, _ in self.named_parameters() if not name.startswith(SHARED_PREFIXES)}
         buffers = {name for name, _ in self.named_buffers()}
         torch.nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, own | buffers)
-
-    def check_context(self, longest: int, limit: int | None, bos: int) -> None:
-        """Behind D and the sample tokens, if the loss asks for any."""
-        prompt = bos + self.domain_prompt.num_tokens + (self.num_sample_tokens if self.loss.pairs != "none" else 0)
-        if limit is not None and prompt + longest > limit:
-            raise UserError(
-                f"tune: {prompt} prompt tokens and a text of {longest} exceed the {limit} positions of backbone "
-                f"'{self.backbone_spec}'. Lower tune.data.max_length with too_long=truncate, or the prompt's length."
-            )
 
     def train(self, mode: bool = True) -> PromptTuningModule:
         """Training mode for everything but the backbone."""

@@ -169,7 +169,7 @@ class Costs:
     def _tune_adapter(self, stage: Any) -> Cost:
         """A `tune` that trains an adapter on whole texts."""
         if "lora" not in stage.model:
-            return Cost(f"{stage.module_class.__name__}, which is not estimated")
+            return Cost(f"{type(stage.described()).__name__}, which is not estimated")
         texts = self.text_lengths
         return self._fitted(stage, len(texts), "texts", self.text_tokens, self.text_tokens, max(texts))
 
@@ -255,26 +255,27 @@ class Costs:
     @cached_property
     def text_lengths(self) -> list[int]:
         """Tokens of every reference with its EOS, as `tune` cuts it."""
-        from domino_lightning.data.reference import encode_texts
-        from domino_lightning.models.backbone import load_tokenizer
+        from domino_lightning.data.text import encode_texts
+        from domino_lightning.models.lookups import read_tokenizer
 
         data = self._stage("tune").data
-        tokenizer = load_tokenizer(data["tokenizer"])
+        tokenizer = read_tokenizer(data["tokenizer"])
         rows = self.splits["reference"]
         texts = encode_texts(rows, tokenizer, data["max_length"], data["too_long"], "split reference")
         return list(map(len, texts))
 
     def _bos(self, backbone: str) -> int:
-        from domino_lightning.models.backbone import bos_ids, load_tokenizer
+        from domino_lightning.models.backbone import bos_ids
+        from domino_lightning.models.lookups import read_tokenizer
 
-        return len(bos_ids(load_tokenizer(backbone)))
+        return len(bos_ids(read_tokenizer(backbone)))
 
     def _prompt_tokens(self, domain: Any, backbone: str) -> float:
         """Mean tokens of a question, over the test problems that are evaluated first."""
         from domino_lightning.data.chat import encode_prompt
-        from domino_lightning.models.backbone import load_tokenizer
+        from domino_lightning.models.lookups import read_tokenizer
 
-        tokenizer = load_tokenizer(backbone)
+        tokenizer = read_tokenizer(backbone)
         asked = [len(encode_prompt(domain.prompt(row), tokenizer)) for row in self.splits["test"][:200]]
         return sum(asked) / len(asked)
 
@@ -284,9 +285,9 @@ class Costs:
         Where none is answered, those of questions.
         """
         from domino_lightning.data.chat import encode_pair
-        from domino_lightning.models.backbone import load_tokenizer
+        from domino_lightning.models.lookups import read_tokenizer
 
-        tokenizer = load_tokenizer(backbone)
+        tokenizer = read_tokenizer(backbone)
         rows = [row for row in self.splits["reference"] if domain.has_answer(row)]
         pairs = [encode_pair(domain.pair(row), tokenizer) for row in rows]
         if not pairs:

@@ -10,8 +10,8 @@ from typing import Any
 from domino_lightning.config.document import ABSENT, Config, lookup
 from domino_lightning.curation import LMJudge
 from domino_lightning.data.chat import encode_pair
-from domino_lightning.data.reference import encode_texts, sample_indices
-from domino_lightning.data.synthetic import drawn
+from domino_lightning.data.settings import drawn
+from domino_lightning.data.text import encode_texts, sample_indices
 from domino_lightning.errors import UserError
 from domino_lightning.generation.api_engine import APIEngine
 from domino_lightning.generation.prompts import check_lengths
@@ -20,12 +20,9 @@ from domino_lightning.models.backbone import (
     bos_ids,
     check_nf4,
     check_positions,
-    load_config,
-    load_tokenizer,
-    positions,
 )
-from domino_lightning.modules import PromptTuningModule
-from domino_lightning.modules.coder import SHORTER_PAIRS
+from domino_lightning.models.lookups import positions_of, read_tokenizer
+from domino_lightning.modules.settings import SHORTER_PAIRS, PromptTuningSettings
 from domino_lightning.stages import Stage
 from domino_lightning.synthesis import BARE
 from domino_lightning.synthesis.generators.prompted import PromptedGenerator
@@ -92,17 +89,17 @@ class Foresight:
         return any(lookup(layer.tree, key) is not ABSENT for layer in self.config.layers[1:])
 
     def _tune(self, stage: Any) -> list[str]:
-        data, model = stage.data, stage.module()
-        tokenizer = load_tokenizer(data["tokenizer"])
+        data, model = stage.data, stage.described()
+        tokenizer = read_tokenizer(data["tokenizer"])
         encoded = [
             encode_texts(self.splits[name], tokenizer, data["max_length"], data["too_long"], f"split {name}")
             for name in ("reference", "heldout")
         ]
         longest = max(len(ids) for texts in encoded for ids in texts)
-        model.check_context(longest, positions(load_config(model.backbone_spec)), len(bos_ids(tokenizer)))
+        model.check_context(longest, positions_of(model.backbone_spec), len(bos_ids(tokenizer)))
         owners = sample_indices(self.splits["reference"])
         idle = stage.idle_settings(owners)
-        if isinstance(model, PromptTuningModule) and model.loss.pairs == "none":
+        if isinstance(model, PromptTuningSettings) and model.loss.pairs == "none":
             keys = ("num_sample_tokens", "sample_init", "sample_rank", "sample_learning_rate")
             given = [f"tune.model.{key}" for key in keys if self._given(f"tune.model.{key}")]
             idle += [f"{key} has no effect: the loss asks for no sample tokens." for key in given]
@@ -111,7 +108,7 @@ class Foresight:
     def _finetune(self, stage: Any) -> list[str]:
         if stage.source == "none":
             return []
-        tokenizer = load_tokenizer(stage.data["tokenizer"])
+        tokenizer = read_tokenizer(stage.data["tokenizer"])
         if stage.domain.fills_answers:  # when `prepare` runs the records
             answered = {name: list(filter(stage.domain.has_answer, rows)) for name, rows in self.splits.items()}
         else:
@@ -124,7 +121,7 @@ class Foresight:
         }
         kept = {name: count for name, count in tokens.items() if count <= stage.data["max_length"]}
         self._check_size(stage, len(answered["reference"]) if "reference" in answered else 0)
-        limit = positions(load_config(stage.model["backbone"]))
+        limit = positions_of(stage.model["backbone"])
         check_positions(limit, kept, 0, "finetune.data.max_length", SHORTER_PAIRS)
         rows = stage.data["size"] or len(self.splits["reference"])
         owners = list(range(rows)) if stage.source == "reference" else None
@@ -166,10 +163,10 @@ class Foresight:
         if generator.learned == "soft_prompt":
             name, tune = "the prompt of soft tokens", self._stage("tune")
             sampled = getattr(generator, "sample_tokens", "none") != "none"
-            prompt = len(bos_ids(load_tokenizer(backbone))) + tune.model["domain_prompt"].num_tokens
-            prompt += tune.module().num_sample_tokens if sampled else 0
+            prompt = len(bos_ids(read_tokenizer(backbone))) + tune.model["domain_prompt"].num_tokens
+            prompt += tune.described().num_sample_tokens if sampled else 0
         where = "synthesize.generator.init_args.max_new_tokens"
-        limit = positions(load_config(backbone))
+        limit = positions_of(backbone)
         check_positions(limit, {name: prompt}, sampling.max_new_tokens, where, SHORTER)
         return notes + self._greedy("synthesize.generator.init_args", sampling)
 

@@ -31,7 +31,7 @@ def trial_log(folders: Mapping[str, Path], metrics: Mapping[str, float], documen
         try:
             curves += read_metrics(folder)
             if cls.samples_key:
-                samples[cls.samples_key] = cls.samples(folder)
+                samples[cls.samples_key] = cls.samples(folder, document.get(name))
         except (UserError, OSError, KeyError, TypeError, ValueError) as error:
             log.warning("W&B: %s cannot be read (%s); the trial's run lacks its curves and samples.", folder,
                         one_line(error))  # fmt: skip

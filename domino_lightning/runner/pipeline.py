@@ -73,6 +73,22 @@ def validate(config: Config, stages: Sequence[str] = STAGES) -> None:
     build(config, stages)
 
 
+def refuse_machines(config: Config, to_run: Sequence[PlannedStage]) -> None:
+    """Refuse stages on several machines, where one is at hand.
+
+    Raises:
+        UserError: the first one.
+    """
+    for planned in to_run:
+        nodes = stage_class(planned.stage).nodes(planned.section)
+        if nodes > 1:
+            key = f"{planned.stage}.trainer.num_nodes"
+            raise UserError(
+                f"{config.where(key)}: key '{key}': {nodes} machines, and `domino run` has this one. Set it to 1, or "
+                "run a sweep with a SlurmLauncher or RayLauncher (docs/clusters.md)."
+            )
+
+
 def run_plan(
     config: Config,
     plan: Sequence[PlannedStage],
@@ -103,7 +119,11 @@ def run_plan(
     store = Store(config.document["root"])
     document = config.document
     due = [each for each in plan if each.stage in force or not store.finished(*each.id)]
-    _check_to_run(config, plan, due)
+    refuse_machines(config, due)
+    if due:
+        validate(config)
+        for planned in plan:  # what is loaded by now is what runs, however long it takes to get there
+            check_sources(planned.stage, planned.section, planned.key.sources)
     store.create()
     experiment = str(document["name"])
     record: dict[str, Any] = {
@@ -153,22 +173,6 @@ def run_plan(
     if any(outcome.ran for outcome in outcomes):
         _log_trial(tracking, {**record, "status": "finished"}, outcomes, document)
     return outcomes
-
-
-def _check_to_run(config: Config, plan: Sequence[PlannedStage], due: Sequence[PlannedStage]) -> None:
-    """Refuse, before the first stage runs, what those that are due would end with after hours."""
-    for planned in due:
-        nodes = stage_class(planned.stage).nodes(planned.section)
-        if nodes > 1:
-            key = f"{planned.stage}.trainer.num_nodes"
-            raise UserError(
-                f"{config.where(key)}: key '{key}': {nodes} machines, and `domino run` has this one. Set it to 1, or "
-                "run a sweep with a SlurmLauncher or RayLauncher (docs/clusters.md)."
-            )
-    if due:
-        validate(config)
-        for planned in plan:  # what is loaded by now is what runs, however long it takes to get there
-            check_sources(planned.stage, planned.section, planned.key.sources)
 
 
 def _log_trial(

@@ -152,7 +152,8 @@ def execute(stage: str, config: Config, work: Work, begun: Callable[[], None] = 
         UserError: bad input, or a class whose source the fingerprint does not cover.
         Changed: code or outside content is not what the fingerprint covers.
     """
-    from domino_lightning.tracking.wandb import Forgiven, Outputs, artifact_name, log_outputs, stage_run
+    from domino_lightning.tracking.artifacts import artifact_name
+    from domino_lightning.tracking.wandb import Forgiven, Outputs, log_outputs, stage_run
     from domino_lightning.utils.memory import give_back_memory, keep_freed_memory
     from domino_lightning.utils.progress import silence_advice
 
@@ -185,7 +186,8 @@ def execute(stage: str, config: Config, work: Work, begun: Callable[[], None] = 
         give_back_memory()  # the next stage of this process needs the device whole
     if work.run is not None:
         folder = work.directory
-        log_outputs(work, stage, Outputs(cls.metrics(folder), cls.samples_key, cls.samples(folder), cls.artifact))
+        samples = cls.samples(folder, work.section)
+        log_outputs(work, stage, Outputs(cls.metrics(folder), cls.samples_key, samples, cls.artifact))
 
 
 def _gpu_there() -> bool:

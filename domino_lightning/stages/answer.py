@@ -173,11 +173,19 @@ class Answer(Stage):
         return f"{shown(metrics, 'answer/pairs/rows')} pairs"
 
     @classmethod
-    def samples(cls, directory: Path) -> list[dict[str, str]]:
-        """The first answered records, each with what the assistant says in its pair."""
+    def samples(cls, directory: Path, section: Section | None = None) -> list[dict[str, str]]:
+        """The first answered records, each with the domain's own answer field and what the assistant says."""
         rows, pairs = (first_rows(directory / name) for name in ("answered.jsonl", "pairs.jsonl"))
+        node = ClassNode.read((section or {}).get("domain"))
+        field = node.load(Domain, "answer.domain").answer_field if node else ""
+        own = [field] if any(row.get(field) is not None for row in rows) else []
         return [
-            {"id": str(row["id"]), "text": str(row["text"]), "answer": str(pair["messages"][-1]["content"])}
+            {
+                "id": str(row["id"]),
+                "text": str(row["text"]),
+                **{name: str(row.get(name, "")) for name in own},
+                "answer": str(pair["messages"][-1]["content"]),
+            }
             for row, pair in zip(rows, pairs, strict=True)
         ]
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 from domino_lightning.config.document import Config, lookup, one_line
 from domino_lightning.config.nodes import class_nodes, class_of
 from domino_lightning.config.sections import parse_section
+from domino_lightning.config.types import evaluate_types
 from domino_lightning.errors import Changed, OutOfRange, UserError
 from domino_lightning.generation.ledger import usage
 from domino_lightning.store.work import Section, Work
@@ -48,7 +49,7 @@ class Stage(ABC):
         from jsonargparse import ArgumentParser
 
         parser = ArgumentParser(exit_on_error=False)
-        parser.add_class_arguments(cls, None)
+        parser.add_class_arguments(evaluate_types(cls), None)
         return parser
 
     @classmethod
@@ -126,8 +127,8 @@ class Stage(ABC):
         return ""
 
     @classmethod
-    def samples(cls, directory: Path) -> list[dict[str, str]]:
-        """Rows of one width for its table of samples."""
+    def samples(cls, directory: Path, section: Section | None = None) -> list[dict[str, str]]:
+        """Rows of one width for its table of samples; the section, where it is known, says what is in them."""
         return []
 
     @classmethod
@@ -142,8 +143,13 @@ class Stage(ABC):
             key = f"{cls.name}.seed"
             raise UserError(f"{config.where(key)}: key '{key}': {seed} must be from 0 to {MAX_SEED - 1}.")
         for key, node in class_nodes(config.document[cls.name], f"{cls.name}."):
-            if "." in node.path and not node.path.startswith("domino_lightning."):
-                class_of(node.path, f"{config.where(key)}: key '{key}'")
+            if "." not in node.path:
+                continue
+            try:
+                evaluate_types(class_of(node.path, f"{config.where(key)}: key '{key}'"))
+            except UserError:
+                if not node.path.startswith("domino_lightning."):  # of the package's own, parsing tells as much
+                    raise
         section = config.document[cls.name]
         parser = cls.parser(section if isinstance(section, dict) else {})
         parsed = parse_section(parser, cls.name, config)

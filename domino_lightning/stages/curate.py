@@ -97,7 +97,7 @@ class Curate(Stage):
         return f"{shown(metrics, 'curate/accepted/rows')} accepted"
 
     @classmethod
-    def samples(cls, directory: Path) -> list[dict[str, str]]:
+    def samples(cls, directory: Path, section: Section | None = None) -> list[dict[str, str]]:
         """The first rows that were rejected, and why."""
         return table(first_rows(directory / "rejected.jsonl"))
 

@@ -144,7 +144,7 @@ class Evaluate(Stage):
         return f"pass@1 {score:.1%} [{metrics[name + '_low']:.1%}, {metrics[name + '_high']:.1%}]"
 
     @classmethod
-    def samples(cls, directory: Path) -> list[dict[str, str]]:
+    def samples(cls, directory: Path, section: Section | None = None) -> list[dict[str, str]]:
         """First completions beside their prompts, what is expected, and verdicts."""
         if rows := first_rows(directory / SAMPLES):
             return [{name: str(value) for name, value in row.items()} for row in rows]

@@ -14,7 +14,8 @@ from domino_lightning.domains.rows import Pair
 from domino_lightning.errors import UserError
 from domino_lightning.stages.answer import SUMMARY as ANSWERS
 from domino_lightning.stages.base import shown
-from domino_lightning.stages.training import TrainingRuntime, TrainingStage
+from domino_lightning.stages.trainer import TrainingRuntime
+from domino_lightning.stages.training import TrainingStage
 from domino_lightning.store.contents import backbone_hash
 from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.jsonl import Record, read_jsonl, read_object, write_json, write_jsonl
@@ -79,6 +80,14 @@ class Finetune(TrainingStage):
     ) -> None:
         super().__init__(model, data, trainer, runtime, seed)
         self.domain, self.source = domain, source
+
+    @classmethod
+    def settings(cls) -> tuple[type, type]:
+        """Of the coder on chat pairs."""
+        from domino_lightning.data.settings import SyntheticSettings
+        from domino_lightning.modules.settings import CoderSettings
+
+        return CoderSettings, SyntheticSettings
 
     @classmethod
     def classes(cls) -> tuple[type[LightningModule], type[LightningDataModule]]:

@@ -161,7 +161,7 @@ class Synthesize(Stage):
         return f"{screened_in} of {candidates} screened in"
 
     @classmethod
-    def samples(cls, directory: Path) -> list[dict[str, str]]:
+    def samples(cls, directory: Path, section: Section | None = None) -> list[dict[str, str]]:
         """The first candidates."""
         return table(first_rows(directory / "raw-00000.jsonl"))
 

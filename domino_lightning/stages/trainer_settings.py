@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from math import isfinite
 from typing import Any
 
 from domino_lightning.config.document import one_line
@@ -34,6 +35,53 @@ SHARES = {
 LIMIT = Range("1 or more, or -1 for none", 1)
 
 
+def _whole(value: Any) -> bool:
+    return type(value) is int
+
+
+def _number(value: Any) -> bool:
+    return value is None or type(value) is int or (type(value) is float and isfinite(value))
+
+
+# Keys whose types are known here, and values that Lightning takes on any machine. A section of these alone, as most
+# are, is judged without importing Lightning, which takes longer than all the rest of a check.
+USUAL: Mapping[str, Callable[[Any], bool]] = {
+    "max_steps": _whole,
+    "max_epochs": lambda value: value is None or _whole(value),
+    "check_val_every_n_epoch": lambda value: value is None or _whole(value),
+    "accumulate_grad_batches": _whole,
+    "num_nodes": _whole,
+    "devices": lambda value: value == "auto" or _whole(value),
+    "val_check_interval": _number,
+    "limit_train_batches": _number,
+    "limit_val_batches": _number,
+    "gradient_clip_val": _number,
+    "accelerator": {"auto", "cpu", "gpu", "cuda"}.__contains__,
+    "strategy": {"auto", "ddp"}.__contains__,
+    "precision": {"32-true", "bf16-true", "bf16-mixed", "16-mixed"}.__contains__,
+}
+
+
+def is_usual(trainer: Any) -> bool:
+    """Whether a section says nothing that only Lightning can judge; the ranges of its numbers are another matter."""
+    if not isinstance(trainer, Mapping) or not trainer.keys() <= USUAL.keys():
+        return False
+    if any(isinstance(value, (list, dict)) or not USUAL[name](value) for name, value in trainer.items()):
+        return False
+    # Without epochs to count in, an interval must be a number of batches.
+    return trainer.get("check_val_every_n_epoch", 1) is not None or _whole(trainer.get("val_check_interval"))
+
+
+def add_trainer(parser: Any, trainer: Any, skip: Collection[str]) -> None:
+    """Add the section `trainer` to a jsonargparse parser, typed by Lightning's own signature unless it is usual."""
+    if is_usual(trainer):
+        parser.add_argument("--trainer", type=dict)
+        return
+    from lightning.pytorch import Trainer
+
+    parser.add_class_arguments(Trainer, "trainer", skip=set(skip), instantiate=False)
+
+
 def check_trainer(stage: str, trainer: Mapping[str, Any]) -> None:
     """Refuse what no fit could begin with, or what would do nothing or never end.
 
@@ -48,8 +96,10 @@ def check_trainer(stage: str, trainer: Mapping[str, Any]) -> None:
             raise OutOfRange(where, name, value, allowed.words)
     _check_length(where, trainer)
     _check_devices(where, trainer.get("devices"))
-    _check_names(where, trainer)
-    _try(where, trainer)
+    own_loggers(stage, trainer.get("logger"))
+    if not is_usual(trainer):
+        _check_names(where, trainer)
+        _try(where, trainer)
 
 
 def _check_length(where: str, trainer: Mapping[str, Any]) -> None:
@@ -106,13 +156,27 @@ def with_cluster_environment(plugins: Any) -> list[Any]:
     return [*given, TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()]
 
 
+def own_loggers(stage: str, given: Any) -> list[Any]:
+    """The loggers that a section names, which are told beside ours.
+
+    Raises:
+        UserError: it says true or false, which have no meaning where ours are always there.
+    """
+    if isinstance(given, bool):
+        raise UserError(
+            f"{stage}.trainer.logger: {str(given).lower()} has no meaning here: metrics.csv is always written, and "
+            "`tracking.wandb` says whether W&B is told. Name Lightning loggers by class_path, or leave it out."
+        )
+    return [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
+
+
 def _try(where: str, trainer: Mapping[str, Any]) -> None:
     """Let Lightning look at all that does not depend on the machine."""
     from lightning.fabric.plugins.environments.lightning import LightningEnvironment
     from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch import Trainer
 
-    elsewhere = {"accelerator", "devices", "num_nodes", "strategy", "precision", "callbacks", "plugins"}
+    elsewhere = {"accelerator", "devices", "num_nodes", "strategy", "precision", "callbacks", "plugins", "logger"}
     elsewhere |= {"deterministic", "benchmark"}  # it would set them for the whole process
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     try:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from domino_lightning.config.document import Config, lookup, one_line
-from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.config.document import Config, lookup
+from domino_lightning.config.types import evaluate_types
+from domino_lightning.errors import StageFailed
 from domino_lightning.models.backbone import check_nf4
 from domino_lightning.stages.base import Stage
 from domino_lightning.stages.epochs import Epochs
-from domino_lightning.stages.trainer_settings import check_trainer, with_cluster_environment
+from domino_lightning.stages.trainer import OWNED, TrainingRuntime, make_trainer
+from domino_lightning.stages.trainer_settings import add_trainer, check_trainer
 from domino_lightning.store.contents import backbone_hash
 from domino_lightning.store.work import Section, Work
 from domino_lightning.tracking.metrics_file import METRICS, MetricsFile
-from domino_lightning.utils.ranges import ONE_OR_MORE, POSITIVE, ZERO_OR_MORE, check_ranges
 from domino_lightning.utils.yielding import watched
 
 if TYPE_CHECKING:
@@ -27,49 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Given by the stage, not by the user.
-OWNED = {
-    "logger",
-    "enable_model_summary",
-    "num_sanity_val_steps",
-    "default_root_dir",
-    "enable_checkpointing",
-    "enable_progress_bar",
-    "use_distributed_sampler",
-}
-# Which ranks share the work: a step's batch is the same on any number of them.
-RANKS = ("devices", "num_nodes", "strategy")
-
-
-@dataclass(frozen=True)
-class TrainingRuntime:
-    """Settings that change no result.
-
-    Args:
-        checkpoint_every_n_steps: what a kill can cost at most; null: any number.
-        checkpoint_every_seconds: the same in seconds since the last checkpoint; whichever comes first counts. null: any
-            number. With both null only what a validation or the end of the fit has seen is saved.
-        log_every_n_steps: rows of metrics.csv.
-        num_workers: loader processes.
-        divergence_nats: stop when the loss averages so much more than at the start, or less than minus this; null
-            never. A run that it stopped continues under a higher limit.
-    """
-
-    checkpoint_every_n_steps: int | None = None
-    checkpoint_every_seconds: float | None = 60.0
-    log_every_n_steps: int = 1
-    num_workers: int = 0
-    divergence_nats: float | None = 10.0
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            OutOfRange: the first one.
-        """
-        steps = {"checkpoint_every_n_steps": ONE_OR_MORE, "log_every_n_steps": ONE_OR_MORE}
-        positive = {"checkpoint_every_seconds": POSITIVE, "divergence_nats": POSITIVE}
-        check_ranges("runtime", self, **steps, num_workers=ZERO_OR_MORE, **positive)
+# What changes no result: which ranks share the work, since a step's batch is the same on any number of them, and what
+# else is told of it.
+BESIDE = ("devices", "num_nodes", "strategy", "logger")
 
 
 class TrainingStage(Stage):
@@ -78,7 +38,7 @@ class TrainingStage(Stage):
     Args:
         model: arguments of the module class; or where the stage takes several, `class_path` and `init_args`.
         data: arguments of the data class, but for the files.
-        trainer: arguments of `lightning.pytorch.Trainer`.
+        trainer: arguments of `lightning.pytorch.Trainer`; its loggers are told beside ours.
         runtime: checkpoint cadence, logging, workers.
         seed: of initialization and batch order.
 
@@ -87,8 +47,8 @@ class TrainingStage(Stage):
         from_runtime: arguments of the module class that change no result, and so are keys of `runtime`.
 
     Attributes:
-        module_class: of what is fitted.
-        model: its arguments, wherever the section has them.
+        named: the class that `model.class_path` names; None where it is left out.
+        model: arguments of the module, wherever the section has them.
     """
 
     files: ClassVar[tuple[str, ...]]
@@ -96,11 +56,16 @@ class TrainingStage(Stage):
 
     def __init__(self, model: Any, data: Any, trainer: Any, runtime: TrainingRuntime, seed: int = 0) -> None:
         model = _keys(model)
-        self.module_class = self.named_module({"model": model}) or self.classes()[0]
+        self.named = self.named_module({"model": model})
         self.model = _keys(model["init_args"]) if "class_path" in model else model
         self.data, self.trainer = _keys(data), _keys(trainer)
         self.runtime, self.seed = runtime, seed
         self._check()
+
+    @classmethod
+    @abstractmethod
+    def settings(cls) -> tuple[type, type]:
+        """What takes the arguments of `classes` and refuses what they refuse, without Lightning."""
 
     @classmethod
     @abstractmethod
@@ -125,18 +90,18 @@ class TrainingStage(Stage):
     def parser(cls, section: Section) -> Any:
         """model, data and trainer are typed by their classes, the rest by the constructor."""
         from jsonargparse import ArgumentParser
-        from lightning.pytorch import Trainer
 
-        model, data = cls.classes()
         named = cls.named_module(section)
+        model, data = named or cls.settings()[0], cls.settings()[1]
         parser = ArgumentParser(exit_on_error=False)
         if named is not None:
             parser.add_argument("--model.class_path", type=str)
         skipped = {"seed", *cls.from_runtime}
-        parser.add_class_arguments(named or model, cls.model_key(section), skip=skipped, instantiate=False)
-        parser.add_class_arguments(data, "data", skip={*cls.files, "seed", "num_workers"}, instantiate=False)
-        parser.add_class_arguments(Trainer, "trainer", skip=OWNED | {"log_every_n_steps"}, instantiate=False)
-        parser.add_class_arguments(cls, None, skip={"model", "data", "trainer"})
+        parser.add_class_arguments(evaluate_types(model), cls.model_key(section), skip=skipped, instantiate=False)
+        skipped = {"seed", "num_workers", *cls.files}
+        parser.add_class_arguments(evaluate_types(data), "data", skip=skipped, instantiate=False)
+        add_trainer(parser, section.get("trainer"), skip=OWNED | {"log_every_n_steps"})
+        parser.add_class_arguments(evaluate_types(cls), None, skip={"model", "data", "trainer"})
         return parser
 
     @classmethod
@@ -166,7 +131,7 @@ class TrainingStage(Stage):
         schedule = {"max_steps": 2, "max_epochs": None, "val_check_interval": 1, "check_val_every_n_epoch": None}
         alone = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "32-true"}
         named = cls.named_module(config.document[cls.name])
-        known = signature(named or cls.classes()[0]).parameters
+        known = signature(named or cls.settings()[0]).parameters
         model = {key: value for key, value in (("backbone", backbone), ("warmup_steps", 0)) if key in known}
         return {
             "model": model if named is None else {"init_args": model},
@@ -177,12 +142,12 @@ class TrainingStage(Stage):
 
     @classmethod
     def identity(cls, section: Section) -> Section:
-        """Not which ranks share the work."""
+        """Not which ranks share the work, nor who else is told of it."""
         section = super().identity(section)
         trainer = section.get("trainer")
         if not isinstance(trainer, dict):  # validation says what is wrong with it
             return section
-        return {**section, "trainer": {key: value for key, value in trainer.items() if key not in RANKS}}
+        return {**section, "trainer": {key: value for key, value in trainer.items() if key not in BESIDE}}
 
     @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
@@ -200,8 +165,8 @@ class TrainingStage(Stage):
         if self.model.get("backbone_dtype") == "nf4":
             device = "cpu" if self.trainer.get("accelerator") == "cpu" else None
             check_nf4(f"{self.name}.model.backbone_dtype", device)
-        self.module()
-        data: Any = self.datamodule(**dict.fromkeys(self.files, ""))
+        self.described()
+        data = self._given_data(self.settings()[1], **dict.fromkeys(self.files, ""))
         rank_slots(data.batch_size, 0, ranks({"trainer": self.trainer}) * int(self.trainer.get("num_nodes") or 1))
 
     def idle_settings(self, owners: Sequence[int] | None) -> list[str]:
@@ -228,14 +193,24 @@ class TrainingStage(Stage):
             )
         return notes
 
+    def described(self) -> Any:
+        """What the module is told; a module that the section names itself."""
+        return self._given_model(self.named or self.settings()[0])
+
     def module(self) -> Any:
         """The module, without its backbone."""
-        given = {name: getattr(self.runtime, name) for name in self.from_runtime}
-        return self.module_class(seed=self.seed, **given, **self.model)
+        return self._given_model(self.named or self.classes()[0])
 
     def datamodule(self, **files: Any) -> Any:
         """The data, not yet read."""
-        return self.classes()[1](**files, seed=self.seed, num_workers=self.runtime.num_workers, **self.data)
+        return self._given_data(self.classes()[1], **files)
+
+    def _given_model(self, made: Any) -> Any:
+        given = {name: getattr(self.runtime, name) for name in self.from_runtime}
+        return made(seed=self.seed, **given, **self.model)
+
+    def _given_data(self, made: Any, **files: Any) -> Any:
+        return made(**files, seed=self.seed, num_workers=self.runtime.num_workers, **self.data)
 
     def fit(
         self,
@@ -265,7 +240,7 @@ class TrainingStage(Stage):
         """
         from domino_lightning.callbacks.checkpoint import BEST, LAST, intact
 
-        trainer = self._trainer(work, monitor, callbacks)
+        trainer = make_trainer(self.name, self.trainer, self.runtime, self.seed, work, monitor, callbacks)
         if trainer.is_global_zero:
             for note in self.idle_settings(owners):
                 log.warning("%s", note)
@@ -288,49 +263,6 @@ class TrainingStage(Stage):
         if trainer.is_global_zero:
             MetricsFile(work.directory / METRICS).tidy()
         return trainer, last, best if best.is_file() else last
-
-    def _trainer(self, work: Work, monitor: str | None, callbacks: Sequence[Callback]) -> Trainer:
-        from lightning.fabric.utilities.exceptions import MisconfigurationException
-        from lightning.pytorch import Trainer, seed_everything
-
-        from domino_lightning.callbacks.checkpoint import ResumableCheckpoint, SeededSteps
-        from domino_lightning.callbacks.divergence import StopOnDivergence
-        from domino_lightning.callbacks.learning_rate import LearningRate
-        from domino_lightning.callbacks.progress import StepProgress
-        from domino_lightning.tracking.loggers import lightning_loggers
-
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-        args, runtime = dict(self.trainer), self.runtime
-        own = args.pop("callbacks", None) or []
-        args["plugins"] = with_cluster_environment(args.get("plugins"))
-        limit = runtime.divergence_nats
-        try:
-            seed_everything(self.seed, workers=True, verbose=False)
-            return Trainer(
-                **args,
-                callbacks=[
-                    *(own if isinstance(own, list) else [own]),
-                    SeededSteps(self.seed),
-                    LearningRate(self.name),
-                    *([StopOnDivergence(self.name, limit)] if limit is not None else []),
-                    *callbacks,
-                    ResumableCheckpoint(
-                        work.scratch, runtime.checkpoint_every_n_steps, monitor, runtime.checkpoint_every_seconds
-                    ),
-                    StepProgress(self.name),
-                ],
-                logger=lightning_loggers(work),
-                log_every_n_steps=runtime.log_every_n_steps,
-                default_root_dir=str(work.scratch),
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                num_sanity_val_steps=0,
-                use_distributed_sampler=False,
-            )
-        except (MisconfigurationException, ValueError, TypeError) as error:
-            what = f"{self.name}.trainer or {self.name}.seed"
-            raise UserError(f"{what}: Lightning refuses it: {one_line(error)}.") from None
 
 
 def _keys(group: Any) -> dict[str, Any]:

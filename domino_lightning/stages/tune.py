@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from domino_lightning.config.document import Config, lookup
 from domino_lightning.config.nodes import ClassNode
 from domino_lightning.stages.base import Stage, shown
-from domino_lightning.stages.training import TrainingRuntime, TrainingStage
+from domino_lightning.stages.trainer import TrainingRuntime
+from domino_lightning.stages.training import TrainingStage
 from domino_lightning.store.contents import file_hash, soft_prompt_file
 from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.ranges import ONE_OR_MORE, ZERO_OR_MORE, check_ranges
@@ -87,6 +88,14 @@ class Tune(TrainingStage):
     ) -> None:
         super().__init__(model, data, trainer, runtime, seed)
         self.health, self.export, self.keep_sample_tokens = runtime, export, keep_sample_tokens
+
+    @classmethod
+    def settings(cls) -> tuple[type, type]:
+        """Of prompt tuning on references."""
+        from domino_lightning.data.settings import ReferenceSettings
+        from domino_lightning.modules.settings import PromptTuningSettings
+
+        return PromptTuningSettings, ReferenceSettings
 
     @classmethod
     def classes(cls) -> tuple[type[LightningModule], type[LightningDataModule]]:
@@ -169,7 +178,7 @@ class Tune(TrainingStage):
         data = self.datamodule(**{name: work.input("prepare", f"{name}.jsonl") for name in self.files})
         data.setup()  # before the backbone is loaded: bad data is told at once
         model = self.module()
-        callbacks, tables = self._health(work)
+        callbacks, tables = self._health(model, work)
         trainer, last, best = self.fit(model, data, work, data.samples["reference"], "tune/heldout/nll", callbacks)
         if not trainer.is_global_zero:
             return
@@ -181,14 +190,14 @@ class Tune(TrainingStage):
         for table in tables:
             table.tidy()
 
-    def _health(self, work: Work) -> tuple[list[Callback], list[StepTable]]:
+    def _health(self, model: DomainLearner, work: Work) -> tuple[list[Callback], list[StepTable]]:
         """The callbacks that watch the run, and the tables they leave in the stage's directory."""
         from domino_lightning.callbacks.compiled import CompiledLayers
         from domino_lightning.callbacks.health import Norms, StepTable
         from domino_lightning.callbacks.probes import Disentanglement, NearestTokens, SampledTexts
         from domino_lightning.callbacks.throughput import Speed
         from domino_lightning.models.backbone import load_tokenizer
-        from domino_lightning.modules import PromptTuningModule
+        from domino_lightning.modules.settings import PromptTuningSettings
 
         runtime, every = self.health, self.health.health_every_n_steps
         tokenizer = load_tokenizer(self.model["backbone"])
@@ -197,7 +206,7 @@ class Tune(TrainingStage):
         callbacks: list[Callback] = [Speed(every), Norms(every)]
         if runtime.compile:
             callbacks.append(CompiledLayers("tune.runtime.compile"))
-        if issubclass(self.module_class, PromptTuningModule):  # the others have no D or S to look at
+        if isinstance(model, PromptTuningSettings):  # the others have no D or S to look at
             probe = Disentanglement(every, runtime.probe_size, matrices)
             callbacks += [probe, NearestTokens(every, tokenizer, nearest)]
         callbacks.append(

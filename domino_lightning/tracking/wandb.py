@@ -14,8 +14,8 @@ from typing import Any
 from domino_lightning.config.document import lookup, one_line, override_layer
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import UserError
-from domino_lightning.store.store import SCRATCH
 from domino_lightning.store.work import Work
+from domino_lightning.tracking.artifacts import code_artifact, stage_artifact
 from domino_lightning.tracking.metrics_file import METRICS, SPEED, Metric, read_metrics, steps_of
 from domino_lightning.tracking.tags import MAX_TAG, note_tags
 from domino_lightning.utils.jsonl import sha256_file, sha256_text
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 STEP = "trainer/global_step"  # what Lightning's logger counts optimizer steps as: the x axis of every curve
 DATA_DIR = "WANDB_DATA_DIR"  # where W&B keeps copies of what an artifact holds until it is uploaded
 _GIVEN_DATA_DIR = os.environ.get(DATA_DIR)
-MAX_ARTIFACT_FILE = 512 * 2**20  # bytes; a whole model stays in the store, its coder.json names it
 _ARTIFACT_NAME = re.compile(r"[^\w.-]+")
 
 
@@ -48,7 +47,10 @@ def start_run(tracking: Tracking, run_id: str, name: str, job_type: str, config:
             remedy = f"`domino wandb-sync --root {folder}` uploads it"
             log.warning("W&B: no API key, so this run is kept offline; %s.", remedy)
             mode = "offline"
-        settings = wandb.Settings(silent=True, console="off", x_disable_stats=True, disable_git=True)
+        whole = _shows_system(tracking, mode == "offline")
+        settings = wandb.Settings(
+            silent=True, console="wrap" if whole else "off", x_disable_stats=not whole, disable_git=not whole
+        )
         return wandb.init(
             entity=tracking.entity or None,
             project=tracking.project,
@@ -64,6 +66,11 @@ def start_run(tracking: Tracking, run_id: str, name: str, job_type: str, config:
             settings=settings,
         )
     return None
+
+
+def _shows_system(tracking: Tracking, offline: bool) -> bool:
+    """Whether a run shows the load of the machine, what is printed, the commit and the code of forks."""
+    return tracking.system == "always" or (tracking.system == "auto" and not offline)
 
 
 def tag_of(text: str) -> str:
@@ -133,6 +140,8 @@ def stage_run(work: Work, stage: str, lineage: Sequence[str]) -> Any:
             chart_by_step(run, [stage])
         with Forgiven():
             note_tags(work.tracking, work.fingerprint, list(map(tag_of, work.tracking.tags)), begun=True)
+            if _shows_system(work.tracking, run.offline) and (code := code_artifact(work)) is not None:
+                run.log_artifact(code)
     if run is not None and lineage and not run.offline:
         for name in lineage:
             try:
@@ -140,11 +149,6 @@ def stage_run(work: Work, stage: str, lineage: Sequence[str]) -> Any:
             except Exception as error:
                 log.warning("W&B: %s, which this run reads, is not there to be linked (%s).", name, error)
     return run
-
-
-def artifact_name(stage: str, fingerprint: str) -> str:
-    """The artifact that holds a stage's output."""
-    return f"{stage}-{fingerprint}"
 
 
 @dataclass(frozen=True)
@@ -174,7 +178,7 @@ def log_outputs(work: Work, stage: str, outputs: Outputs) -> None:
         if outputs.samples:
             work.run.log({outputs.samples_key: _table(wandb, outputs.samples)})
         if outputs.artifact:
-            work.run.log_artifact(_artifact(work, stage, outputs.artifact))
+            work.run.log_artifact(stage_artifact(work, stage, outputs.artifact))
         work.run.finish()
 
 
@@ -202,19 +206,6 @@ def _in_one_piece(work: Work, stage: str) -> Any:
     for piece in set(pieces) - {Path(whole.dir).parent}:
         shutil.rmtree(piece)
     return whole
-
-
-def _artifact(work: Work, stage: str, kind: str) -> Any:
-    """The stage's files, in place: finished stages never change, so no copy waits for the upload."""
-    import wandb
-
-    artifact = wandb.Artifact(artifact_name(stage, work.fingerprint), type=kind)
-    for path in sorted(work.directory.resolve().rglob("*")):
-        parts = path.relative_to(work.directory.resolve()).parts
-        hidden = any(part.startswith(".") or part == SCRATCH for part in parts)
-        if path.is_file() and not hidden and path.stat().st_size <= MAX_ARTIFACT_FILE:
-            artifact.add_file(str(path), name="/".join(parts), policy="immutable")
-    return artifact
 
 
 @dataclass(frozen=True)

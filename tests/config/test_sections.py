@@ -15,7 +15,8 @@ def test_a_count_stays_a_count_whatever_was_imported_before() -> None:
         "import rich.console, rich.table\n"
         "from domino_lightning.config.document import load_config\n"
         "from domino_lightning.stages import stage_class\n"
-        "config = load_config('experiments/quickstart.yaml', ['tune.trainer.limit_train_batches=0.5'])\n"
+        "asked = ['tune.trainer.limit_train_batches=0.5', 'tune.trainer.detect_anomaly=false']\n"
+        "config = load_config('experiments/quickstart.yaml', asked)\n"
         "trainer = stage_class('tune').from_config(config).trainer\n"
         "print([trainer[key] for key in ('limit_val_batches', 'val_check_interval', 'limit_train_batches')])\n"
     )

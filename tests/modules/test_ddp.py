@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from domino_lightning.cli.main import main
 from domino_lightning.data.batches import assign_slots, rank_slots
 from domino_lightning.data.chat import collate_pairs, encode_pair
-from domino_lightning.data.reference import collate_texts, encode_texts
+from domino_lightning.data.text import collate_texts, encode_texts
 from domino_lightning.domains import CodeExec
 from domino_lightning.models.backbone import load_backbone, load_tokenizer
 from domino_lightning.modules import CoderModule

@@ -1,16 +1,21 @@
-"""Which ranks a Trainer takes itself for."""
+"""Which ranks a Trainer takes itself for, and which of its settings are judged without it."""
 
 from __future__ import annotations
 
+import itertools
 import sys
 import types
-from typing import Any
+from inspect import signature
+from typing import Any, get_args
 
 import pytest
+from lightning.fabric.connector import _PRECISION_INPUT_STR
 from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch import Trainer
+from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.pytorch.strategies import StrategyRegistry
 
-from domino_lightning.stages.trainer_settings import with_cluster_environment
+from domino_lightning.stages.trainer_settings import USUAL, is_usual, with_cluster_environment
 
 
 def test_a_stage_asks_no_manager_and_starts_no_mpi(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,3 +45,59 @@ def test_a_plugin_of_the_users_stays() -> None:
     own = LightningEnvironment()
     assert with_cluster_environment(own) == [own]
     assert with_cluster_environment((own, "more")) == [own, "more"]
+
+
+USUAL_VALUES: dict[str, list[Any]] = {
+    "max_steps": [-1, 1, 300],
+    "max_epochs": [None, -1, 3],
+    "check_val_every_n_epoch": [None, 1],
+    "val_check_interval": [None, 5, 0.5, 1.0],
+    "accumulate_grad_batches": [1, 4],
+    "gradient_clip_val": [None, 0, 1.0],
+    "limit_train_batches": [None, 2, 0.5],
+    "limit_val_batches": [0, 1.0],
+}
+
+
+def test_lightning_takes_what_is_judged_without_it() -> None:
+    """Each value beside two others of every other key, which is every pair that could contradict."""
+    base = {name: values[0] for name, values in USUAL_VALUES.items()} | {"max_steps": 8, "val_check_interval": 4}
+    tried = 0
+    for name, other in itertools.combinations(USUAL_VALUES, 2):
+        for value, beside in itertools.product(USUAL_VALUES[name], USUAL_VALUES[other]):
+            section = {**base, name: value, other: beside}
+            if is_usual(section):
+                Trainer(
+                    **section, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+                    enable_model_summary=False, plugins=[LightningEnvironment()],
+                )  # fmt: skip
+                tried += 1
+    assert tried > 100
+    known = signature(Trainer).parameters
+    assert set(USUAL) <= set(known)
+    assert {"auto", "cpu", "gpu", "cuda"} <= {"auto", "gpu", *AcceleratorRegistry}
+    assert {"auto", "ddp"} <= {"auto", *StrategyRegistry}
+    assert {"32-true", "bf16-true", "bf16-mixed", "16-mixed"} <= set(get_args(_PRECISION_INPUT_STR))
+
+
+@pytest.mark.parametrize(
+    "unusual",
+    [
+        {"detect_anomaly": True},
+        {"max_steps": "8"},
+        {"max_steps": True},
+        {"max_steps": None},
+        {"devices": [0]},
+        {"accelerator": ["cpu"]},
+        {"strategy": {"class_path": "lightning.pytorch.strategies.DDPStrategy"}},
+        {"precision": "16-true"},
+        {"gradient_clip_val": float("nan")},
+        {"check_val_every_n_epoch": None},
+        {"check_val_every_n_epoch": None, "val_check_interval": 0.5},
+        {"max_stepz": 3},
+        None,
+        5,
+    ],
+)
+def test_all_else_is_lightnings_affair(unusual: Any) -> None:
+    assert not is_usual(unusual)

@@ -7,7 +7,7 @@ import builtins
 import importlib
 import warnings
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from domino_lightning.domains.base import Unparsable
@@ -52,6 +52,7 @@ def same_layout(text: str) -> str:
     return unparse(parse_python(text))
 
 
+@lru_cache(maxsize=1024)  # rows often share a program, each with an input of its own
 def same_names(code: str) -> str:
     """The program without layout, docstrings, annotations and its own names (v0, v1, … in order of appearance).
 
@@ -62,7 +63,7 @@ def same_names(code: str) -> str:
     """
     tree = parse_python(code)
     try:
-        renamed = ast.fix_missing_locations(_Renamer(_own_names(tree)).visit(tree))
+        renamed = _Renamer(_own_names(tree)).visit(tree)
     except RecursionError:
         raise Unparsable("syntax", "nested too deep") from None
     return unparse(renamed)
