@@ -124,12 +124,12 @@ class Panel:
 
     def _eta(self) -> str:
         left = self.eta_s()
-        if left is not None:
-            return f"ETA {duration(round(left))}"
-        if self.longest is None or not self.tokens:
-            return "ETA ?"
-        most = (self.candidates - self.rows) * self.longest / self.tokens_per_s()
-        return f"ETA {duration(round(most))} at most"  # were every row as long as it may be
+        if self.longest is not None and self.tokens:
+            # Were every row as long as it may be. One long row keeps all behind it from counting, so few say little.
+            most = (self.candidates - self.made) * self.longest / self.tokens_per_s()
+            if left is None or most < left:
+                return f"ETA {duration(round(most))} at most"
+        return "ETA ?" if left is None else f"ETA {duration(round(left))}"
 
     def _progress(self) -> str:
         rows = f"{self.made}/{self.candidates} rows"

@@ -66,6 +66,16 @@ def test_plain_lines_come_now_and_then() -> None:
     assert screen.getvalue().count("ETA 6 min 40 s at most") == 3  # 100 rows of 40 tokens, ten a second
 
 
+def test_a_long_row_that_holds_others_up_makes_no_long_eta() -> None:
+    panel, _, clock = make()
+    with panel:
+        panel.add_row()
+        clock.now += 100
+        panel.add_tokens(2000)
+        assert panel.eta_s() == pytest.approx(9900)
+        assert panel.line().endswith("ETA 3 min 18 s at most")  # 99 rows of 40 tokens, 20 a second
+
+
 def test_rows_count_as_they_end_and_not_twice_when_their_block_is_committed() -> None:
     panel, _, clock = make()
     with panel:
