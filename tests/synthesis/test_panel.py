@@ -29,10 +29,10 @@ def test_a_line_has_progress_shares_speed_and_eta() -> None:
     panel, screen, clock = make()
     with panel:
         clock.now += 10
-        panel.add_tokens(800)
+        panel.add_tokens(400)
         panel.add_block(["ok"] * 5 + ["unfinished"] * 3 + ["parse:syntax"] * 2)
     shares = "screened in 50%, unfinished 30%, parse:syntax 20%"
-    assert screen.getvalue() == f"synthesize 10/100 rows · {shares} · 80 tokens/s · ETA 1 min 30 s\n"
+    assert screen.getvalue() == f"synthesize 10/100 rows · {shares} · 40 tokens/s · ETA 1 min 30 s\n"
 
 
 def test_rows_of_an_earlier_run_count_as_done_but_not_as_speed() -> None:
