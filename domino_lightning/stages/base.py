@@ -82,7 +82,7 @@ class Stage(ABC):
         """What of the section decides the result; the rest is no part of the fingerprint, and neither is `runtime`.
 
         A `backbone_dtype` of `auto` is left out, so that stages from before there was one are found; and the `runtime`
-        of an engine, wherever it is named.
+        of an engine, wherever it is named, and empty `init_args`.
         """
         return _identity(section)
 
@@ -242,6 +242,8 @@ def _identity(node: Any, name: str = "") -> Any:
     init_args = kept.get("init_args")
     if name.endswith("engine") and isinstance(init_args, Mapping):
         kept["init_args"] = {key: value for key, value in init_args.items() if key != "runtime"}
+    if "class_path" in kept and not kept.get("init_args", True):  # said or left out, it is the same
+        del kept["init_args"]
     return {key: _identity(value, str(key)) for key, value in kept.items()}
 
 

@@ -96,6 +96,15 @@ def test_a_backbone_dtype_of_auto_is_no_part_of_the_identity_and_any_other_is(na
     assert identity(backbone_dtype="float32") != identity(backbone_dtype="bfloat16")
 
 
+@pytest.mark.parametrize("name", ["tune", "synthesize", "evaluate"])
+def test_init_args_that_say_nothing_are_no_part_of_the_identity(name: str) -> None:
+    def identity(**init_args: Any) -> Any:
+        return stage_class(name).identity({"stop": {}, "model": {"loss": {"class_path": "a.Loss", **init_args}}})
+
+    assert identity(init_args={}) == identity()
+    assert identity(init_args={"weight": 1}) != identity()
+
+
 def test_how_many_texts_are_encoded_at_a_time_is_no_part_of_the_fingerprint(
     write_experiment: WriteExperiment,
 ) -> None:
