@@ -31,6 +31,8 @@ class Curated(NamedTuple):
 def curate(rows: Iterable[Record], filters: Sequence[Filter], context: Context, journal: Path | None = None) -> Curated:
     """Apply the filters one after another, each to the rows that the ones before let pass.
 
+    One that looks at what records of the domain cannot have is left out.
+
     A filter that crashes on a row rejects that row, never the run. What costly filters find is appended to the
     directory `journal` block by block, and is not worked out again after a kill. The second filter of a reason, and
     the second that notes something by one name, have theirs told apart by a number: `judge`, `judge-2`.
@@ -47,6 +49,8 @@ def curate(rows: Iterable[Record], filters: Sequence[Filter], context: Context, 
     names: set[str] = set()  # that are in use among the notes
     # Without a parse filter among them, a row that is no record still cannot be accepted.
     for number, each in enumerate([*filters, Parses()]):
+        if not each.concerns(context.domain):
+            continue
         each.open(context)
         reasons[each.reason] += 1
         label = _numbered(each.reason, reasons[each.reason])

@@ -50,13 +50,23 @@ def encode_texts(
     encoded = []
     for row in rows:
         ids = [*tokenizer(row["text"], add_special_tokens=False).input_ids, tokenizer.eos_token_id]
-        if len(ids) > max_length and too_long == "error":
-            raise UserError(
-                f"{where}: row '{row['id']}' has {len(ids)} tokens with its EOS, more than tune.data.max_length "
-                f"{max_length}. Raise tune.data.max_length, set tune.data.too_long=truncate, or leave the row out."
-            )
+        if too_long == "error":
+            refuse_long(row, len(ids), max_length, where)
         encoded.append(ids[:max_length])
     return encoded
+
+
+def refuse_long(row: Record, tokens: int, max_length: int, where: str) -> None:
+    """Refuse a text of more tokens than there may be.
+
+    Raises:
+        UserError: it names the row.
+    """
+    if tokens > max_length:
+        raise UserError(
+            f"{where}: row '{row['id']}' has {tokens} tokens with its EOS, more than tune.data.max_length "
+            f"{max_length}. Raise tune.data.max_length, set tune.data.too_long=truncate, or leave the row out."
+        )
 
 
 def sample_indices(rows: Sequence[Record]) -> list[int]:

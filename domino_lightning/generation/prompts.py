@@ -18,7 +18,7 @@ from domino_lightning.models.backbone import (
     load_backbone,
     load_tokenizer,
 )
-from domino_lightning.models.lookups import positions_of, read_tokenizer
+from domino_lightning.models.lookups import kept_counts, positions_of, read_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -94,9 +94,13 @@ def check_lengths(backbone: str, prompts: Mapping[str, Prompt], new: int, where:
     Raises:
         UserError: see `check_positions`; or what a chat template refuses.
     """
-    encoder = PromptEncoder(read_tokenizer(backbone))
-    tokens = {name: len(encoder.ids(prompt)) for name, prompt in prompts.items()}
-    check_positions(positions_of(backbone), tokens, new, where, remedy)
+
+    def count() -> list[int]:
+        encoder = PromptEncoder(read_tokenizer(backbone))
+        return [len(encoder.ids(prompt)) for prompt in prompts.values()]
+
+    tokens = kept_counts(backbone, ["prompt", *prompts.values()], count)
+    check_positions(positions_of(backbone), dict(zip(prompts, tokens, strict=True)), new, where, remedy)
 
 
 def soft_encoder(source: ModelSource, dtype: str) -> PromptEncoder:

@@ -1,45 +1,61 @@
-"""What is asked of a backbone before it is loaded, each asked of transformers once: it takes seconds to answer."""
+"""What is asked of a backbone before it is loaded, each asked of transformers once: it takes seconds to answer.
+
+Answers are kept in the cache under the content that they follow from, so that other files are asked anew; what is
+refused is never kept.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from domino_lightning.models.backbone import load_config, load_tokenizer, local_source, positions
-from domino_lightning.store.contents import cache_dir
+from domino_lightning.store.contents import cache_dir, file_hash
 from domino_lightning.utils.atomic import atomic_write
-from domino_lightning.utils.jsonl import sha256_text
+from domino_lightning.utils.jsonl import canonical_json, sha256_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+_PACKAGE = Path(__file__).parents[1]
+# What decides how many tokens a text comes to, besides the tokenizer.
+_CODE = ("data/chat.py", "data/lengths.py", "generation/prompts.py", "models/backbone.py")
+_TOKENIZER_SUFFIXES = {".json", ".jinja", ".model", ".txt"}
 
 
 def positions_of(spec: str) -> int | None:
     """`positions` of a backbone by its configuration alone.
 
-    Remembered by the configuration's content and the version of transformers, and only where it was accepted.
-
     Raises:
         UserError: the spec names nothing that can be loaded.
         Unreachable: it is on a hub that does not answer.
     """
-    text = _config_text(local_source(spec, "model"))
-    if text is None:
-        return positions(load_config(spec))
-    memo = cache_dir() / "positions" / sha256_text(f"{version('transformers')}|{text}")[:32]
-    with suppress(OSError, ValueError):
-        found = json.loads(memo.read_text())
-        if found is None or type(found) is int:
-            return found
-    found = positions(load_config(spec))
-    with suppress(OSError):  # a cache that cannot be written only costs time
-        memo.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(memo) as temporary:
-            temporary.write_text(json.dumps(found))
+    config = _at_hand(local_source(spec, "model"), "config.json")
+    key = None if config is None else f"{version('transformers')}|{file_hash(config)}"
+    found: int | None = _kept("positions", key, lambda: positions(load_config(spec)), _is_limit)
+    return found
+
+
+def kept_counts(spec: str, asked: Any, count: Callable[[], Sequence[int]]) -> list[int]:
+    """Numbers of tokens, counted once for the same tokenizer and the same texts.
+
+    Args:
+        spec: of the tokenizer.
+        asked: what is counted, as JSON; else it is counted every time.
+        count: counts it, and raises what is to be told.
+    """
+    try:
+        text = canonical_json(asked)
+    except (TypeError, ValueError):
+        return list(count())
+    state = _tokenizer_hash(spec)
+    key = None if state is None else f"{version('transformers')}|{_code_hash()}|{state}|{text}"
+    found: list[int] = _kept("lengths", key, lambda: list(count()), _are_counts)
     return found
 
 
@@ -49,31 +65,65 @@ def read_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     Raises:
         UserError: see `load_tokenizer`.
     """
-    source = local_source(spec, "tokenizer")
-    folder = Path(source)
-    found = [(path.name, path.stat()) for path in sorted(folder.iterdir())] if folder.is_dir() else []
-    return _tokenizer(spec, tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in found))
+    state = _tokenizer_hash(spec)
+    return load_tokenizer(spec) if state is None else _tokenizer(spec, state)
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(spec: str, state: tuple[tuple[str, int, int], ...]) -> PreTrainedTokenizerBase:
+def _tokenizer(spec: str, state: str) -> PreTrainedTokenizerBase:
     return load_tokenizer(spec)
 
 
-def _config_text(source: str) -> str | None:
-    """The configuration of a directory or of a model in the hub's cache; None where it is not at hand."""
-    path: str | Path | None = Path(source) / "config.json"
-    if not Path(source).is_dir():
+def _kept(kind: str, key: str | None, ask: Callable[[], Any], is_answer: Callable[[Any], bool]) -> Any:
+    """The answer that the cache has under a key, or the one that is given now; a key of None is never kept."""
+    if key is None:
+        return ask()
+    memo = cache_dir() / kind / sha256_text(key)[:32]
+    with suppress(OSError, ValueError):
+        known = json.loads(memo.read_text())
+        if is_answer(known):
+            return known
+    found = ask()
+    with suppress(OSError):  # a cache that cannot be written only costs time
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(memo) as temporary:
+            temporary.write_text(json.dumps(found))
+    return found
+
+
+def _is_limit(value: Any) -> bool:
+    return value is None or type(value) is int
+
+
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, list) and all(type(each) is int for each in value)
+
+
+@cache
+def _code_hash() -> str:
+    return sha256_text("|".join(file_hash(_PACKAGE / name) for name in _CODE))
+
+
+def _tokenizer_hash(spec: str) -> str | None:
+    """Of all files that a tokenizer may be read from; None where they are not at hand."""
+    one = _at_hand(local_source(spec, "tokenizer"), "tokenizer_config.json")
+    if one is None:
+        return None
+    folder = one.parent
+    files = [path for path in sorted(folder.rglob("*")) if path.suffix in _TOKENIZER_SUFFIXES and path.is_file()]
+    return sha256_text(json.dumps({path.relative_to(folder).as_posix(): file_hash(path) for path in files}))
+
+
+def _at_hand(source: str, name: str) -> Path | None:
+    """A file of a directory or of a model in the hub's cache; None where it is not there."""
+    if Path(source).is_dir():
+        path: Any = Path(source) / name
+    else:
         from huggingface_hub import try_to_load_from_cache
         from huggingface_hub.errors import HFValidationError
 
         try:
-            path = try_to_load_from_cache(source, "config.json")
+            path = try_to_load_from_cache(source, name)
         except HFValidationError:  # loading says what is wrong with it
             return None
-    if not isinstance(path, (str, Path)):
-        return None
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None
+    return Path(path) if isinstance(path, (str, Path)) and Path(path).is_file() else None

@@ -9,19 +9,18 @@ from typing import Any
 
 from domino_lightning.config.document import ABSENT, Config, lookup
 from domino_lightning.curation import LMJudge
-from domino_lightning.data.chat import encode_pair
+from domino_lightning.data.lengths import bos_count, pair_lengths, text_lengths
 from domino_lightning.data.settings import drawn
-from domino_lightning.data.text import encode_texts, sample_indices
+from domino_lightning.data.text import sample_indices
 from domino_lightning.errors import UserError
 from domino_lightning.generation.api_engine import APIEngine
 from domino_lightning.generation.prompts import check_lengths
 from domino_lightning.models.backbone import (
     SHORTER,
-    bos_ids,
     check_nf4,
     check_positions,
 )
-from domino_lightning.models.lookups import positions_of, read_tokenizer
+from domino_lightning.models.lookups import positions_of
 from domino_lightning.modules.settings import SHORTER_PAIRS, PromptTuningSettings
 from domino_lightning.stages import Stage
 from domino_lightning.synthesis import BARE
@@ -90,13 +89,12 @@ class Foresight:
 
     def _tune(self, stage: Any) -> list[str]:
         data, model = stage.data, stage.described()
-        tokenizer = read_tokenizer(data["tokenizer"])
-        encoded = [
-            encode_texts(self.splits[name], tokenizer, data["max_length"], data["too_long"], f"split {name}")
-            for name in ("reference", "heldout")
+        spec, cut = data["tokenizer"], (data["max_length"], data["too_long"])
+        lengths = [
+            text_lengths(self.splits[name], spec, *cut, f"split {name}") for name in ("reference", "heldout")
         ]
-        longest = max(len(ids) for texts in encoded for ids in texts)
-        model.check_context(longest, positions_of(model.backbone_spec), len(bos_ids(tokenizer)))
+        longest = max(tokens for split in lengths for tokens in split)
+        model.check_context(longest, positions_of(model.backbone_spec), bos_count(spec))
         owners = sample_indices(self.splits["reference"])
         idle = stage.idle_settings(owners)
         if isinstance(model, PromptTuningSettings) and model.loss.pairs == "none":
@@ -108,16 +106,19 @@ class Foresight:
     def _finetune(self, stage: Any) -> list[str]:
         if stage.source == "none":
             return []
-        tokenizer = read_tokenizer(stage.data["tokenizer"])
         if stage.domain.fills_answers:  # when `prepare` runs the records
             answered = {name: list(filter(stage.domain.has_answer, rows)) for name, rows in self.splits.items()}
         else:
             answered = stage.answered(self.splits)
-        tokens = {
-            f"the pair of '{record['id']}'": len(encode_pair(stage.domain.pair(record), tokenizer)[0])
+        records = [
+            record
             for name in ("reference", "heldout")
             if not (name == "reference" and stage.source == "synthetic")
             for record in answered[name]
+        ]
+        lengths = pair_lengths([stage.domain.pair(record) for record in records], stage.data["tokenizer"])
+        tokens = {
+            f"the pair of '{record['id']}'": count for record, (count, _) in zip(records, lengths, strict=True)
         }
         kept = {name: count for name, count in tokens.items() if count <= stage.data["max_length"]}
         self._check_size(stage, len(answered["reference"]) if "reference" in answered else 0)
@@ -163,7 +164,7 @@ class Foresight:
         if generator.learned == "soft_prompt":
             name, tune = "the prompt of soft tokens", self._stage("tune")
             sampled = getattr(generator, "sample_tokens", "none") != "none"
-            prompt = len(bos_ids(read_tokenizer(backbone))) + tune.model["domain_prompt"].num_tokens
+            prompt = bos_count(backbone) + tune.model["domain_prompt"].num_tokens
             prompt += tune.described().num_sample_tokens if sampled else 0
         where = "synthesize.generator.init_args.max_new_tokens"
         limit = positions_of(backbone)

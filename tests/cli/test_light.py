@@ -9,7 +9,7 @@ from pathlib import Path
 
 from domino_lightning.cli.main import main
 
-HEAVY = ("lightning", "torchmetrics", "transformers.modeling_utils", "scipy", "pandas", "wandb")
+HEAVY = ("lightning", "torchmetrics", "torch._dynamo", "transformers", "scipy", "pandas", "wandb")
 CODE = """
 import sys
 from domino_lightning.cli.main import main
@@ -20,9 +20,6 @@ config = load_config(sys.argv[1])
 make_plan(config)
 build(config, ["prepare", "synthesize", "curate", "answer", "evaluate"])
 assert "torch" not in sys.modules, "stages that need no torch have imported it"
-build(config)
-for name in ("torch._dynamo", "transformers"):
-    assert name not in sys.modules, f"the sections of training have imported {name}"
 assert main(["check", sys.argv[1]]) == 0
 print("imported:", *(name for name in sys.argv[2:] if name in sys.modules))
 """
@@ -30,7 +27,7 @@ print("imported:", *(name for name in sys.argv[2:] if name in sys.modules))
 
 def test_a_check_imports_neither_lightning_nor_models(write_experiment: Callable[..., Path]) -> None:
     path = str(write_experiment())
-    assert main(["check", path]) == 0  # from here on the positions of its backbone are known
+    assert main(["check", path]) == 0  # from here on positions of its backbone and lengths of texts are known
     done = subprocess.run(
         [sys.executable, "-c", CODE, path, *HEAVY], capture_output=True, text=True, check=False, cwd=Path(path).parent
     )

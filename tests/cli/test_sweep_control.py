@@ -92,9 +92,10 @@ def test_machines_that_are_not_there_are_refused_with_the_remedy(
     write_experiment: Callable[..., Path], write_sweep: WriteSweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wide = {"tune": {"trainer": {"num_nodes": 2}, "data": {"batch_size": 2}}}
-    said = refused(capsys, "run", write_experiment(wide), "--until", "tune")
-    assert "key 'tune.trainer.num_nodes': 2 machines" in said
-    assert "SlurmLauncher" in said
+    for command in (("run", "--until", "tune"), ("check",)):  # what `run` refuses, `check` tells before
+        said = refused(capsys, command[0], write_experiment(wide), *command[1:])
+        assert "key 'tune.trainer.num_nodes': 2 machines" in said
+        assert "SlurmLauncher" in said
     path = write_sweep({"until": "tune"}, wide)
     said = refused(capsys, "sweep", path)
     assert "tune.trainer.num_nodes: 2 machines, and the LocalLauncher has this one" in said

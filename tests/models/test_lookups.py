@@ -11,7 +11,7 @@ import pytest
 from domino_lightning.errors import Unreachable, UserError
 from domino_lightning.models import lookups
 from domino_lightning.models.backbone import load_config, positions
-from domino_lightning.models.lookups import positions_of, read_tokenizer
+from domino_lightning.models.lookups import kept_counts, positions_of, read_tokenizer
 
 
 @pytest.fixture
@@ -68,3 +68,34 @@ def test_a_tokenizer_is_read_again_when_its_files_are_others(backbone: Path) -> 
     settings.write_text(json.dumps(json.loads(settings.read_text()) | {"eos_token": None}))
     with pytest.raises(UserError, match="no EOS"):
         read_tokenizer(str(backbone))
+
+
+def test_counts_are_kept_for_a_tokenizer_and_what_was_asked(backbone: Path) -> None:
+    asked = []
+
+    def count() -> list[int]:
+        asked.append(1)
+        return [3, 1]
+
+    spec = str(backbone)
+    assert kept_counts(spec, ["text", "ab", ""], count) == kept_counts(spec, ["text", "ab", ""], count) == [3, 1]
+    assert len(asked) == 1
+    kept_counts(spec, ["pair", "ab", ""], count)
+    kept_counts(spec, ["text", "abc", ""], count)
+    assert len(asked) == 3
+    (backbone / "chat_template.jinja").write_text("{{ messages }}")  # another tokenizer
+    kept_counts(spec, ["text", "ab", ""], count)
+    assert len(asked) == 4
+    kept_counts(spec, ["text", object()], count)  # no JSON, so counted every time
+    kept_counts(spec, ["text", object()], count)
+    assert len(asked) == 6
+
+
+def test_a_refusal_is_never_kept(backbone: Path) -> None:
+    def refuse() -> list[int]:
+        raise UserError("the template refuses it")
+
+    for _ in range(2):
+        with pytest.raises(UserError, match="refuses"):
+            kept_counts(str(backbone), ["pair"], refuse)
+    assert kept_counts(str(backbone), ["pair"], lambda: [7]) == [7]

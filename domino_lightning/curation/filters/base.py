@@ -86,6 +86,10 @@ class Filter(ABC):
         """Arguments of a smoke run over `init_args`: the tiny model in place of a large one."""
         return {"backbone": backbone} if "backbone" in init_args else {}
 
+    def concerns(self, domain: Domain) -> bool:
+        """Whether records of a domain can have what it looks at; else it is no step of the funnel."""
+        return True
+
     def open(self, context: Context) -> None:
         """Prepare what is compared against; called once before the first row."""
         return

@@ -10,6 +10,7 @@ from typing import Any
 
 from domino_lightning.curation.filters import rehash, watcher
 from domino_lightning.curation.filters.base import Candidate, Context, Filter
+from domino_lightning.domains.base import Domain
 from domino_lightning.domains.python.extraction import insert_before
 from domino_lightning.domains.python.source import parse_python
 from domino_lightning.execution.beside import beside
@@ -44,6 +45,10 @@ class Executes(Filter):
     def __init__(self, timeout_s: float = 2.0, memory_mb: int = 1024, none: bool = False) -> None:
         self.none = none
         self.limits = Limits(timeout_s=timeout_s, memory_mb=memory_mb)
+
+    def concerns(self, domain: Domain) -> bool:
+        """Where the domain executes, or gives programs."""
+        return domain.executes or type(domain).program is not Domain.program
 
     def open(self, context: Context) -> None:
         """Take note of the domain and the number of workers."""
