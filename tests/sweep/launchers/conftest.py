@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ class Launched:
         assert process.returncode == 0, out
         return out
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         return load_sweep(self.path).folder
 
