@@ -20,9 +20,11 @@ from domino_lightning.sweep.events import EVENTS, read_events
 from domino_lightning.sweep.launchers.cluster.mailbox import Attempt, Mailbox
 from tests.conftest import wait_until as wait_so_long
 from tests.sweep.launchers import slurm_cluster
+from tests.sweep.launchers.guard import Guard
 from tests.sweep.launchers.ray_cluster import RayCluster
 
-PASSED = ["PYTHONPATH", "DOMINO_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS"]
+MARK = "DOMINO_TEST_MARK"
+PASSED = ["PYTHONPATH", "DOMINO_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", MARK]
 SOON = {"look_s": 1.0, "beat_s": 0.5, "lease_s": 5.0, "lost_s": 30.0, "start_s": 15.0}
 PATIENCE_S = 400.0  # of tests with daemons, on busy cores
 REQUIRED = "DOMINO_REQUIRE_CLUSTERS"  # set where a cluster that cannot be started is a failure and no reason to skip
@@ -41,7 +43,17 @@ def lacking(what: str) -> None:
 
 
 @pytest.fixture
-def slurm(tmp_path: Path) -> Iterator[slurm_cluster.SlurmCluster]:
+def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever is started from here on is killed when the test is over."""
+    monkeypatch.setenv(MARK, str(tmp_path))
+    # Slurm writes a title over the first variables of its own processes.
+    guard = Guard(f"{MARK}={tmp_path}", f"SLURM_CONF={slurm_cluster.conf_below(tmp_path / 'slurm')}")
+    yield
+    guard.end()
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, guarded: None) -> Iterator[slurm_cluster.SlurmCluster]:
     """Two nodes of four cores."""
     if missing := slurm_cluster.missing():
         lacking(f"no Slurm here: {', '.join(missing)}")
@@ -51,7 +63,7 @@ def slurm(tmp_path: Path) -> Iterator[slurm_cluster.SlurmCluster]:
 
 
 @pytest.fixture
-def ray() -> Iterator[RayCluster]:
+def ray(guarded: None) -> Iterator[RayCluster]:
     """A head and two nodes of two cores."""
     if importlib.util.find_spec("ray") is None:
         lacking("Ray is not installed")
@@ -123,7 +135,7 @@ class Launched:
 
 
 @pytest.fixture
-def launched(write_sweep: Callable[..., Path]) -> Iterator[Callable[..., Launched]]:
+def launched(write_sweep: Callable[..., Path], guarded: None) -> Iterator[Callable[..., Launched]]:
     """`launched(env, launcher, tree, experiment)` writes a sweep with that launcher."""
     made: list[Launched] = []
 
