@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -72,31 +72,47 @@ def ray(guarded: None) -> Iterator[RayCluster]:
     cluster.stop()
 
 
+class Started(NamedTuple):
+    """The process of a sweep, and the file with what it says."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+
+    def said(self) -> str:
+        return self.output.read_text(encoding="utf-8")
+
+    def ended(self) -> tuple[int, str]:
+        """Its exit code and what it has said, when it is over."""
+        return self.process.wait(PATIENCE_S), self.said()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
 class Launched:
     """One sweep file, started as users do, and what it left."""
 
     def __init__(self, path: Path, env: Mapping[str, str]) -> None:
         self.path, self.env = path, dict(env)
-        self.processes: list[subprocess.Popen[str]] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> Started:
         command = [sys.executable, "-m", "domino_lightning", "sweep", str(self.path), *arguments]
-        process = subprocess.Popen(
-            command, env=self.env, cwd=self.path.parent, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        output = self.path.with_name(f"output-{len(self.processes)}.txt")
+        with open(output, "wb") as file:
+            process = subprocess.Popen(command, env=self.env, cwd=self.path.parent, stdout=file, stderr=file)
         self.processes.append(process)
-        return process
+        return Started(process, output)
 
     def run(self, *arguments: str) -> tuple[int, str]:
-        process = self.start(*arguments)
-        out, _ = process.communicate(timeout=PATIENCE_S)
-        return process.returncode, out
+        return self.start(*arguments).ended()
 
-    def finish(self, process: subprocess.Popen[str]) -> str:
+    def finish(self, process: Started) -> str:
         """Wait for a sweep that has to finish."""
-        out, _ = process.communicate(timeout=PATIENCE_S)
-        assert process.returncode == 0, out
-        return out
+        code, said = process.ended()
+        assert code == 0, said
+        return said
 
     @cached_property
     def folder(self) -> Path:
@@ -127,11 +143,8 @@ class Launched:
 
     def end(self) -> None:
         for process in self.processes:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-            if process.stdout:
-                process.stdout.close()
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture

@@ -75,7 +75,6 @@ class TestOnACluster:
         first = sweep.start()
         attempt = sweep.running("synthesize")
         first.kill()
-        first.wait()
         again = sweep.start()
         wait_until(lambda: len(sweep.events("launched")) == 2 and sweep.events("started", stage="synthesize")[1:])
         (tmp_path / "go").touch()
@@ -92,7 +91,6 @@ class TestOnACluster:
         pids = stage_processes(sweep.running("synthesize"))
         ray.ask("head")
         process.kill()
-        process.wait()
         code, words = sweep.run()
         assert code == 2
         assert "no answer from Ray" in words

@@ -134,7 +134,7 @@ def test_a_stage_that_outlasts_its_pilot_goes_on_in_the_next(
     env = {**slurm.env, "PYTHONPATH": os.environ["PYTHONPATH"]}
     sweep = launched(env, on_slurm(pools), {"until": "synthesize", "set": keys})
     process = sweep.start()
-    wait_until(lambda: "yielded" in sweep.ends("synthesize") or process.poll() is not None)
+    wait_until(lambda: "yielded" in sweep.ends("synthesize") or process.process.poll() is not None)
     (tmp_path / "slow").unlink()
     sweep.finish(process)
     ends = sweep.ends("synthesize")
