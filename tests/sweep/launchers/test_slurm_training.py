@@ -130,7 +130,7 @@ def test_a_stage_that_outlasts_its_pilot_goes_on_in_the_next(
     (tmp_path / "slow").touch()
     generator = {"class_path": "slow_generator.Slow", "init_args": {"folder": str(tmp_path)}}
     keys = {"synthesize.generator": generator, "synthesize.block_size": 2, "synthesize.stop.candidates": 24}
-    pools = {"cpu": {"cpus": 1, "time": "00:01:00", "grace": 30}}
+    pools = {"cpu": {"cpus": 1, "time": "00:01:00", "grace": 20}}
     env = {**slurm.env, "PYTHONPATH": os.environ["PYTHONPATH"]}
     sweep = launched(env, on_slurm(pools), {"until": "synthesize", "set": keys})
     process = sweep.start()
