@@ -47,7 +47,7 @@ test: $(STAMP) ## run the tests
 
 clusters: $(STAMP) ## run the tests on a real Slurm and a real Ray; needs root, slurm-wlm and munge
 	@$(PIP) install -c constraints.txt -e ".[ray]"
-	DOMINO_REQUIRE_CLUSTERS=1 $(BIN)/python -m pytest -n 1 -m "slurm or ray"
+	DOMINO_REQUIRE_CLUSTERS=1 $(BIN)/python -m pytest -m "slurm or ray" tests/sweep/launchers
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -64,12 +64,13 @@ def sweep(arguments: argparse.Namespace) -> int:
     if arguments.detach:
         return detach(loaded.folder, console)
     if arguments.dry_run:
-        validate_apart(loaded)
+        if not arguments.smoke:
+            validate_apart(loaded)
         dry_run(loaded, graph, budgets, launcher, console)
         if taken:
             console.print(f"import: {len(taken.trials)} trials of {arguments.import_}{_strange(taken)}", soft_wrap=True)
         return 0
-    return run(loaded, graph, launcher, arguments.retry_failed, console, taken)
+    return run(loaded, graph, launcher, arguments.retry_failed, console, taken, validated=arguments.smoke)
 
 
 def export(folder: Path, target: Path, console: Console) -> int:
@@ -149,6 +150,7 @@ def run(
     retry_failed: bool,
     console: Console,
     taken: Importable | None = None,
+    validated: bool = False,
 ) -> int:
     """Run or continue the sweep, after taking over what was run elsewhere.
 
@@ -157,7 +159,7 @@ def run(
         StageFailed: the record cannot be written.
     """
     store = Store(sweep.root)
-    if any(not store.finished(*key) for key in graph.nodes):
+    if not validated and any(not store.finished(*key) for key in graph.nodes):
         validate_apart(sweep)
     store.create()
     with _held(sweep.folder):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -157,37 +158,79 @@ def override_layer(text: str) -> Layer:
     return Layer(f"override '{text}'", {str(key): value for key, value in parts})
 
 
-def compose(layers: Sequence[Layer], resolve: bool = True) -> Config:
-    """Merge the layers in order and resolve interpolations; the first layer defines the top-level keys."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+@dataclass(frozen=True)
+class Merged:
+    """Layers merged in order, with their interpolations; what many configurations share is merged once for all.
 
-    merged: Any = OmegaConf.create({})
-    for layer in layers:
-        for key in layer.tree:
-            if key not in layers[0].tree:
-                raise UserError(unknown_key(layer.where(key), key, list(layers[0].tree)))
-        tree = _class_nodes(merged, _marked(layer.tree))
-        _drop_stale_init_args(merged, tree)
+    Raises:
+        UserError: a layer with a top-level key that the first one does not have, or one that does not fit.
+    """
+
+    layers: tuple[Layer, ...]
+    tree: Any
+
+    @classmethod
+    def of(cls, layers: Sequence[Layer]) -> Merged:
+        """The layers in order; the first one defines the top-level keys."""
+        from omegaconf import OmegaConf
+
+        return cls((), OmegaConf.create({}))._with(layers)
+
+    def under(self, layers: Sequence[Layer]) -> Merged:
+        """This with further layers over it."""
+        return replace(self, tree=copy.deepcopy(self.tree))._with(layers)
+
+    def _with(self, layers: Sequence[Layer]) -> Merged:
+        """The same as `under`, in place of this."""
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
+        merged, known = self.tree, [*self.layers, *layers][0].tree
+        for layer in layers:
+            for key in layer.tree:
+                if key not in known:
+                    raise UserError(unknown_key(layer.where(key), key, list(known)))
+            tree = _class_nodes(merged, _marked(layer.tree))
+            _drop_stale_init_args(merged, tree)
+            try:
+                merged = OmegaConf.unsafe_merge(merged, tree)  # a copy a layer took most of the time
+            except OmegaConfBaseException as error:
+                raise UserError(f"{layer.origin}: {one_line(error)}.") from None
+            except (TypeError, ValueError) as error:
+                reason = f"{one_line(error)}. A list is replaced as a whole, so give all of it"
+                raise UserError(f"{layer.origin}: {reason}.") from None
+        return Merged((*self.layers, *layers), merged)
+
+    def config(self, resolve: bool = True) -> Config:
+        """The literal document.
+
+        Raises:
+            UserError: an interpolation that leads nowhere, or a key without a value.
+        """
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
+        unresolved = Config({}, self.layers)
         try:
-            merged = OmegaConf.merge(merged, tree)
+            document = OmegaConf.to_container(self.tree, resolve=resolve)
         except OmegaConfBaseException as error:
-            raise UserError(f"{layer.origin}: {one_line(error)}.") from None
-        except (TypeError, ValueError) as error:
-            reason = f"{one_line(error)}. A list is replaced as a whole, so give all of it"
-            raise UserError(f"{layer.origin}: {reason}.") from None
-    unresolved = Config({}, tuple(layers))
-    try:
-        document = OmegaConf.to_container(merged, resolve=resolve)
-    except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None) or ""
-        raise UserError(f"{unresolved.where(key)}: key '{key}': {one_line(error)}.") from None
-    if not isinstance(document, dict):
-        raise UserError("the configuration is not a mapping of sections.")
-    config = Config({str(key): value for key, value in document.items()}, tuple(layers))
-    for key in _missing_keys(config.document):
-        raise UserError(f"{config.where(key)}: key '{key}' has no value (???). Give one with {key}=...")
-    return config
+            key = getattr(error, "full_key", None) or ""
+            raise UserError(f"{unresolved.where(key)}: key '{key}': {one_line(error)}.") from None
+        if not isinstance(document, dict):
+            raise UserError("the configuration is not a mapping of sections.")
+        config = Config({str(key): value for key, value in document.items()}, self.layers)
+        for key in _missing_keys(config.document):
+            raise UserError(f"{config.where(key)}: key '{key}' has no value (???). Give one with {key}=...")
+        return config
+
+
+def compose(layers: Sequence[Layer], resolve: bool = True) -> Config:
+    """Merge the layers in order and resolve interpolations; the first layer defines the top-level keys.
+
+    Raises:
+        UserError: as `Merged` and its `config`.
+    """
+    return Merged.of(layers).config(resolve)
 
 
 def write_document(path: Path, document: Document) -> None:

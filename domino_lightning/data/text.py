@@ -69,12 +69,6 @@ def refuse_long(row: Record, tokens: int, max_length: int, where: str) -> None:
         )
 
 
-def sample_indices(rows: Sequence[Record]) -> list[int]:
-    """(N,) which sample each row is a copy of: rows that share `group` share their sample tokens."""
-    index: dict[str, int] = {}
-    return [index.setdefault(str(row.get("group", row["id"])), len(index)) for row in rows]
-
-
 def collate_texts(items: list[Encoded | None]) -> TextBatch:
     """Right-pad a batch; None becomes a row of one token that is not valid."""
     filled = [item or ([0], 0) for item in items]

@@ -10,8 +10,8 @@ from typing import Any
 from domino_lightning.config.document import ABSENT, Config, lookup
 from domino_lightning.curation import LMJudge
 from domino_lightning.data.lengths import bos_count, pair_lengths, text_lengths
+from domino_lightning.data.samples import sample_indices
 from domino_lightning.data.settings import drawn
-from domino_lightning.data.text import sample_indices
 from domino_lightning.errors import UserError
 from domino_lightning.generation.api_engine import APIEngine
 from domino_lightning.generation.prompts import check_lengths

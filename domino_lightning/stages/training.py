@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from domino_lightning.config.document import Config, lookup
+from domino_lightning.config.nodes import ClassNode
 from domino_lightning.config.types import evaluate_types
 from domino_lightning.errors import StageFailed
 from domino_lightning.models.backbone import check_nf4
@@ -73,8 +74,13 @@ class TrainingStage(Stage):
         """The module, where the section names none, and the data class, imported when they are asked for."""
 
     @classmethod
+    def model_node(cls, section: Section) -> ClassNode | None:
+        """What `model.class_path` names, not imported; None where it is left out, or the stage takes but one class."""
+        return None
+
+    @classmethod
     def named_module(cls, section: Section) -> type[LightningModule] | None:
-        """The class that `model.class_path` names; None where it is left out, or the stage takes but one class.
+        """The class of `model_node`.
 
         Raises:
             UserError: it names no class that the stage takes.
@@ -84,7 +90,7 @@ class TrainingStage(Stage):
     @classmethod
     def model_key(cls, section: Section) -> str:
         """Where the section has the module's arguments."""
-        return "model" if cls.named_module(section) is None else "model.init_args"
+        return "model" if cls.model_node(section) is None else "model.init_args"
 
     @classmethod
     def parser(cls, section: Section) -> Any:

@@ -106,9 +106,14 @@ class Tune(TrainingStage):
         return PromptTuningModule, ReferenceDataModule
 
     @classmethod
+    def model_node(cls, section: Section) -> ClassNode | None:
+        """As it is written."""
+        return ClassNode.read(section.get("model"))
+
+    @classmethod
     def named_module(cls, section: Section) -> type[DomainLearner] | None:
         """Any `DomainLearner`."""
-        node = ClassNode.read(section.get("model"))
+        node = cls.model_node(section)
         if node is None:
             return None
         from domino_lightning.modules import DomainLearner

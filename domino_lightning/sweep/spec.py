@@ -8,7 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.config.document import Config, Layer, checked, compose, default_layer, override_layer, read_layer
+from domino_lightning.config.document import (
+    Config,
+    Layer,
+    Merged,
+    checked,
+    compose,
+    default_layer,
+    override_layer,
+    read_layer,
+)
 from domino_lightning.errors import UserError
 from domino_lightning.stages import STAGES
 from domino_lightning.store.store import safe_name
@@ -163,7 +172,7 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = (), extra: Sequence[
     experiment = path.parent / str(tree["experiment"])
     enter([experiment.parent, path.parent])
     wanted = f"It is the sweep's key 'experiment' ({source.where('experiment')}), relative to the sweep's file."
-    base = [default_layer(), read_layer(experiment, str(experiment), wanted), *_set_layers(source)]
+    base = Merged.of([default_layer(), read_layer(experiment, str(experiment), wanted), *_set_layers(source)])
     last = [*map(override_layer, ours), Layer("the sweep's name", {"name": name}), *extra]
     trials = tuple(_trial(point, seed, axes, base, last) for point in points for seed in seeds)
     sweep = Sweep(
@@ -233,14 +242,14 @@ def _set_layers(source: Config) -> Iterator[Layer]:
         yield Layer(where, _nested(str(key), value))
 
 
-def _trial(point: Point, seed: int, axes: Sequence[Axis], base: Sequence[Layer], last: Sequence[Layer]) -> Trial:
+def _trial(point: Point, seed: int, axes: Sequence[Axis], base: Merged, last: Sequence[Layer]) -> Trial:
     chosen = [axis for axis in axes if axis.name in point]
     values = {axis.name: axis.values[point[axis.name]] for axis in chosen}
     arm = ",".join(f"{name}={label}" for name, label in point.items()) or "default"
     layers = [
         Layer(f"{axis.where} ({axis.name}={point[axis.name]})", _nested(axis.key, values[axis.name])) for axis in chosen
     ]
-    config = checked(compose([*base, *layers, Layer("the sweep's seeds", {"seed": seed}), *last]))
+    config = checked(base.under([*layers, Layer("the sweep's seeds", {"seed": seed}), *last]).config())
     overrides = [f"{axis.key}={_plain(values[axis.name])}" for axis in chosen]
     return Trial(arm, point, values, seed, (*overrides, f"seed={seed}"), config)
 

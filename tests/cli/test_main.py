@@ -73,6 +73,26 @@ def test_planning_imports_no_torch(write_experiment: Write, tmp_path: Path) -> N
     assert run_python(code, tmp_path).split("\n")[:2] == ["7", "[]"]
 
 
+def test_a_sweep_with_its_launcher_and_an_agent_import_no_torch(write_experiment: Write, tmp_path: Path) -> None:
+    """They wait most of the time: on a login node, and once for every pilot."""
+    write_experiment({"tune": {"model": "domino_lightning.modules.LoraTuningModule"}})
+    launcher = "{class_path: domino_lightning.sweep.SlurmLauncher, init_args: {pools: {cpu: {cpus: 1}}}}"
+    path = tmp_path / "sweep.yaml"
+    lines = ["experiment: experiment.yaml", "axes: {tune.trainer.max_steps: [1, 2]}", "budget: axis"]
+    path.write_text("\n".join([*lines, f"launcher: {launcher}"]))
+    code = (
+        "import sys\n"
+        "import domino_lightning.sweep.launchers.cluster.agent\n"
+        "from domino_lightning.cli.sweep import check_budgets, load_sweep, make_graph, make_launcher\n"
+        f"loaded = load_sweep({str(path)!r})\n"
+        "check_budgets(loaded)\n"
+        "make_launcher(loaded)\n"
+        "print(make_graph(loaded).counts()['tune'])\n"
+        "print(sorted({'torch', 'lightning', 'transformers', 'pandas', 'wandb'} & set(sys.modules)))\n"
+    )
+    assert run_python(code, tmp_path).split("\n")[:2] == ["2", "[]"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

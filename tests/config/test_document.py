@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from domino_lightning.config.document import Config, Layer, compose, load_config
+from domino_lightning.config.document import Config, Layer, Merged, compose, load_config
 from domino_lightning.config.nodes import class_of
 from domino_lightning.errors import UserError
 from domino_lightning.runner.pipeline import validate
@@ -361,3 +361,13 @@ def test_a_key_that_is_there_twice_is_named_with_its_line(tmp_path: Path, text: 
     path.write_text(text)
     with pytest.raises(UserError, match=rf"twice\.yaml, line {line}: key '{key}' is there twice"):
         load_config(path)
+
+
+def test_what_is_laid_over_shared_layers_leaves_them_as_they_are() -> None:
+    node = {"class_path": "a.B", "init_args": {"x": 1}}
+    base = [Layer("defaults", {"seed": 0, "loss": node, "sizes": [1, 2]}), Layer("file", {"seed": 1})]
+    other = Layer("other", {"loss": {"class_path": "a.C"}, "sizes": [3]})
+    shared = Merged.of(base)
+    assert shared.under([other]).config() == compose([*base, other])
+    assert shared.under([]).config() == compose(base)
+    assert shared.under([]).config().document == {"seed": 1, "loss": node, "sizes": [1, 2]}

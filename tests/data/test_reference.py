@@ -9,12 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from domino_lightning.data.reference import (
-    ReferenceDataModule,
-    collate_texts,
-    encode_texts,
-    sample_indices,
-)
+from domino_lightning.data.reference import ReferenceDataModule, collate_texts, encode_texts
 from domino_lightning.errors import UserError
 from domino_lightning.testing import byte_tokenizer
 
@@ -49,11 +44,6 @@ def test_a_text_that_is_too_long_is_an_error_that_names_file_row_and_remedy() ->
     rows = [{"id": "short", "text": "a"}, {"id": "row-7", "text": "abcdef"}]
     with pytest.raises(UserError, match=r"x\.jsonl: row 'row-7' has 7 tokens.*max_length 4.*too_long=truncate"):
         encode_texts(rows, byte_tokenizer(), 4, "error", "x.jsonl")
-
-
-def test_rows_of_one_group_are_one_sample() -> None:
-    rows = [{"id": "a", "group": "g"}, {"id": "b"}, {"id": "c", "group": "g"}, {"id": "d", "group": "h"}]
-    assert sample_indices(rows) == [0, 1, 0, 2]
 
 
 def test_a_batch_is_right_padded_and_padding_rows_are_not_valid() -> None:

@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -19,9 +20,11 @@ from domino_lightning.sweep.events import EVENTS, read_events
 from domino_lightning.sweep.launchers.cluster.mailbox import Attempt, Mailbox
 from tests.conftest import wait_until as wait_so_long
 from tests.sweep.launchers import slurm_cluster
+from tests.sweep.launchers.guard import Guard
 from tests.sweep.launchers.ray_cluster import RayCluster
 
-PASSED = ["PYTHONPATH", "DOMINO_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS"]
+MARK = "DOMINO_TEST_MARK"
+PASSED = ["PYTHONPATH", "DOMINO_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", MARK]
 SOON = {"look_s": 1.0, "beat_s": 0.5, "lease_s": 5.0, "lost_s": 30.0, "start_s": 15.0}
 PATIENCE_S = 400.0  # of tests with daemons, on busy cores
 REQUIRED = "DOMINO_REQUIRE_CLUSTERS"  # set where a cluster that cannot be started is a failure and no reason to skip
@@ -40,7 +43,17 @@ def lacking(what: str) -> None:
 
 
 @pytest.fixture
-def slurm(tmp_path: Path) -> Iterator[slurm_cluster.SlurmCluster]:
+def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever is started from here on is killed when the test is over."""
+    monkeypatch.setenv(MARK, str(tmp_path))
+    # Slurm writes a title over the first variables of its own processes.
+    guard = Guard(f"{MARK}={tmp_path}", f"SLURM_CONF={slurm_cluster.conf_below(tmp_path / 'slurm')}")
+    yield
+    guard.end()
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, guarded: None) -> Iterator[slurm_cluster.SlurmCluster]:
     """Two nodes of four cores."""
     if missing := slurm_cluster.missing():
         lacking(f"no Slurm here: {', '.join(missing)}")
@@ -50,7 +63,7 @@ def slurm(tmp_path: Path) -> Iterator[slurm_cluster.SlurmCluster]:
 
 
 @pytest.fixture
-def ray() -> Iterator[RayCluster]:
+def ray(guarded: None) -> Iterator[RayCluster]:
     """A head and two nodes of two cores."""
     if importlib.util.find_spec("ray") is None:
         lacking("Ray is not installed")
@@ -59,33 +72,49 @@ def ray() -> Iterator[RayCluster]:
     cluster.stop()
 
 
+class Started(NamedTuple):
+    """The process of a sweep, and the file with what it says."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+
+    def said(self) -> str:
+        return self.output.read_text(encoding="utf-8")
+
+    def ended(self) -> tuple[int, str]:
+        """Its exit code and what it has said, when it is over."""
+        return self.process.wait(PATIENCE_S), self.said()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
 class Launched:
     """One sweep file, started as users do, and what it left."""
 
     def __init__(self, path: Path, env: Mapping[str, str]) -> None:
         self.path, self.env = path, dict(env)
-        self.processes: list[subprocess.Popen[str]] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> Started:
         command = [sys.executable, "-m", "domino_lightning", "sweep", str(self.path), *arguments]
-        process = subprocess.Popen(
-            command, env=self.env, cwd=self.path.parent, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        output = self.path.with_name(f"output-{len(self.processes)}.txt")
+        with open(output, "wb") as file:
+            process = subprocess.Popen(command, env=self.env, cwd=self.path.parent, stdout=file, stderr=file)
         self.processes.append(process)
-        return process
+        return Started(process, output)
 
     def run(self, *arguments: str) -> tuple[int, str]:
-        process = self.start(*arguments)
-        out, _ = process.communicate(timeout=PATIENCE_S)
-        return process.returncode, out
+        return self.start(*arguments).ended()
 
-    def finish(self, process: subprocess.Popen[str]) -> str:
+    def finish(self, process: Started) -> str:
         """Wait for a sweep that has to finish."""
-        out, _ = process.communicate(timeout=PATIENCE_S)
-        assert process.returncode == 0, out
-        return out
+        code, said = process.ended()
+        assert code == 0, said
+        return said
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         return load_sweep(self.path).folder
 
@@ -114,15 +143,12 @@ class Launched:
 
     def end(self) -> None:
         for process in self.processes:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-            if process.stdout:
-                process.stdout.close()
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture
-def launched(write_sweep: Callable[..., Path]) -> Iterator[Callable[..., Launched]]:
+def launched(write_sweep: Callable[..., Path], guarded: None) -> Iterator[Callable[..., Launched]]:
     """`launched(env, launcher, tree, experiment)` writes a sweep with that launcher."""
     made: list[Launched] = []
 

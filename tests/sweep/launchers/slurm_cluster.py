@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.conftest import wait_until
+from tests.sweep.launchers.guard import marked
 
 CONF = """\
 ClusterName=domino
@@ -67,6 +68,11 @@ def missing() -> list[str]:
     return lacking + (["root"] if os.geteuid() else [])
 
 
+def conf_below(folder: Path) -> Path:
+    """The configuration of a cluster, which all that belongs to it names in SLURM_CONF."""
+    return folder / "slurm.conf"
+
+
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
 
@@ -89,7 +95,7 @@ class SlurmCluster:
             f"RealMemory=8000 Gres=gpu:{gpus}"
             for number in range(nodes)
         ]
-        self.conf = folder / "slurm.conf"
+        self.conf = conf_below(folder)
         self.conf.write_text(CONF.format(dir=folder, host=host, port=ports[-1], nodes="\n".join(lines)))
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "SBATCH_", "SQUEUE_"))}
         self.env = kept | {"SLURM_CONF": str(self.conf)}
@@ -133,7 +139,7 @@ class SlurmCluster:
 
     def processes(self, node: str) -> set[int]:
         """Processes of tasks on a node, and the stepds that started them."""
-        pids = set(with_variable(f"SLURMD_NODENAME={node}"))
+        pids = set(marked([f"SLURMD_NODENAME={node}"]))
         for pid in list(pids):
             with contextlib.suppress(OSError, ValueError):
                 parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
@@ -155,19 +161,10 @@ class SlurmCluster:
         self.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
 
     def stop(self) -> None:
-        self.run("scancel", "-u", "root", timeout=5)
-        for daemon in reversed(self.daemons.values()):
-            daemon.terminate()
+        """End the daemons; jobs are ended by a `Guard` on SLURM_CONF."""
         for daemon in self.daemons.values():
-            try:
-                daemon.wait(5)
-            except subprocess.TimeoutExpired:
-                daemon.kill()
-                daemon.wait()
-        for pid in with_variable(f"SLURM_CONF={self.conf}"):
-            if pid != os.getpid():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            daemon.kill()
+            daemon.wait()
 
 
 def _ports(count: int) -> list[int]:
@@ -176,13 +173,3 @@ def _ports(count: int) -> list[int]:
     for each in sockets:
         each.close()
     return ports
-
-
-def with_variable(variable: str) -> list[int]:
-    """Processes whose environment has VARIABLE=value."""
-    found = []
-    for each in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if variable.encode() in (each / "environ").read_bytes().split(b"\0"):
-                found.append(int(each.name))
-    return found

@@ -11,6 +11,7 @@ import pytest
 
 from domino_lightning.errors import UserError
 from domino_lightning.sweep import Pool, RayLauncher
+from domino_lightning.sweep.launchers.cluster.ranks import free_port
 from domino_lightning.sweep.launchers.cluster.ray import _bytes
 from tests.conftest import is_running
 from tests.sweep.launchers.conftest import Launched, on_ray, stage_processes, wait_until
@@ -75,7 +76,6 @@ class TestOnACluster:
         first = sweep.start()
         attempt = sweep.running("synthesize")
         first.kill()
-        first.wait()
         again = sweep.start()
         wait_until(lambda: len(sweep.events("launched")) == 2 and sweep.events("started", stage="synthesize")[1:])
         (tmp_path / "go").touch()
@@ -92,7 +92,6 @@ class TestOnACluster:
         pids = stage_processes(sweep.running("synthesize"))
         ray.ask("head")
         process.kill()
-        process.wait()
         code, words = sweep.run()
         assert code == 2
         assert "no answer from Ray" in words
@@ -115,3 +114,12 @@ def test_without_ray_its_launcher_says_what_to_install(monkeypatch: pytest.Monke
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'pip install "domino_lightning\[ray\]"'):
         RayLauncher({"cpu": Pool()}).engine()
+
+
+def test_where_nothing_listens_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray itself would look for a minute, at every question of a sweep."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr("subprocess.Popen", None)
+    words = r"no answer from Ray at '127\.0\.0\.1:\d+' \(Connection refused\).*ray start --head"
+    with pytest.raises(UserError, match=words):
+        RayLauncher({"cpu": Pool()}, address=f"127.0.0.1:{free_port()}").engine()

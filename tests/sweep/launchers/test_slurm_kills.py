@@ -53,7 +53,6 @@ def test_the_same_command_takes_up_a_sweep_whose_launcher_was_killed(
     first = sweep.start()
     attempt = sweep.running("synthesize")
     first.kill()
-    first.wait()
     again = sweep.start()
     wait_until(lambda: len(sweep.events("launched")) == 2 and sweep.events("started", stage="synthesize")[1:])
     code, words = sweep.run()
@@ -86,9 +85,9 @@ def test_a_stage_that_is_killed_has_failed_and_says_so(waiting: Callable[..., La
     sweep = waiting()
     process = sweep.start()
     signal_all(stage_processes(sweep.running("synthesize")), signal.SIGKILL)
-    out, _ = process.communicate(timeout=400)
-    assert process.returncode == 1
-    assert "synthesize was killed by signal 9: out of memory, or killed by hand" in out
+    code, said = process.ended()
+    assert code == 1
+    assert "synthesize was killed by signal 9: out of memory, or killed by hand" in said
     (tmp_path / "go").touch()
     assert sweep.run("--retry-failed")[0] == 0
     assert sweep.ends("synthesize") == ["failed", "finished"]
@@ -156,10 +155,10 @@ def test_a_held_job_is_told_and_its_stage_runs_once_when_it_is_released(
     sweep = waiting(pools={"cpu": {"cpus": 1, "options": ["--hold"]}})
     process = sweep.start()
     wait_until(lambda: slurm.run("squeue", "-h", "-o", "%r").strip() == "JobHeldUser")
-    time.sleep(3)
     (job,) = slurm.jobs()
+    wait_until(lambda: f"scontrol release {job}" in process.said())
     slurm.run("scontrol", "release", job)
-    assert f"scontrol release {job}" in sweep.finish(process)
+    sweep.finish(process)
     assert calls(tmp_path) == 1
 
 

@@ -6,14 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from domino_lightning.sweep.launchers.cluster.mailbox import Attempt
-from tests.conftest import is_running
+from tests.conftest import is_running, small_document
 from tests.sweep.launchers.conftest import Launched, on_slurm, stage_processes, wait_until
 from tests.sweep.launchers.slurm_cluster import SlurmCluster
 
@@ -31,24 +32,25 @@ WIDE = {"cpu": {"cpus": 1}, "wide": {"cpus": 1, "nodes": 2, "grace": 20}}
 OUTPUTS = ("soft_prompt.safetensors", "metrics.csv")
 
 
-def bytes_of(manifest: Path) -> dict[str, str]:
-    """Hashes of what tune has made."""
+def made(manifest: Path) -> dict[str, str]:
+    """Fingerprint of a tune stage, and hashes of what it has made."""
     outputs = json.loads(manifest.read_text())["outputs"]
-    return {name: outputs[name]["sha256"] for name in OUTPUTS}
+    return {"fingerprint": manifest.parent.name, **{name: outputs[name]["sha256"] for name in OUTPUTS}}
 
 
-def undisturbed(sweep: Launched, env: Mapping[str, str], tmp_path: Path) -> dict[str, str]:
-    """The same on two ranks of this machine."""
-    root = tmp_path / "undisturbed"
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: Path) -> dict[str, str]:
+    """What the same training on two ranks of this machine has made."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    document = small_document(folder, tiny_backbone)
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    command = [sys.executable, "-m", "domino_lightning", "run", "experiment.yaml", "--until", "tune"]
     keys = [f"{key}={value}" for key, value in TUNE.items()]
-    command = [sys.executable, "-m", "domino_lightning", "run", "experiment.yaml", "--until", "tune", f"root={root}"]
-    done = subprocess.run(
-        [*command, *keys, "tune.trainer.devices=2"], cwd=tmp_path, env={**env, "OMP_NUM_THREADS": "1"}, timeout=400
-    )
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, *keys, "tune.trainer.devices=2"], cwd=folder, env=env, timeout=400)
     assert done.returncode == 0
-    (manifest,) = (root / "stages/tune").glob("*/manifest.json")
-    assert manifest.parent.name == sweep.manifests("tune")[0].parent.name
-    return bytes_of(manifest)
+    (manifest,) = (folder / "outputs/stages/tune").glob("*/manifest.json")
+    return made(manifest)
 
 
 def saved(attempt: Attempt) -> bool:
@@ -69,7 +71,7 @@ def wide(slurm: SlurmCluster, launched: Callable[..., Launched]) -> Launched:
 
 
 def test_a_node_that_dies_costs_no_more_than_the_steps_since_the_last_checkpoint(
-    wide: Launched, slurm: SlurmCluster, tmp_path: Path
+    wide: Launched, slurm: SlurmCluster, undisturbed: dict[str, str]
 ) -> None:
     process = wide.start()
     first = wide.running("tune")
@@ -84,11 +86,11 @@ def test_a_node_that_dies_costs_no_more_than_the_steps_since_the_last_checkpoint
     assert continued(wide)
     assert not any(map(is_running, pids))
     (manifest,) = wide.manifests("tune")
-    assert bytes_of(manifest) == undisturbed(wide, slurm.env, tmp_path)
+    assert made(manifest) == undisturbed
 
 
 def test_a_preempted_stage_saves_makes_room_and_is_continued(
-    wide: Launched, slurm: SlurmCluster, tmp_path: Path
+    wide: Launched, slurm: SlurmCluster, undisturbed: dict[str, str]
 ) -> None:
     process = wide.start()
     first = wide.running("tune")
@@ -100,7 +102,7 @@ def test_a_preempted_stage_saves_makes_room_and_is_continued(
     assert wide.ends("tune") == ["yielded", "finished"]
     assert continued(wide)
     (manifest,) = wide.manifests("tune")
-    assert bytes_of(manifest) == undisturbed(wide, slurm.env, tmp_path)
+    assert made(manifest) == undisturbed
 
 
 SLOW = '''
@@ -131,15 +133,16 @@ def test_a_stage_that_outlasts_its_pilot_goes_on_in_the_next(
     pools = {"cpu": {"cpus": 1, "time": "00:01:00", "grace": 20}}
     env = {**slurm.env, "PYTHONPATH": os.environ["PYTHONPATH"]}
     sweep = launched(env, on_slurm(pools), {"until": "synthesize", "set": keys})
-    code, words = sweep.run()
-    assert code == 0, words
+    process = sweep.start()
+    wait_until(lambda: "yielded" in sweep.ends("synthesize") or process.process.poll() is not None)
+    (tmp_path / "slow").unlink()
+    sweep.finish(process)
     ends = sweep.ends("synthesize")
     assert ends[0] == "yielded"
     assert ends[-1] == "finished"
     (manifest,) = sweep.manifests("synthesize")
     rows = [json.loads(line) for line in (manifest.parent / "raw-00000.jsonl").read_text().splitlines()]
     assert len(rows) == 24
-    (tmp_path / "slow").unlink()
     command = [sys.executable, "-m", "domino_lightning", "sweep", str(sweep.path), "launcher={class_path: "
                "domino_lightning.sweep.LocalLauncher}", f"root={tmp_path / 'undisturbed'}"]  # fmt: skip
     assert subprocess.run(command, cwd=tmp_path, env=env, timeout=400).returncode == 0

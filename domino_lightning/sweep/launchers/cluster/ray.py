@@ -9,6 +9,7 @@ import logging
 import os
 import selectors
 import shlex
+import socket
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from domino_lightning.sweep.launchers.cluster.pools import Pool
 log = logging.getLogger(__name__)
 
 CALL_S = 60.0
+KNOCK_S = 10.0
 PASSED = ("HOME", "USER", "LOGNAME", "SHELL", "LANG", "PATH")
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 OF_SLURM = ("partition", "account", "qos", "options")
@@ -104,6 +106,7 @@ class Ray(Engine):
 
     def _call(self, **request: Any) -> dict[str, Any]:
         if self.driver is None:
+            self._knock()
             self.driver = subprocess.Popen(
                 [sys.executable, "-m", "domino_lightning.sweep.launchers.cluster.ray_driver", self.address],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
@@ -117,6 +120,15 @@ class Ray(Engine):
             self.close()
             raise Unreachable("the connection was lost") from None
         return self._answer()
+
+    def _knock(self) -> None:
+        """Find out at once that nothing listens at HOST:PORT, for which Ray takes a minute."""
+        host, _, port = self.address.rpartition(":")
+        if host and "/" not in host and port.isdecimal():
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
+            except OSError as error:
+                raise Unreachable(error.strerror or str(error)) from None
 
     def _answer(self) -> dict[str, Any]:
         """The next line of the driver, which is given up when none comes."""
