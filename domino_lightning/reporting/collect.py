@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from domino_lightning.errors import UserError
+from domino_lightning.results.runs import trial_status
 from domino_lightning.stages import STAGES
 from domino_lightning.store.store import MANIFEST, altered, read_manifest
 from domino_lightning.tracking.metrics_file import Metric
@@ -168,7 +169,7 @@ def read_trial(path: Path) -> TrialDir:
         experiment=str(info.get("experiment") or path.parent.name),
         name=str(info.get("trial") or path.name),
         overrides=tuple(map(str, overrides)) if isinstance(overrides, list) else (),
-        status="unreadable" if error else "damaged" if damage else str(info.get("status") or "unknown"),
+        status="unreadable" if error else "damaged" if damage else trial_status(path, info),
         started_at=str(info.get("started_at") or ""),
         error="\n".join(problems),
         stages=stages,

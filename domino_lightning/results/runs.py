@@ -26,6 +26,21 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+def trial_status(path: Path, trial: Mapping[str, Any]) -> str:
+    """pending, running, finished, failed or interrupted; a process that was killed could not say the last.
+
+    Args:
+        path: the trial's directory.
+        trial: content of its `trial.json`.
+    """
+    status = str(trial.get("status") or "unknown")
+    if status != "running":
+        return status
+    root, sweep = path.absolute().parents[2], trial.get("sweep")
+    folder = root / "sweeps" / safe_name(str(sweep)) if sweep else path
+    return "running" if is_held(folder / LOCK) else "interrupted"
+
+
 class Run:
     """One trial of an experiment.
 
@@ -53,13 +68,8 @@ class Run:
 
     @property
     def status(self) -> str:
-        """pending, running, finished, failed or interrupted; a process that was killed could not say the last."""
-        status = str(self.trial["status"])
-        if status != "running":
-            return status
-        root, sweep = self.path.absolute().parents[2], self.trial.get("sweep")
-        folder = root / "sweeps" / safe_name(str(sweep)) if sweep else self.path
-        return "running" if is_held(folder / LOCK) else "interrupted"
+        """As `trial_status` has it."""
+        return trial_status(self.path, self.trial)
 
     @cached_property
     def damage(self) -> dict[str, str]:

@@ -110,7 +110,7 @@ class Arm:
 
     def status_counts(self) -> dict[str, int]:
         """How many trials are finished, failed and so on, in that order."""
-        order = ("finished", "running", "pending", "failed", "unreadable")
+        order = ("finished", "running", "interrupted", "pending", "failed", "unreadable")
         states = [run.status for run in self.seeds]
         return {state: states.count(state) for state in (*order, *sorted(set(states) - set(order))) if state in states}
 

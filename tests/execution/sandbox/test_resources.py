@@ -242,10 +242,11 @@ import subprocess
 import sys
 
 import pytest
-sys.exit(pytest.main([*sys.argv[1:], "-q", "-p", "no:cacheprovider", "-o", "log_cli=true", "-o", "log_cli_level=WARNING"]))
+sys.exit(pytest.main([*sys.argv[1:], "-q", "-m", "", "-p", "no:cacheprovider", "-o", "log_cli=true", "-o", "log_cli_level=WARNING"]))
 """
 
 
+@pytest.mark.slow
 def test_the_time_of_children_counts_without_the_kernels_clock() -> None:
     """As on hosts whose perf_event_paranoid is above 2."""
     test = f"{__file__}::{test_the_time_of_children_counts.__name__}"

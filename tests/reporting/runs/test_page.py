@@ -12,6 +12,7 @@ import pytest
 
 from domino_lightning.errors import UserError
 from domino_lightning.reporting import write_report
+from domino_lightning.store.locks import LOCK, held
 from domino_lightning.utils.jsonl import write_json
 from tests.reporting.conftest import FakeStore
 
@@ -328,9 +329,12 @@ def test_a_missing_file_is_no_error(store: FakeStore) -> None:
 
 
 def test_a_running_trial_is_shown_as_running(store: FakeStore) -> None:
-    store.trial("now", {"prepare": store.prepare()}, status="running")
-    text = text_of(page_of(store))
+    trial = store.trial("now", {"prepare": store.prepare()}, status="running")
+    with held(trial / LOCK, "trial now"):
+        text = text_of(page_of(store))
     assert "now: running. It has not finished; started 2026-05-01 09:00 UTC." in text
+    text = text_of(page_of(store))  # after a kill
+    assert "now: interrupted. It was ended before its time; the same command continues it." in text
     assert "No arm has a pass@1 with an interval yet." in text
 
 
