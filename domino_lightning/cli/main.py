@@ -73,13 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("domino: interrupted; the same command continues where it stopped.\n")
         return 130
-    except OSError as error:
-        trouble = disk_trouble(error, "disk")
-        if trouble is None:
-            raise
-        sys.stderr.write(f"domino: {trouble}\n")
-        return 1
     except Exception as error:
+        if trouble := disk_trouble(error, "disk"):
+            sys.stderr.write(f"domino: {trouble}\n")
+            return 1
         if not (own := own_frames(error)):
             raise
         where = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))

@@ -270,3 +270,16 @@ def test_interrupt_exits_with_130(write_experiment: Write, capsys: Capture, monk
     monkeypatch.setattr("domino_lightning.stages.prepare.Prepare.run", interrupted)
     assert main(["prepare", str(write_experiment())]) == 130
     assert "the same command continues" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line_wherever_it_fills_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path
+) -> None:
+    """Libraries in other languages raise errors of their own, with the system's words in them."""
+
+    def full(*_: Any, **__: Any) -> None:
+        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("domino_lightning.runner.smoke.save_tiny_backbone", full)
+    assert main(["run", "experiments/quickstart.yaml", f"root={tmp_path}", "--smoke"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("domino: disk: the disk is full. Free space, and give")
