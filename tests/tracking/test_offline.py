@@ -19,7 +19,7 @@ from domino_lightning.tracking.records import raw_records, write_records
 from domino_lightning.tracking.tags import note_tags, open_tags
 from domino_lightning.tracking.wandb import start_run
 from tests.conftest import finished_offline_runs
-from tests.tracking.test_wandb import local_paths
+from tests.tracking.test_wandb import killed_twice, local_paths
 
 
 @pytest.fixture
@@ -123,6 +123,20 @@ def test_sync_uploads_then_attaches_what_each_run_read(root: Path, server: Serve
     assert sync(root) == (2, 1)
     assert server.commands == [[str(path.parent) for path in offline_runs(root)]]
     assert server.used == [("team/tests/tune-id", "team/tests/prepare-aa:latest")]
+
+
+def test_a_run_that_was_killed_twice_is_uploaded_once_with_every_step_once(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    work = killed_twice(tmp_path)
+    finished_offline_runs(tmp_path / "store", 1)
+    server: Server = request.getfixturevalue("server")  # which stands in for programs that logging starts too
+    assert sync(tmp_path / "store")[0] == 1
+    ((folder,),) = server.commands
+    (uploaded,) = Path(folder).glob("*.wandb")
+    run = read_offline_run(uploaded)
+    assert (run.run_id, run.history["_step"]) == (work.fingerprint, list(range(10)))
+    assert run.history["trainer/global_step"] == list(range(10))
 
 
 def test_a_second_sync_repeats_nothing(root: Path, server: Server) -> None:

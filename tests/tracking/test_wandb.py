@@ -398,12 +398,12 @@ def test_a_tracker_that_fails_while_a_stage_runs_never_ends_it(
     assert len(caplog.records) == 2  # once at the end of a stage, once in a fit
 
 
-def test_a_run_that_kills_left_in_pieces_offline_ends_whole(tmp_path: Path) -> None:
+def killed_twice(folder: Path) -> Work:
     """Steps 0 to 9 in three starts, each of which logs again what came after the last checkpoint."""
-    tracking = Tracking("offline", "tests", root=str(tmp_path / "store"))
-    (tmp_path / "stage").mkdir()
-    table = MetricsFile(tmp_path / "stage" / METRICS)
-    work = Work(tmp_path / "stage", {}, "0123456789abcdef", {}, tracking)
+    tracking = Tracking("offline", "tests", entity="team", root=str(folder / "store"))
+    (folder / "stage").mkdir()
+    table = MetricsFile(folder / "stage" / METRICS)
+    work = Work(folder / "stage", {}, "0123456789abcdef", {}, tracking)
     for first, last in ((0, 4), (3, 8), (6, 10)):
         time.sleep(1.1)  # W&B names a run's directory by the second
         started = replace(work, run=stage_run(work, "tune", []))
@@ -413,6 +413,11 @@ def test_a_run_that_kills_left_in_pieces_offline_ends_whole(tmp_path: Path) -> N
         if last < 10:
             started.run.finish(exit_code=1)
     log_outputs(started, "tune", Outputs({"tune/train/loss": 0.1}, "", [], ""))
+    return work
+
+
+def test_a_run_that_kills_left_in_pieces_offline_ends_whole(tmp_path: Path) -> None:
+    work = killed_twice(tmp_path)
     (whole,) = finished_offline_runs(tmp_path / "store", 1)
     assert whole.run_id == work.fingerprint
     assert whole.history["trainer/global_step"] == list(range(10))
