@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import html
-import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
 from domino_lightning.cli.main import main
-from tests.domains.test_four_methods import CODE, EXPERIMENT, ROWS
 
 WORDS = re.compile(r"\b(functions?|programs?|execut\w*)\b", re.IGNORECASE)
 
@@ -29,20 +26,14 @@ def page_text(page: str) -> str:
 
 
 def test_nobody_speaks_of_programs_where_there_are_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "my_domain.py").write_text(CODE, encoding="utf-8")
-    (tmp_path / "trivia.yaml").write_text(EXPERIMENT, encoding="utf-8")
-    (tmp_path / "trivia.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "my_domain", raising=False)
     assert main(["run", "trivia.yaml", "--smoke", "--trial", "t"]) == 0
-    trial = tmp_path / "outputs" / "smoke" / "runs" / "trivia" / "t"
-    assert main(["report", str(trial), "--output", str(tmp_path / "page")]) == 0
+    trial = project / "outputs" / "smoke" / "runs" / "trivia" / "t"
+    assert main(["report", str(trial), "--output", str(project / "page")]) == 0
     printed = capsys.readouterr()
     found = spoken(printed.out + printed.err, "what run and report print")
-    found += spoken(page_text((tmp_path / "page" / "report.html").read_text(encoding="utf-8")), "report.html")
+    found += spoken(page_text((project / "page" / "report.html").read_text(encoding="utf-8")), "report.html")
     for path in sorted(trial.rglob("*")):
         if path.is_file() and path.suffix in {".md", ".jsonl", ".csv"} and "model" not in path.parts:
             found += spoken(path.read_text(encoding="utf-8"), str(path.relative_to(trial)))
