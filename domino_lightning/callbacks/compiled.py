@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -45,13 +43,6 @@ class CompiledLayers(Callback):
         backbone: Any = module.backbone
         for layer in decoder_layers(backbone):
             layer.compile(dynamic=True, backend=self.backend)
-
-
-@contextmanager
-def uncompiled() -> Iterator[None]:
-    """Run compiled layers as they are: graphs for what happens now and then cost more than they save."""
-    with torch.compiler.set_stance("force_eager"):
-        yield
 
 
 def check_compiler(key: str, device: torch.device) -> None:

@@ -9,7 +9,6 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from domino_lightning.callbacks.compiled import uncompiled
 from domino_lightning.callbacks.health import (
     Periodic,
     StepTable,
@@ -148,7 +147,8 @@ class SampledTexts(Periodic):
         model = LocalModel(backbone.eval(), self.tokenizer, self.count, module.soft_tokens())
         sampling = Sampling(max_new_tokens=self.max_new_tokens)
         try:
-            with any_algorithm(), uncompiled():
+            # Compiled layers run as they are: graphs for a look now and then cost more than they save.
+            with any_algorithm(), torch.compiler.set_stance("force_eager"):
                 sampled = model.complete([module.start] * self.count, range(self.count), self.seed, sampling)
         except UnsupportedAttention as error:
             log.warning("tune: no texts are sampled while it trains: %s", error)

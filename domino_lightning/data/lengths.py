@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from domino_lightning.data.chat import encode_pair
-from domino_lightning.data.text import TooLong, refuse_long
+from domino_lightning.data.text import TooLong, encode_texts, refuse_long
 from domino_lightning.domains.rows import Message
 from domino_lightning.models.backbone import bos_ids
 from domino_lightning.models.lookups import kept_counts, read_tokenizer
@@ -20,8 +21,7 @@ def text_lengths(rows: Sequence[Record], spec: str, max_length: int, too_long: T
     """
 
     def count() -> list[int]:
-        tokenizer = read_tokenizer(spec)
-        return [len(tokenizer(row["text"], add_special_tokens=False).input_ids) + 1 for row in rows]
+        return [len(ids) for ids in encode_texts(rows, read_tokenizer(spec), sys.maxsize, "truncate", where)]
 
     counts = kept_counts(spec, ["text", *(row["text"] for row in rows)], count)
     if too_long == "error":

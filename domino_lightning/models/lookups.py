@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _PACKAGE = Path(__file__).parents[1]
 # What decides how many tokens a text comes to, besides the tokenizer.
-_CODE = ("data/chat.py", "data/lengths.py", "generation/prompts.py", "models/backbone.py")
+_CODE = ("data/chat.py", "data/lengths.py", "data/text.py", "generation/prompts.py", "models/backbone.py")
 _TOKENIZER_SUFFIXES = {".json", ".jinja", ".model", ".txt"}
 
 
