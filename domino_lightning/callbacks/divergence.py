@@ -51,7 +51,7 @@ class StopOnDivergence(Callback):
         """
         if trainer.precision == "16-mixed":  # the scaler skips such steps by itself
             return
-        check_finite(self.stage, trainer.global_step, gradient_sums(module))
+        check_finite(self.stage, trainer.global_step + 1, gradient_sums(module))
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
         """Look at the averages of the last steps.

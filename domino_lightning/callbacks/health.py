@@ -153,10 +153,9 @@ def gradient_norm(module: torch.nn.Module) -> float:
 
 
 def log_metrics(trainer: Trainer, metrics: Mapping[str, float]) -> None:
-    """Hand numbers to every logger, at the step that Lightning gives to the metrics of the same batch."""
-    step = max(0, trainer.global_step - 1)
+    """Hand numbers to every logger, at the steps done."""
     for logger in trainer.loggers:
-        logger.log_metrics(dict(metrics), step=step)
+        logger.log_metrics(dict(metrics), step=trainer.global_step)
 
 
 def log_table(trainer: Trainer, key: str, columns: Sequence[str], data: list[list[Any]]) -> None:
@@ -170,7 +169,7 @@ def log_histogram(trainer: Trainer, key: str, values: Sequence[float]) -> None:
     """Hand the distribution of some values to the loggers that take one (W&B)."""
     for logger in trainer.loggers:
         if hasattr(logger, "log_histogram"):
-            logger.log_histogram(key, values, max(0, trainer.global_step - 1))
+            logger.log_histogram(key, values, trainer.global_step)
 
 
 def log_image(trainer: Trainer, key: str, matrix: Tensor, step: int) -> None:

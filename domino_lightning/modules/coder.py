@@ -111,7 +111,7 @@ class CoderModule(CoderSettings, HeldoutModule):
         if distributed.world_size() > 1:
             torch.distributed.all_reduce(tokens)
         loss = nll.sum() * (distributed.world_size() / max(1, int(tokens)))
-        check_finite("finetune", self.global_step, {"loss": loss})
+        check_finite("finetune", self.global_step + 1, {"loss": loss})
         self.log("finetune/train/loss", loss.detach(), sync_dist=True)
         return loss
 

@@ -113,7 +113,7 @@ class LoraTuningModule(DomainLearner):
         if distributed.world_size() > 1:
             torch.distributed.all_reduce(texts)
         loss = nll.sum() * (distributed.world_size() / max(1, int(texts)))
-        check_finite("tune", self.global_step, {"loss": loss})
+        check_finite("tune", self.global_step + 1, {"loss": loss})
         self.log_dict({f"tune/train/{name}": loss.detach() for name in ("nll", "loss")}, sync_dist=True)
         return loss
 

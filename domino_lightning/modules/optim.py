@@ -43,5 +43,3 @@ def check_finite(stage: str, step: int, terms: Mapping[str, Tensor]) -> None:
                 f"{stage}: term '{name}' is {value.item()} at step {step}. Lower {stage}.model.learning_rate or the "
                 f"loss's weight. The last good checkpoint stays in the stage's directory."
             )
-
-

@@ -157,7 +157,7 @@ class PromptTuningModule(PromptTuningSettings, DomainLearner):
         step = self.global_step
         total = max(1, int(self.trainer.estimated_stepping_batches))
         terms = self.objective(batch, step, min(1.0, step / total))
-        check_finite("tune", step, terms)
+        check_finite("tune", step + 1, terms)
         self.log_dict({f"tune/train/{name}": value.detach() for name, value in terms.items()}, sync_dist=True)
         return terms["loss"]
 

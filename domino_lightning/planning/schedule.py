@@ -29,11 +29,11 @@ def steps(trainer: Mapping[str, Any], rows: int, batch: int) -> int:
 
 
 def validations(trainer: Mapping[str, Any], count: int, rows: int, batch: int) -> float:
-    """How often held-out data is looked at in `count` steps."""
+    """How often held-out data is looked at in `count` steps: before them, then on cadence."""
     interval = trainer.get("val_check_interval") or 1.0
     epoch = math.ceil(rows / batch)
     every = interval * epoch if isinstance(interval, float) else interval
-    return count * accumulated(trainer, rows, batch) // max(1, every)
+    return 1 + count * accumulated(trainer, rows, batch) // max(1, every)
 
 
 def accumulated(trainer: Mapping[str, Any], rows: int, batch: int) -> int:

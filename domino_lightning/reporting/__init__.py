@@ -6,12 +6,11 @@ from domino_lightning.reporting.collect import (
     find_trials,
     read_score,
     read_trial,
-    series,
 )
 from domino_lightning.reporting.funnel import Funnel, read_funnel
 from domino_lightning.reporting.runs.page import write_report
 from domino_lightning.reporting.sweep.page import write_sweep_report
-from domino_lightning.tracking.metrics_file import Metric, read_metrics
+from domino_lightning.tracking.metrics_file import Metric, read_metrics, series
 
 __all__ = [
     "Funnel",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from domino_lightning.errors import UserError
 from domino_lightning.results.runs import trial_status
 from domino_lightning.stages import STAGES
 from domino_lightning.store.store import MANIFEST, altered, read_manifest
-from domino_lightning.tracking.metrics_file import Metric
 from domino_lightning.utils.jsonl import read_json
 
 _REMEDY = "Pass a trial, runs/<experiment> or the store's root."
@@ -227,17 +226,6 @@ def read_optional(stage: StageDir, name: str) -> dict[str, Any] | None:
         return None
     value, error = _read_object(path)
     return None if error else value
-
-
-def series(metrics: Iterable[Metric], key: str) -> list[tuple[int, float]]:
-    """(step, value) of one key, by step."""
-    return [(row.step, row.value) for row in metrics if row.key == key]
-
-
-def best_heldout(metrics: Iterable[Metric], key: str = "tune/heldout/nll") -> tuple[int, float] | None:
-    """(step, nats/token) of the lowest finite held-out NLL; the earliest of equals."""
-    finite = [(step, value) for step, value in series(metrics, key) if math.isfinite(value)]
-    return min(finite, key=lambda point: point[1], default=None)
 
 
 def read_score(stage: StageDir, split: str = "test") -> Score | None:

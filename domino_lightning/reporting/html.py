@@ -67,9 +67,7 @@ def write_files(texts: Mapping[Path, str]) -> None:
                 temporary.write_bytes(text.encode("utf-8", "replace"))
         except (FileExistsError, NotADirectoryError, PermissionError) as error:
             reason = error.strerror or "not a directory"
-            raise UserError(
-                f"{path.parent}: cannot write a report here ({reason}). Name another directory."
-            ) from None
+            raise UserError(f"{path.parent}: cannot write a report here ({reason}). Name another directory.") from None
 
 
 def percent(value: float | None, digits: int = 1) -> str:

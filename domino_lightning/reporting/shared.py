@@ -9,14 +9,13 @@ from typing import Any
 from domino_lightning.errors import UserError
 from domino_lightning.reporting.collect import (
     TrialDir,
-    best_heldout,
     read_optional,
     read_score,
     whole,
 )
 from domino_lightning.reporting.funnel import read_funnel
 from domino_lightning.stages import STAGES
-from domino_lightning.tracking.metrics_file import read_metrics
+from domino_lightning.tracking.metrics_file import best_heldout, read_metrics
 
 
 def config_differences(trials: Sequence[TrialDir]) -> list[tuple[str, list[str]]]:
@@ -121,6 +120,4 @@ def test_set_warning(trials: Sequence[TrialDir]) -> str:
         files.add(output.get("sha256") or prepare.fingerprint)
     if len(files) < 2:
         return ""
-    return (
-        f"These arms were scored on {len(files)} different test sets; their pass@1 values are not comparable."
-    )
+    return f"These arms were scored on {len(files)} different test sets; their pass@1 values are not comparable."

@@ -117,7 +117,7 @@ def make_trainer(
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            num_sanity_val_steps=0,
+            num_sanity_val_steps=-1,  # held-out data before the first step
             use_distributed_sampler=False,
         )
     except (MisconfigurationException, ValueError, TypeError) as error:

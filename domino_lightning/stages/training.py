@@ -159,9 +159,7 @@ class TrainingStage(Stage):
     def contents(cls, section: Section) -> dict[str, str]:
         """Backbone and tokenizer."""
         specs = {key: lookup(section, key) for key in (f"{cls.model_key(section)}.backbone", "data.tokenizer")}
-        return {
-            key: backbone_hash(spec, f"{cls.name}.{key}") for key, spec in specs.items() if isinstance(spec, str)
-        }
+        return {key: backbone_hash(spec, f"{cls.name}.{key}") for key, spec in specs.items() if isinstance(spec, str)}
 
     def _check(self) -> None:
         """What the constructors of model and data refuse is told before anything runs; no backbone is loaded."""
@@ -194,8 +192,8 @@ class TrainingStage(Stage):
         over_epochs = trainer.get("check_val_every_n_epoch", 1) is None
         if over_epochs and isinstance(every, int) and epochs.run is not None and every > epochs.run:
             notes.append(
-                f"{self.name}.trainer.val_check_interval {every} is never reached in {epochs.run} batches: nothing is "
-                "validated, and the last step is taken for the best."
+                f"{self.name}.trainer.val_check_interval {every} is never reached in {epochs.run} batches: no step "
+                "is validated, and the last one is taken for the best."
             )
         return notes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -84,12 +85,28 @@ def steps_of(rows: Iterable[Metric]) -> dict[int, dict[str, float]]:
     return dict(sorted(steps.items()))
 
 
+def series(rows: Iterable[Metric], key: str) -> list[tuple[int, float]]:
+    """(step, value) of one key, by step."""
+    return [(row.step, row.value) for row in rows if row.key == key]
+
+
+def best_heldout(rows: Iterable[Metric], key: str = "tune/heldout/nll") -> tuple[int, float] | None:
+    """(step, nats/token) of the lowest finite held-out NLL; the earliest of equals.
+
+    What is there before the first step (step 0) is shown, and is nothing that a stage could export.
+    """
+    finite = [(step, value) for step, value in series(rows, key) if step > 0 and math.isfinite(value)]
+    return min(finite, key=lambda point: point[1], default=None)
+
+
 def last_values(stage_dir: Path) -> dict[str, float]:
-    """The last value of every key that a stage has logged, and `<key>_best`, the lowest, of a held-out NLL."""
-    values: dict[str, float] = {}
-    for name in (METRICS, SPEED):
-        for _, key, value in read_metrics(stage_dir, name):
-            values[key] = value
-            if key.endswith("heldout/nll"):
-                values[f"{key}_best"] = min(values.get(f"{key}_best", float("inf")), value)
+    """The last value of every key that a stage has logged, and `<key>_best`, the lowest, of a held-out NLL.
+
+    No step that was validated, or no finite value, is no best one.
+    """
+    rows = [row for name in (METRICS, SPEED) for row in read_metrics(stage_dir, name)]
+    values = {row.key: row.value for row in rows}
+    for key in [key for key in values if key.endswith("heldout/nll")]:
+        if (best := best_heldout(rows, key)) is not None:
+            values[f"{key}_best"] = best[1]
     return values

@@ -52,10 +52,10 @@ def test_steps_on_ten_rows_in_batches_of_four(trainer: dict[str, Any], expected:
     assert steps(trainer, rows=10, batch=4) == expected
 
 
-def test_validations_by_batches_and_by_shares_of_an_epoch() -> None:
-    assert validations({"val_check_interval": 5}, 11, rows=10, batch=4) == 2
-    assert validations({"val_check_interval": 1.0}, 11, rows=10, batch=4) == 3
-    assert validations({"val_check_interval": 6, "accumulate_grad_batches": 2}, 9, rows=10, batch=4) == 3
+def test_validations_before_the_first_step_then_by_batches_and_by_shares_of_an_epoch() -> None:
+    assert validations({"val_check_interval": 5}, 11, rows=10, batch=4) == 1 + 2
+    assert validations({"val_check_interval": 1.0}, 11, rows=10, batch=4) == 1 + 3
+    assert validations({"val_check_interval": 6, "accumulate_grad_batches": 2}, 9, rows=10, batch=4) == 1 + 3
 
 
 @pytest.mark.parametrize(("pairs", "expected"), [("none", 0), ("own", 1), ("all", 4), (1, 2), (9, 4)])
@@ -68,9 +68,9 @@ def test_tune_counts_steps_and_validations(costs: Callable[..., Costs]) -> None:
     L = estimate.text_tokens  # batches of two, D = 2, S = 1, one negative, six held-out texts
     found = estimate("tune")
     step = 2 + 2 * L + 2 * 1 + 2 * 2 * L
-    assert found.tokens == pytest.approx(9 * step + 3 * 6 * L)
+    assert found.tokens == pytest.approx(9 * step + 4 * 6 * L)
     shape = ModelShape.of(tiny_model("llama"))
-    work = 9 * flops(shape, shared_sequences(2, 2, 1, L, 2), backward=1) + flops(shape, [Sequences(18, L, 2, L)])
+    work = 9 * flops(shape, shared_sequences(2, 2, 1, L, 2), backward=1) + flops(shape, [Sequences(24, L, 2, L)])
     assert found.flops == pytest.approx(work)
     assert found.what == f"9 steps of 2 texts of {L:.0f} tokens, each under 2 sample prompts too"
 

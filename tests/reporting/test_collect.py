@@ -8,7 +8,7 @@ import pytest
 
 from domino_lightning.errors import UserError
 from domino_lightning.reporting import Metric, find_trials, read_metrics, read_score, read_trial, series
-from domino_lightning.reporting.collect import best_heldout, natural, number
+from domino_lightning.reporting.collect import natural, number
 from tests.reporting.conftest import FakeStore
 
 
@@ -115,13 +115,6 @@ def test_other_columns_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("epoch,loss\n0,1\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"line 1: columns epoch,loss, where step,key,value"):
         read_metrics(tmp_path)
-
-
-def test_the_best_heldout_step_is_the_earliest_lowest_finite_one() -> None:
-    rows = [(0, 2.0), (1, float("nan")), (2, 1.5), (3, 1.5), (4, float("inf"))]
-    metrics = [Metric(step, "tune/heldout/nll", value) for step, value in rows]
-    assert best_heldout(metrics) == (2, 1.5)
-    assert best_heldout([]) is None
 
 
 def test_a_score_is_pass_at_1_with_its_interval(store: FakeStore) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from domino_lightning.domains import FreeText
 from domino_lightning.stages.finetune import Finetune
 from domino_lightning.store.work import Work
-from domino_lightning.utils.jsonl import write_json
+from domino_lightning.utils.jsonl import write_json, write_jsonl
 
 
 @pytest.fixture
@@ -37,3 +38,25 @@ def test_where_answer_answered_nothing_the_advice_names_its_reasons(answered: Pa
     told = nothing("both", answered, {"accepted": 7, "answered": 0, "rejected": {"check": 6, "no_answer": 1}})
     assert "answer answered none of 7 accepted rows (check 6, no_answer 1)" in told
     assert told.endswith("None of the 2 references has an answer either.")
+
+
+@pytest.mark.parametrize(("pairs", "warned"), [(1, True), (9, True), (10, False)])
+def test_training_on_fewer_than_ten_pairs_warns(
+    pairs: int, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The fit itself is left out: the warning stands before it."""
+    for name in ("prepare", "answer", "scratch"):
+        (tmp_path / name).mkdir()
+    for name in ("reference", "heldout"):
+        write_jsonl(tmp_path / f"prepare/{name}.jsonl", [])
+    write_jsonl(tmp_path / "answer/pairs.jsonl", [{"messages": []}] * pairs)
+    data = SimpleNamespace(encoded={"train": [[0]] * pairs}, setup=lambda: None)
+    model = SimpleNamespace(lora=None, save_pretrained=lambda directory: None)
+    monkeypatch.setattr(Finetune, "datamodule", lambda self, **files: data)
+    monkeypatch.setattr(Finetune, "module", lambda self: model)
+    monkeypatch.setattr(Finetune, "fit", lambda self, *args: (SimpleNamespace(global_step=2), None, None))
+    stage = object.__new__(Finetune)
+    stage.source, stage.domain = "synthetic", FreeText()
+    inputs = {name: tmp_path / name for name in ("prepare", "answer")}
+    assert stage._train(Work(tmp_path, inputs, "fp", {}))["pairs"] == pairs
+    assert (f"finetune: {pairs} pairs to train on" in caplog.text) == warned

@@ -92,5 +92,3 @@ def _seeds_per_arm(trials: Sequence[TrialDir]) -> str:
     if high == 1:
         return "One seed:" if len(arms) == 1 else "One seed per arm:"
     return f"{low} seeds per arm:" if low == high else f"{low} to {high} seeds per arm:"
-
-

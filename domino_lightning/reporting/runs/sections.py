@@ -15,10 +15,8 @@ from domino_lightning.reporting.charts import Line, curves
 from domino_lightning.reporting.collect import (
     StageDir,
     TrialDir,
-    best_heldout,
     read_optional,
     read_score,
-    series,
     whole,
 )
 from domino_lightning.reporting.corpus import corpus_rows
@@ -27,7 +25,7 @@ from domino_lightning.reporting.funnel import read_funnel
 from domino_lightning.reporting.reader import Untold, reader_of
 from domino_lightning.reporting.runs.scores import heldout_numbers, how_graded, other_numbers, score_rows
 from domino_lightning.reporting.samples import accepted_samples, evaluation_items, novelty, rejected_samples
-from domino_lightning.tracking.metrics_file import Metric, read_metrics
+from domino_lightning.tracking.metrics_file import Metric, best_heldout, read_metrics, series
 from domino_lightning.utils.jsonl import Record, read_jsonl
 
 _DOTTED_KEY = re.compile(r"((?:\w+\.)+)(\w+)(?==)")

@@ -11,11 +11,10 @@ from markupsafe import Markup
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.statistics import Estimate
 from domino_lightning.reporting.charts import Band, Line, bands, curves
-from domino_lightning.reporting.collect import series
 from domino_lightning.reporting.sweep.arms import Arm, SweepData
 from domino_lightning.reporting.sweep.estimates import ArmScore
 from domino_lightning.reporting.sweep.tables import Column
-from domino_lightning.tracking.metrics_file import read_metrics
+from domino_lightning.tracking.metrics_file import read_metrics, series
 
 LINES = 6  # of one chart: as many as there are colors
 
@@ -30,9 +29,7 @@ def numeric_axes(data: SweepData) -> list[str]:
     return found
 
 
-def axis_charts(
-    data: SweepData, scores: Sequence[ArmScore | None], columns: Sequence[Column]
-) -> list[dict[str, Any]]:
+def axis_charts(data: SweepData, scores: Sequence[ArmScore | None], columns: Sequence[Column]) -> list[dict[str, Any]]:
     """For every numeric axis, pass@1 and the held-out NLLs over it; arms that differ elsewhere are lines."""
     shares = [Estimate(*(100 * part for part in score.estimate)) if score else None for score in scores]
     metrics = [("pass@1", "pass@1, %", shares), *((each.title, each.title, each.cells) for each in columns)]

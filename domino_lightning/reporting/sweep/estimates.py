@@ -78,8 +78,7 @@ def arm_scores(arms: Sequence[Arm], k: int = 1) -> list[ArmScore | None]:
     tables = [_scores(row, names, k) if names else None for row, names in zip(runs, shared, strict=True)]
     labels = [[row[0][name].group for name in names] for row, names in zip(runs, shared, strict=True)]
     found = [
-        components(group_table(table, groups)) if table else None
-        for table, groups in zip(tables, labels, strict=True)
+        components(group_table(table, groups)) if table else None for table, groups in zip(tables, labels, strict=True)
     ]
     loan = lent(one for one in found if one)
     scores: list[ArmScore | None] = []
@@ -176,9 +175,7 @@ def _none(problem: str) -> Difference:
 def _components(pairs: Pairs, k: int) -> Components:
     names = list(pairs[0][0])
     before, after = (_scores([pair[side] for pair in pairs], names, k) for side in (0, 1))
-    gains = [
-        [second - first for first, second in zip(*rows, strict=True)] for rows in zip(before, after, strict=True)
-    ]
+    gains = [[second - first for first, second in zip(*rows, strict=True)] for rows in zip(before, after, strict=True)]
     return components(group_table(gains, [pairs[0][0][name].group for name in names]))
 
 

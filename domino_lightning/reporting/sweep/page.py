@@ -184,9 +184,7 @@ def _needed(data: SweepData) -> dict[str, Any]:
 def _forests(data: SweepData, compared: Sequence[Difference | None]) -> list[Markup]:
     """The chart of differences for wide and for narrow screens; none where nothing can be compared."""
     rows = [
-        Effect(
-            arm.label, 100 * one.estimate.value, 100 * one.estimate.low, 100 * one.estimate.high, one.significant
-        )
+        Effect(arm.label, 100 * one.estimate.value, 100 * one.estimate.low, 100 * one.estimate.high, one.significant)
         for arm, one in zip(data.arms, compared, strict=True)
         if one and not one.problem
     ]

@@ -78,9 +78,7 @@ def _answered(row: Record, outputs: dict[object, str | None], reader: Reader) ->
     return clip(reader.question(row), 300) + ("" if output is None else f"\n→ {clip(output, 300)}")
 
 
-def disputed(
-    arms: Sequence[Arm], count: int = PROBLEMS, untold: Untold | None = None
-) -> tuple[list[Disputed], int]:
+def disputed(arms: Sequence[Arm], count: int = PROBLEMS, untold: Untold | None = None) -> tuple[list[Disputed], int]:
     """(problems shown, problems on which arms disagree), by the first sample of the first evaluated seed.
 
     Shown are those on which the arms are most evenly divided, spread over the file where there are many.
