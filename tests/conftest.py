@@ -196,7 +196,7 @@ def smoke_root(smoke_experiment: Path) -> Path:
 
 
 # A generator in a fork, light to import, that does what its arguments say before it gives held-out texts.
-SCRIPTED = '''
+SCRIPTED = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
 
@@ -234,7 +234,7 @@ class Scripted(HeldoutReplay):
             while not (self.folder / "go").exists():
                 time.sleep(0.02)
         return super().generate(rows, seed)
-'''
+"""
 
 
 @pytest.fixture

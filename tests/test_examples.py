@@ -79,9 +79,7 @@ def test_a_domain_of_its_own_goes_through_every_stage_from_another_directory(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_experiment_and_sweep_is_planned(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_experiment_and_sweep_is_planned(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     command = ["sweep", str(path), "--dry-run"] if "experiment:" in path.read_text() else ["check", str(path)]
     assert main(command) == 0

@@ -57,8 +57,7 @@ def pins() -> dict[str, str]:
 
 def comparable(requirements: list[Requirement]) -> list[tuple[str, frozenset[str], frozenset[str]]]:
     return sorted(
-        (canonicalize_name(r.name), frozenset(r.extras), frozenset(map(str, r.specifier)))
-        for r in requirements
+        (canonicalize_name(r.name), frozenset(r.extras), frozenset(map(str, r.specifier))) for r in requirements
     )
 
 

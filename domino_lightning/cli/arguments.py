@@ -79,9 +79,7 @@ def _preview(parser: argparse.ArgumentParser) -> None:
 
 
 def _skip_bad_lines(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--skip-bad-lines", action="store_true", help="leave bad rows out, counted and reported"
-    )
+    parser.add_argument("--skip-bad-lines", action="store_true", help="leave bad rows out, counted and reported")
 
 
 def _sweep(parser: argparse.ArgumentParser) -> None:

@@ -79,9 +79,7 @@ def _require_inputs(config: Config, plan: Sequence[PlannedStage], only: str) -> 
             )
 
 
-def _summary(
-    console: Console, config: Config, trial: str, outcomes: Sequence[StageOutcome], seconds: float
-) -> None:
+def _summary(console: Console, config: Config, trial: str, outcomes: Sequence[StageOutcome], seconds: float) -> None:
     from rich.table import Table
 
     ran = [outcome.planned.stage for outcome in outcomes if outcome.ran]

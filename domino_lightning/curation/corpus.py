@@ -120,17 +120,17 @@ def _add(measured: dict[str, Measured], values: Mapping[str, Measured]) -> None:
         measured[name] = value
 
 
-def _placed(
-    group: str, rows: Sequence[Record], places: Floats, similar: Sequence[float] | None = None
-) -> list[Record]:
+def _placed(group: str, rows: Sequence[Record], places: Floats, similar: Sequence[float] | None = None) -> list[Record]:
     """What is kept of each record for a map, and of one that is no reference, how close it is to the nearest one."""
     kept = [
         {"id": str(row["id"]), "group": group, "at": np.round(place, 4).tolist()}
         for row, place in zip(rows, places, strict=True)
     ]
-    return kept if similar is None else [
-        {**row, "nearest": round(near, 4)} for row, near in zip(kept, similar, strict=True)
-    ]
+    return (
+        kept
+        if similar is None
+        else [{**row, "nearest": round(near, 4)} for row, near in zip(kept, similar, strict=True)]
+    )
 
 
 def _of_texts(

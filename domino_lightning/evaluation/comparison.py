@@ -94,9 +94,7 @@ def compare(first: Outcomes, second: Outcomes, k: int = 1, confidence: float = C
     if not first:
         raise UserError("no problems to compare two coders on.")
     names = list(first)
-    before, after = (
-        [pass_at_k(run[name].total, run[name].correct, k) for name in names] for run in (first, second)
-    )
+    before, after = ([pass_at_k(run[name].total, run[name].correct, k) for name in names] for run in (first, second))
     groups = [first[name].group for name in names]
     difference, p_value = paired_difference(before, after, groups, confidence)
     only_first, only_second = leads(first, second)

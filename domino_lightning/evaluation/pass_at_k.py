@@ -72,9 +72,7 @@ class PassAtK(Metric):
         for name in ("correct", "total", "group"):
             getattr(self, name).append(torch.zeros(0, dtype=torch.int64, device=self.device))
 
-    def update(
-        self, correct: Sequence[int], total: Sequence[int], groups: Sequence[str] | None = None
-    ) -> None:
+    def update(self, correct: Sequence[int], total: Sequence[int], groups: Sequence[str] | None = None) -> None:
         """Add problems: how many samples of each were correct, out of how many, and each one's group.
 
         Args:

@@ -50,9 +50,7 @@ def pass_at_k(total: int, correct: int, k: int) -> float:
     return 1.0 - missed
 
 
-def score_estimate(
-    mean: Mean, bounds: tuple[float, float] = (0.0, 1.0), confidence: float = CONFIDENCE
-) -> Estimate:
+def score_estimate(mean: Mean, bounds: tuple[float, float] = (0.0, 1.0), confidence: float = CONFIDENCE) -> Estimate:
     """A single mean score with its interval; see `crossed.score_interval`."""
     low, high = score_interval(mean, bounds, confidence)
     return Estimate(float(mean.value), float(low), float(high))

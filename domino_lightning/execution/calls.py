@@ -88,9 +88,7 @@ def run_program(code: str, stdin: str, limits: Limits = DEFAULTS) -> Execution:
     return _result(ended, "error", ended.message.get("detail") or "")
 
 
-def run_calls(
-    jobs: Iterable[Call], limits: Limits = DEFAULTS, workers: int = 1
-) -> Generator[Execution, None, None]:
+def run_calls(jobs: Iterable[Call], limits: Limits = DEFAULTS, workers: int = 1) -> Generator[Execution, None, None]:
     """Run many calls, `workers` at a time, and yield what became of them in the order of `jobs`.
 
     `jobs` is read as results are taken, a few ahead. Closing the iterator, or an exception such as

@@ -109,9 +109,7 @@ class VLLMServer(Engine):
         """Ask the server whether it serves the model."""
         from domino_lightning.generation.vllm_server import connect
 
-        return connect(
-            source, self.url, self.model, self.api_key_env, self.concurrency, self.timeout_s, self.dtype
-        )
+        return connect(source, self.url, self.model, self.api_key_env, self.concurrency, self.timeout_s, self.dtype)
 
 
 def _check_device(name: str) -> None:

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 def answer_nll(model: PreTrainedModel, batch: ChatBatch) -> Tensor:
     """(T,) NLL of the T assistant tokens of a batch under a causal LM, in nats."""
     backbone: Any = model.base_model
-    hidden = backbone(
-        input_ids=batch.ids, attention_mask=batch.token_mask().long(), use_cache=False
-    ).last_hidden_state
+    hidden = backbone(input_ids=batch.ids, attention_mask=batch.token_mask().long(), use_cache=False).last_hidden_state
     scored = batch.answer_mask()
     # The hidden state before a token predicts it.
     before = F.pad(scored[:, 1:], (0, 1))

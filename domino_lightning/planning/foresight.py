@@ -49,9 +49,7 @@ class Foresight:
         stages: as its sections describe them.
     """
 
-    def __init__(
-        self, config: Config, splits: Mapping[str, Sequence[Record]], stages: Mapping[str, Stage]
-    ) -> None:
+    def __init__(self, config: Config, splits: Mapping[str, Sequence[Record]], stages: Mapping[str, Stage]) -> None:
         self.config, self.splits, self.stages = config, splits, stages
 
     def __call__(self, stage: str) -> list[str]:
@@ -90,9 +88,7 @@ class Foresight:
     def _tune(self, stage: Any) -> list[str]:
         data, model = stage.data, stage.described()
         spec, cut = data["tokenizer"], (data["max_length"], data["too_long"])
-        lengths = [
-            text_lengths(self.splits[name], spec, *cut, f"split {name}") for name in ("reference", "heldout")
-        ]
+        lengths = [text_lengths(self.splits[name], spec, *cut, f"split {name}") for name in ("reference", "heldout")]
         longest = max(tokens for split in lengths for tokens in split)
         model.check_context(longest, positions_of(model.backbone_spec), bos_count(spec))
         owners = sample_indices(self.splits["reference"])
@@ -117,9 +113,7 @@ class Foresight:
             for record in answered[name]
         ]
         lengths = pair_lengths([stage.domain.pair(record) for record in records], stage.data["tokenizer"])
-        tokens = {
-            f"the pair of '{record['id']}'": count for record, (count, _) in zip(records, lengths, strict=True)
-        }
+        tokens = {f"the pair of '{record['id']}'": count for record, (count, _) in zip(records, lengths, strict=True)}
         kept = {name: count for name, count in tokens.items() if count <= stage.data["max_length"]}
         self._check_size(stage, len(answered["reference"]) if "reference" in answered else 0)
         limit = positions_of(stage.model["backbone"])

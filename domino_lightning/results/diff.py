@@ -92,5 +92,3 @@ def flattened(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from flattened(value, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix, node
-
-

@@ -101,5 +101,3 @@ def delete(store: Store, garbage: Sequence[Garbage]) -> list[Garbage]:
             continue
         gone.append(each)
     return gone
-
-

@@ -19,7 +19,5 @@ _RANKS = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PMI2"} | {
 def without_ranks(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that a stage process inherits: inside an allocation, it would take itself for one rank of it."""
     return {
-        name: value
-        for name, value in environment.items()
-        if name not in _RANKS and not name.startswith(_ALLOCATIONS)
+        name: value for name, value in environment.items() if name not in _RANKS and not name.startswith(_ALLOCATIONS)
     }

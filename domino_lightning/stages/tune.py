@@ -189,9 +189,7 @@ class Tune(TrainingStage):
             return
         state = torch.load(best if self.export == "best" else last, weights_only=True)
         model.load_state_dict(state["state_dict"], strict=False)
-        model.export(
-            work.directory, state, self.keep_sample_tokens, export=self.export, step=int(state["global_step"])
-        )
+        model.export(work.directory, state, self.keep_sample_tokens, export=self.export, step=int(state["global_step"]))
         for table in tables:
             table.tidy()
 

@@ -249,9 +249,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest if whole else None
 
 
-def altered(
-    folder: Path, manifest: Mapping[str, Any], digest: Callable[[Path], str] = file_hash
-) -> Iterator[str]:
+def altered(folder: Path, manifest: Mapping[str, Any], digest: Callable[[Path], str] = file_hash) -> Iterator[str]:
     """What is wrong with the files of a finished stage, in words that begin with the path.
 
     Args:

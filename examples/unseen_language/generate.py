@@ -97,9 +97,7 @@ class Writer:
         known = [name for name, found in types.items() if found == kind]
         if depth < 0 or (kind != "test" and not about and self.random.random() < 0.3):
             return Name(self.random.choice(known)) if known and self.random.random() < 0.75 else self._literal(kind)
-        fitting = [
-            name for name, each in OPERATORS.items() if each.gives == kind and (not about or kind in each.takes)
-        ]
+        fitting = [name for name, each in OPERATORS.items() if each.gives == kind and (not about or kind in each.takes)]
         for _ in range(8):  # nobody computes with constants alone, where there is a name to compute with
             operator = self.random.choice(fitting)
             operands = [self._value(types, each, depth - 1) for each in OPERATORS[operator].takes]

@@ -44,9 +44,7 @@ def test_a_new_project_runs_at_once(kind: str, tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("name", ["1st", "a b", "class", "ä"])
-def test_a_name_that_makes_no_module_is_refused(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_name_that_makes_no_module_is_refused(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["new", str(tmp_path / name)]) == 2
     assert f"project '{name}': a name has letters" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -26,9 +26,7 @@ def done(write_sweep: WriteSweep) -> Path:
     return path
 
 
-def test_what_stages_printed_is_shown_by_name_or_by_fingerprint(
-    done: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_stages_printed_is_shown_by_name_or_by_fingerprint(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = load_sweep(done).folder
     (folder / "logs").mkdir(exist_ok=True)
     (folder / "logs/prepare-aaaa.log").write_text("from here\n")

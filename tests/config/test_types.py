@@ -48,7 +48,7 @@ def fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
 
 def test_a_block_for_type_checkers_is_not_run(fork: object) -> None:
     below = fork.Below  # type: ignore[attr-defined]
-    assert below.__init__.__annotations__["mode"] .startswith("Literal[")
+    assert below.__init__.__annotations__["mode"].startswith("Literal[")
     assert evaluate_types(below) is below
     assert below.__init__.__annotations__["mode"].__args__ == ("a", "b")
     assert fork.Runtime.__init__.__annotations__["workers"] is int  # type: ignore[attr-defined]

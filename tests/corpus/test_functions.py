@@ -144,9 +144,7 @@ def test_outputs_survive_a_literal_round_trip(rows: list[dict[str, Any]]) -> Non
 
 
 @pytest.mark.parametrize("hash_seed", [0, 1])
-def test_outputs_are_what_execution_gives_under_any_hash_seed(
-    rows: list[dict[str, Any]], hash_seed: int
-) -> None:
+def test_outputs_are_what_execution_gives_under_any_hash_seed(rows: list[dict[str, Any]], hash_seed: int) -> None:
     executed = run_all(rows, hash_seed)
     pairs = zip(rows, executed, strict=True)
     wrong = [(row["id"], row["output"], got) for row, got in pairs if got != row["output"]]

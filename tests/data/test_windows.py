@@ -76,9 +76,7 @@ def test_a_record_without_a_date_is_named() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 12)), min_size=1, max_size=40), st.integers(0, 5))
-def test_no_split_holds_a_row_of_the_others_window_nor_shares_a_group(
-    drawn: list[tuple[int, int]], seed: int
-) -> None:
+def test_no_split_holds_a_row_of_the_others_window_nor_shares_a_group(drawn: list[tuple[int, int]], seed: int) -> None:
     rows = [row(str(i), f"2023-{month:02d}-15", f"g{group}") for i, (group, month) in enumerate(drawn)]
     try:
         parts = split_records(rows, Split(1, 1, None, WINDOWS), seed)

@@ -320,12 +320,12 @@ def test_an_expected_output_without_a_literal_is_the_users_error() -> None:
         ("[ANSWER]'a</s>b'[/ANSWER]", "'a</s>b'"),
         ("[ANSWER]['<|im_end|>', 1][/ANSWER]<|im_end|>\n<|im_start|>user", "['<|im_end|>', 1]"),
         ("[ANSWER]'[/ANSWER]'[/ANSWER]", "'[/ANSWER]'"),
-        ("[ANSWER]\"x [ANSWER] y\"[/ANSWER]", '"x [ANSWER] y"'),
+        ('[ANSWER]"x [ANSWER] y"[/ANSWER]', '"x [ANSWER] y"'),
         ("'[PYTHON]'", "'[PYTHON]'"),
         ("<think>\nassert f(1) == 3\n</think>\n[ANSWER]4</s>", "4"),
         ("'it\\'s </think>'", "'it\\'s </think>'"),
         ("5<|eot_id|>6", "5"),
-        ("The answer is \"[ANSWER]5[/ANSWER]\".", "5"),
+        ('The answer is "[ANSWER]5[/ANSWER]".', "5"),
     ],
 )
 def test_marks_count_only_outside_of_strings(completion: str, answer: str) -> None:

@@ -84,9 +84,7 @@ def descendants() -> set[int]:
     while new:
         found |= new
         new = {
-            int(entry.name)
-            for entry in Path("/proc").iterdir()
-            if entry.name.isdigit() and parent_of(entry) in found
+            int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and parent_of(entry) in found
         } - found
     return {pid for pid in found if alive(pid)}
 
@@ -179,9 +177,7 @@ def test_values_are_bounded_in_depth_and_size() -> None:
         ("def f(\x00): pass", "error", "null bytes"),
     ],
 )
-def test_misbehavior_gets_its_status(
-    code: str, status: str, detail: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_misbehavior_gets_its_status(code: str, status: str, detail: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if detail == "CPU":  # a busy machine must not let the wall clock come first
         monkeypatch.setattr(Limits, "wall_s", 60.0)
     limits = SHORT if status == "timeout" else PATIENT
@@ -235,9 +231,7 @@ def test_the_parent_is_untouched() -> None:
 
 
 def test_a_whole_program_reads_its_input_and_prints() -> None:
-    code = (
-        "import sys\nif __name__ == '__main__':\n    print(int(input()), len(sys.stdin.read()))\n    exit()"
-    )
+    code = "import sys\nif __name__ == '__main__':\n    print(int(input()), len(sys.stdin.read()))\n    exit()"
     result = run_program(code, "3\nabc\n")
     assert (result.status, result.value, result.stdout, result.detail) == ("ok", None, "3 4\n", "")
 
@@ -297,9 +291,7 @@ def test_a_forked_copy_cannot_report_twice() -> None:
 
 
 def test_files_that_resist_removal_are_removed(temporary_files: Path) -> None:
-    code = body(
-        "import os", "os.makedirs('a/b')", "open('a/b/c', 'w').close()", "os.chmod('a', 0)", "return 1"
-    )
+    code = body("import os", "os.makedirs('a/b')", "open('a/b/c', 'w').close()", "os.chmod('a', 0)", "return 1")
     assert run_call(code, "f", "").status == "ok"
 
 

@@ -136,5 +136,3 @@ def test_looks_are_in_the_precision_of_training(
     trainer.fit(module(str(tiny_backbone)), datamodule=data_for(splits, tiny_backbone))
     assert seen == [(precision == "bf16-mixed", True)] * 3
     assert [len(table.read()) for table in tables] == [3, 3]
-
-

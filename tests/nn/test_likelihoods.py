@@ -119,9 +119,7 @@ def test_the_check_leaves_no_gradient_on_the_prompts() -> None:
         ("qwen2_moe", {"sliding_window": 32, "use_sliding_window": True, "max_window_layers": 2, "num_experts": 4}),
     ],
 )
-def test_the_check_looks_beyond_windows(
-    family: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_check_looks_beyond_windows(family: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     # Wide weights, so that it matters to whom a token attends.
     model = tiny_model(family, initializer_range=0.2, **settings).requires_grad_(False)
     assert Likelihoods(model, [2]).disagreement(prompts()[0]) is None

@@ -46,9 +46,7 @@ def test_a_shape_is_read_without_weights(tiny_backbone: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(("backward", "products", "attention"), [(0, 2, 1), (1, 4, 3), (2, 6, 3)])
-def test_flops_forward_with_frozen_weights_and_with_all_gradients(
-    backward: int, products: int, attention: int
-) -> None:
+def test_flops_forward_with_frozen_weights_and_with_all_gradients(backward: int, products: int, attention: int) -> None:
     shape = ModelShape.of(tiny_model("llama"))
     attended = 3 * 5 + (1 + 2 + 3)  # three tokens behind five
     expected = products * (LINEAR * 3 + 32 * 259 * 2) + attention * (4 * 4 * 8 * 2) * attended

@@ -63,9 +63,7 @@ def test_the_peak_of_a_coders_step_is_what_the_allocator_gives_out(lora: Lora | 
         return made
 
     coder = module()
-    batch = ChatBatch(
-        texts(8).ids, torch.full((8,), L), torch.full((8,), L - 20), torch.ones(8, dtype=torch.bool)
-    )
+    batch = ChatBatch(texts(8).ids, torch.full((8,), L), torch.full((8,), L - 20), torch.ones(8, dtype=torch.bool))
     coder.answer_nll(batch).mean().backward()
     coder.zero_grad()
     measured = peak_bytes(lambda: coder.answer_nll(batch).mean().backward())

@@ -11,12 +11,8 @@ from domino_lightning.reporting.charts import Interval, Line, curves, intervals
 
 POINTS = [(0, 2.0), (10, 1.0), (20, 1.5)]
 CHARTS = {
-    "curves": lambda: curves(
-        [Line("a", POINTS), Line("b", POINTS, 1, dashed=True, dots=True)], "nats", "t", (10, 1.0)
-    ),
-    "wide": lambda: intervals(
-        [Interval("a", 0.2, 0.1, 0.3), Interval("b", 0.4, None, None, hollow=True)], 760, "t"
-    ),
+    "curves": lambda: curves([Line("a", POINTS), Line("b", POINTS, 1, dashed=True, dots=True)], "nats", "t", (10, 1.0)),
+    "wide": lambda: intervals([Interval("a", 0.2, 0.1, 0.3), Interval("b", 0.4, None, None, hollow=True)], 760, "t"),
     "narrow": lambda: intervals([Interval("a", 0.2, 0.1, 0.3)], 380, "t"),
 }
 

@@ -91,9 +91,7 @@ def test_a_sweep_of_which_nothing_has_run_has_a_dashboard(tmp_path: Path) -> Non
     assert list(found) == ["pass@k by axis", "Samples"]
 
 
-def test_the_command_writes_json_and_says_how_to_save_it(
-    sweep: SweepRuns, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_writes_json_and_says_how_to_save_it(sweep: SweepRuns, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dashboard", str(sweep.path)]) == 0
     out = capsys.readouterr().out
     assert str(sweep.path / "dashboard" / "workspace.json") in out and "tracking.wandb=online" in out

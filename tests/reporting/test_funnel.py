@@ -50,9 +50,7 @@ def test_the_steps_form_one_chain_from_candidates_to_answers(store: FakeStore) -
         ([{"in": "50"}], "curate/? lets 0 out, answer/answer takes 20 in."),
     ],
 )
-def test_a_step_that_does_not_add_up_is_named(
-    store: FakeStore, steps: list[dict[str, Any]], warning: str
-) -> None:
+def test_a_step_that_does_not_add_up_is_named(store: FakeStore, steps: list[dict[str, Any]], warning: str) -> None:
     assert any(text.startswith(warning) for text in funnel_of(store, steps=steps).warnings)
 
 
@@ -71,9 +69,7 @@ def test_codes_that_do_not_add_up_are_named(store: FakeStore) -> None:
 def test_a_file_with_other_than_the_counted_rows_is_named(store: FakeStore) -> None:
     path = store.synthetic_trial()
     file = path / "curate" / "accepted.jsonl"
-    file.write_text(
-        "".join(file.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]), encoding="utf-8"
-    )
+    file.write_text("".join(file.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]), encoding="utf-8")
     stages = read_trial(path).stages
     warnings = read_funnel(stages["synthesize"], stages["curate"], stages["answer"]).warnings
     assert warnings == ["accepted.jsonl has 19 rows where 20 are counted."]
@@ -89,9 +85,7 @@ def test_a_curate_that_read_the_raw_rows_is_counted_from_them(store: FakeStore) 
     assert funnel.screen is not None and (funnel.screen.taken, funnel.screen.out) == (60, 50)
     assert funnel.warnings == []
 
-    store.stage(
-        "synthesize", "s" * 16, {"synthesis.json": {"candidates": 60, "screened_in": 50, "reasons": {"a": 9}}}
-    )
+    store.stage("synthesize", "s" * 16, {"synthesis.json": {"candidates": 60, "screened_in": 50, "reasons": {"a": 9}}})
     again = read_funnel(stages["synthesize"], stages["curate"], stages["answer"])
     assert again.warnings == ["synthesize/screen: 60 in, 9 rejected, 50 out."]
 

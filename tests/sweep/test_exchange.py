@@ -145,9 +145,7 @@ def test_results_of_other_fingerprints_are_refused_by_name(exported: tuple[Sweep
 
 @pytest.mark.parametrize("name", ["metrics.json", "verdicts.jsonl"])
 @pytest.mark.parametrize("change", ["edited", "removed"])
-def test_files_that_are_not_what_was_exported_are_refused(
-    exported: tuple[Sweep, Path], name: str, change: str
-) -> None:
+def test_files_that_are_not_what_was_exported_are_refused(exported: tuple[Sweep, Path], name: str, change: str) -> None:
     sweep, source = exported
     path = source / "mine" / "loss=likelihood,seed=0" / name
     if change == "removed":

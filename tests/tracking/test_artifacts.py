@@ -54,9 +54,7 @@ def test_the_machine_is_shown_where_a_run_is_online(tmp_path: Path, monkeypatch:
     assert settings.of(Tracking("online", root=str(tmp_path))) == hidden  # it is kept offline
 
 
-def test_the_code_of_a_fork_is_kept_where_the_machine_is_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_code_of_a_fork_is_kept_where_the_machine_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "fork_of_artifacts.py").write_text("class Mine:\n    pass\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     for system in ("always", "auto"):
@@ -83,8 +81,7 @@ def test_an_artifact_says_rows_hashes_and_arms(tmp_path: Path) -> None:
         "fingerprint": "0123456789abcdef",
         "rows": {"accepted.jsonl": 3},
         "sha256": {
-            name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
-            for name in ("accepted.jsonl", "funnel.json")
+            name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("accepted.jsonl", "funnel.json")
         },
         "sweeps": ["losses"],
         "arms": ["loss=infonce", "loss=likelihood"],

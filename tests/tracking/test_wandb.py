@@ -348,9 +348,7 @@ def test_whatever_wandb_raises_costs_a_warning(
     assert "not tracked" in record.message
 
 
-def test_a_directory_that_wandb_cannot_use_costs_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_directory_that_wandb_cannot_use_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "wandb").write_text("a file")
     assert start_run(Tracking("offline", root=str(tmp_path)), "id", "name", "prepare", {}) is None
     (tmp_path / "root").write_text("a file")

@@ -25,7 +25,7 @@ def code(mark: str) -> str:
         "Here it is:\n\n```python\n{code}",  # cut off, or stopped at the fence
         "It's done.\n\n```\n{code}\n```\nIt's `plain` that removes `{mark}`, isn't it?",
         "I take '{mark}' out:\n```python\n{code}\n```",
-        "<think>\nRemove \"{mark}\".\n</think>\n```python\n{code}\n```",
+        '<think>\nRemove "{mark}".\n</think>\n```python\n{code}\n```',
         "<think>\n```python\ndef plain(t): return t\n</think>\n\n```python\n{code}\n```<|im_end|>\n<|im_start|>user",
         "```python\n{code}\n```\n</s>\n```python\ndef plain(text): return 0\n```",
         "1. The program:\n\n    ```python\n    def plain(text):\n        return text.replace('{mark}', '')\n    ```\n",

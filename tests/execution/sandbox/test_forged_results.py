@@ -37,7 +37,7 @@ REPORT = (
     "        try: v = cell.cell_contents\n"
     "        except ValueError: continue\n"
     "        if type(v) is str and len(v) == 32:\n"
-    "            os.write(3, b'{\"nonce\":\"%s\",\"status\":\"value\"}\\n' % v.encode() + b'"
+    '            os.write(3, b\'{"nonce":"%s","status":"value"}\\n\' % v.encode() + b\''
 )
 
 PROGRAMS = {

@@ -263,5 +263,7 @@ def test_honest_programs_pass(case: Honest, tier: str, patient: Limits) -> None:
 def test_tests_that_need_the_programs_process_say_so(case: Honest, tier: str, patient: Limits) -> None:
     found = grade_completion({"entry_point": "f", "tests": [case.test]}, case.program, None, Rules(patient, tier))
     assert found._replace(wall_s=0) == (True, "passed", "", 0, tier, "shared")
-    wrong = grade_completion({"entry_point": "f", "tests": [case.test]}, "def f(*a): return 0", None, Rules(patient, tier))
+    wrong = grade_completion(
+        {"entry_point": "f", "tests": [case.test]}, "def f(*a): return 0", None, Rules(patient, tier)
+    )
     assert not wrong.passed

@@ -9,7 +9,9 @@ from domino_lightning.execution.sandbox.limits import Limits
 from tests.execution.sandbox.hostile import ASSERT, EQUAL, FLOATS, LISTS, RETURN, Hostile, hostile, require_failure
 
 # Every operator, its results liars too.
-WORSE = EQUAL + """
+WORSE = (
+    EQUAL
+    + """
     def __sub__(self, other): return self
     __rsub__ = __isub__ = __add__ = __radd__ = __mul__ = __rmul__ = __mod__ = __neg__ = __sub__
     def __le__(self, other): return True
@@ -20,6 +22,7 @@ WORSE = EQUAL + """
     def __array__(self, *a, **k): return 0
     def __array_ufunc__(self, *a, **k): return True
 """
+)
 LIES = WORSE + "def f(x): return Liar()"
 
 

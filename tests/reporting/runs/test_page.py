@@ -53,10 +53,7 @@ def rows_of(store: FakeStore) -> dict[str, dict[str, str]]:
 
 def test_the_headline_has_every_arm_with_its_interval(full_store: FakeStore) -> None:
     text = text_of(page_of(full_store))
-    assert (
-        "source-synthetic finetune.source=synthetic synthetic finished 30.0% 12.5% to 50.0% 10 9 10 40"
-        in text
-    )
+    assert "source-synthetic finetune.source=synthetic synthetic finished 30.0% 12.5% to 50.0% 10 9 10 40" in text
     assert "source-none none finished 20.0% 5.0% to 40.0% 10 9 10 0" in text
     assert "All 3 intervals overlap one another. One seed per arm: intervals that overlap decide nothing" in text
 
@@ -64,9 +61,7 @@ def test_the_headline_has_every_arm_with_its_interval(full_store: FakeStore) -> 
 def test_intervals_apart_are_reported_as_apart(store: FakeStore) -> None:
     store.none_trial()
     stages = {"prepare": store.prepare(), "finetune": store.finetune("f1" * 8, "reference")}
-    store.trial(
-        "high", stages | {"evaluate": store.evaluate("e9" * 8, 0.7, 0.5, 0.9)}, ("finetune.source=reference",)
-    )
+    store.trial("high", stages | {"evaluate": store.evaluate("e9" * 8, 0.7, 0.5, 0.9)}, ("finetune.source=reference",))
     text = text_of(page_of(store))
     assert "The two intervals do not overlap: high lies above source-none. One seed per arm:" in text
 
@@ -134,9 +129,7 @@ def test_a_screen_that_curate_repeats_is_told_beside_the_funnel(store: FakeStore
     }
     store.stage("curate", "c" * 16, {"funnel.json": funnel})
     text = text_of(page_of(store))
-    assert (
-        "While sampling, a screen let 50 of 60 pass (parse 8, duplicate 2); curate judged all of them" in text
-    )
+    assert "While sampling, a screen let 50 of 60 pass (parse 8, duplicate 2); curate judged all of them" in text
     assert "does not add up" not in text
     assert rows_of(store)["source-synthetic"]["candidates"] == "60"
 
@@ -294,9 +287,7 @@ def test_the_table_has_one_row_per_trial(full_store: FakeStore) -> None:
     assert (rows["lr-1"]["status"], rows["lr-1"]["error"]) == ("failed", "RuntimeError: out of memory")
 
 
-@pytest.mark.parametrize(
-    "content", ["", "{", "[]", "null", "7\n", '{"id": 1}\n', "step,key\n1,2\n", "\xff\x00"]
-)
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "7\n", '{"id": 1}\n', "step,key\n1,2\n", "\xff\x00"])
 def test_no_broken_file_stops_the_report(store: FakeStore, content: str) -> None:
     store.none_trial()
     trial = store.synthetic_trial()

@@ -134,9 +134,7 @@ def test_before_anything_is_scored_the_answer_says_so(ab: FakeSweep) -> None:
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)], ids=["one seed", "three seeds"])
-def test_the_page_and_the_tables_hold_every_arm(
-    store: FakeStore, tmp_path: Path, seeds: tuple[int, ...]
-) -> None:
+def test_the_page_and_the_tables_hold_every_arm(store: FakeStore, tmp_path: Path, seeds: tuple[int, ...]) -> None:
     text, results, arms = page_of(losses_sweep(store, seeds), tmp_path)
     assert len(results) == 5 * len(seeds)
     assert [row["arm"] for row in arms][:2] == ["loss=likelihood", "loss=released"]

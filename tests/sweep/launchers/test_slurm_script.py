@@ -51,7 +51,10 @@ def test_a_pilots_script_names_variables_and_never_their_values(monkeypatch: pyt
 
 
 def test_answers_of_squeue_are_read_by_name(tools: Path) -> None:
-    tool(tools, "squeue", """cat <<'END'
+    tool(
+        tools,
+        "squeue",
+        """cat <<'END'
 1|RUNNING|None|a
 2|PENDING|Priority|b
 3|PENDING|JobHeldUser|c
@@ -60,7 +63,8 @@ def test_answers_of_squeue_are_read_by_name(tools: Path) -> None:
 6|CANCELLED|None|f
 7|COMPLETING|None|f
 8|PREEMPTED|None|name with | in it
-END""")
+END""",
+    )
     states = Slurm(Setting("python")).states()
     phases = {name: state.phase for name, state in states.items()}
     assert phases == {"a": "running", "b": "pending", "c": "held", "d": "over", "e": "over", "f": "running",

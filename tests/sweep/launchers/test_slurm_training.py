@@ -105,7 +105,7 @@ def test_a_preempted_stage_saves_makes_room_and_is_continued(
     assert made(manifest) == undisturbed
 
 
-SLOW = '''
+SLOW = """
 import time
 from pathlib import Path
 from domino_lightning.synthesis import HeldoutReplay
@@ -119,7 +119,7 @@ class Slow(HeldoutReplay):
         if (self.folder / "slow").exists():
             time.sleep(5)
         return super().generate(rows, seed)
-'''
+"""
 
 
 def test_a_stage_that_outlasts_its_pilot_goes_on_in_the_next(

@@ -126,9 +126,7 @@ def _confine(limits: dict[str, Any]) -> None:
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
 
 
-def _watch(
-    program: int, control: socket.socket, limits: dict[str, Any], clock: CpuClock | None
-) -> dict[str, object]:
+def _watch(program: int, control: socket.socket, limits: dict[str, Any], clock: CpuClock | None) -> dict[str, object]:
     """Wait for the program, within its limits: exit code (negative: signal), seconds, and who ended it."""
     started = time.monotonic()
     poll = select.poll()

@@ -305,5 +305,3 @@ def _last_line(path: Path) -> str:
     except OSError:
         return ""
     return lines[-1][-300:] if lines else ""
-
-
