@@ -51,6 +51,7 @@ clusters: $(STAMP) ## run the tests on a real Slurm and a real Ray; needs root, 
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 
 docs: $(STAMP) ## build the documentation into build/site, strictly: a broken link is an error

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from domino_lightning.config.document import Config, Layer
+from domino_lightning.config.document import Config
+from domino_lightning.config.layers import Layer
 from domino_lightning.errors import Unreachable
 from domino_lightning.runner.pipeline import needed_stages
 from domino_lightning.stages import Stage

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
 
-from domino_lightning.config.document import one_line
+from domino_lightning.config.layers import one_line
 from domino_lightning.errors import UserError
 from domino_lightning.utils.own_frames import own_frames, raised
 

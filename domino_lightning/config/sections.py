@@ -6,7 +6,8 @@ import copy
 import re
 from typing import Any, Union, get_args
 
-from domino_lightning.config.document import ABSENT, Config, lookup, unknown_key
+from domino_lightning.config.document import Config
+from domino_lightning.config.layers import ABSENT, lookup, unknown_key
 from domino_lightning.config.nodes import class_of
 from domino_lightning.config.types import evaluate_types
 from domino_lightning.errors import UserError

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any
 
-from domino_lightning.config.document import Config, lookup
+from domino_lightning.config.document import Config
+from domino_lightning.config.layers import lookup
 from domino_lightning.models.attention import UnsupportedAttention
 from domino_lightning.planning.cost import Cost, Growth
 from domino_lightning.planning.decoding import decoding

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from domino_lightning.config.document import ABSENT, Config, lookup
+from domino_lightning.config.document import Config
+from domino_lightning.config.layers import ABSENT, lookup
 from domino_lightning.curation import LMJudge
 from domino_lightning.data.lengths import bos_count, pair_lengths, text_lengths
 from domino_lightning.data.samples import sample_indices

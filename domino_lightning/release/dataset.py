@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.config.document import lookup
+from domino_lightning.config.layers import lookup
 from domino_lightning.curation.card import PARQUET, card_body, pretty_name
 from domino_lightning.errors import UserError
 from domino_lightning.release.bundle import Bundle

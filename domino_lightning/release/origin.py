@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.config.document import lookup
+from domino_lightning.config.layers import lookup
 from domino_lightning.config.nodes import class_of
 from domino_lightning.domains.base import Domain
 from domino_lightning.errors import StageFailed, UserError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from domino_lightning.config.document import one_line
+from domino_lightning.config.layers import one_line
 from domino_lightning.config.nodes import class_of
 from domino_lightning.domains.base import Domain
 from domino_lightning.utils.jsonl import Record

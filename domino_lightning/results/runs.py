@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domino_lightning.config.document import one_line
+from domino_lightning.config.layers import one_line
 from domino_lightning.errors import UserError
 from domino_lightning.results.imported import imported_metrics
 from domino_lightning.stages import stage_class

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.config.document import one_line
+from domino_lightning.config.layers import one_line
 from domino_lightning.errors import UserError
 from domino_lightning.stages import stage_class
 from domino_lightning.tracking.metrics_file import Metric, read_metrics

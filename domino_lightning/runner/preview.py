@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from domino_lightning.config.document import Config, Document, Layer, checked, compose
+from domino_lightning.config.document import Config, checked, compose
+from domino_lightning.config.layers import Document, Layer
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.runner.pipeline import make_plan, validate
 from domino_lightning.runner.planned import Announce, PlannedStage, StageOutcome, run_planned

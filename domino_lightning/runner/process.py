@@ -54,7 +54,7 @@ class ReportPipe:
 
 def explain(error: BaseException) -> tuple[str, str]:
     """How a stage ended, as the sweep's event log names it, and its last error in one line."""
-    from domino_lightning.config.document import one_line
+    from domino_lightning.config.layers import one_line
     from domino_lightning.errors import StageFailed, UserError, disk_trouble
     from domino_lightning.utils.own_frames import own_frames
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.config.document import Config, Layer
+from domino_lightning.config.document import Config
+from domino_lightning.config.layers import Layer
 from domino_lightning.models.tiny import save_tiny_backbone
 from domino_lightning.stages import STAGES, stage_class
 

@@ -8,7 +8,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from domino_lightning.config.document import Config, lookup, one_line
+from domino_lightning.config.document import Config
+from domino_lightning.config.layers import lookup, one_line
 from domino_lightning.config.nodes import class_nodes, class_of
 from domino_lightning.config.sections import parse_section
 from domino_lightning.config.types import evaluate_types

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from domino_lightning.config.document import one_line
+from domino_lightning.config.layers import one_line
 from domino_lightning.errors import UserError
 from domino_lightning.stages.trainer_settings import own_loggers, with_cluster_environment
 from domino_lightning.store.work import Work

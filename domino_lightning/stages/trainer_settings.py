@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from math import isfinite
 from typing import Any
 
-from domino_lightning.config.document import one_line
+from domino_lightning.config.layers import one_line
 from domino_lightning.errors import OutOfRange, UserError
 from domino_lightning.utils.ranges import ONE_OR_MORE, UNIT, UNIT_OPEN_LOW, ZERO_OR_MORE, Range
 

@@ -9,7 +9,8 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from domino_lightning.config.document import Config, lookup
+from domino_lightning.config.document import Config
+from domino_lightning.config.layers import lookup
 from domino_lightning.config.nodes import ClassNode
 from domino_lightning.config.types import evaluate_types
 from domino_lightning.errors import StageFailed

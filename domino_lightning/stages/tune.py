@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from domino_lightning.config.document import Config, lookup
+from domino_lightning.config.document import Config
+from domino_lightning.config.layers import lookup
 from domino_lightning.config.nodes import ClassNode
 from domino_lightning.stages.base import Stage, shown
 from domino_lightning.stages.trainer import TrainingRuntime

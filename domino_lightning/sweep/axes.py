@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from domino_lightning.config.document import Config, unknown_key
+from domino_lightning.config.document import Config
+from domino_lightning.config.layers import unknown_key
 from domino_lightning.config.nodes import ClassNode
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import canonical_json

@@ -6,7 +6,7 @@ from collections import ChainMap
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from domino_lightning.config.document import ABSENT, lookup
+from domino_lightning.config.layers import ABSENT, lookup
 from domino_lightning.data.samples import sample_indices
 from domino_lightning.errors import Unreachable, UserError
 from domino_lightning.runner.pipeline import needed_stages

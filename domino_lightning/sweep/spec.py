@@ -8,16 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.config.document import (
-    Config,
-    Layer,
-    Merged,
-    checked,
-    compose,
-    default_layer,
-    override_layer,
-    read_layer,
-)
+from domino_lightning.config.document import Config, Merged, checked, compose
+from domino_lightning.config.layers import Layer, default_layer, override_layer, read_layer
 from domino_lightning.errors import UserError
 from domino_lightning.stages import STAGES
 from domino_lightning.store.store import safe_name

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from domino_lightning.config.document import lookup, one_line, override_layer
+from domino_lightning.config.layers import lookup, one_line, override_layer
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import UserError
 from domino_lightning.store.work import Work

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from domino_lightning.config.document import default_layer, load_config, lookup
+from domino_lightning.config.document import load_config
+from domino_lightning.config.layers import default_layer, lookup
 from domino_lightning.errors import UserError
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.losses import LikelihoodOnly

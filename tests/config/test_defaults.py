@@ -10,7 +10,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from lightning.pytorch import Trainer
 
-from domino_lightning.config.document import default_layer
+from domino_lightning.config.layers import default_layer
 from domino_lightning.config.nodes import ClassNode, class_of
 from domino_lightning.stages import STAGES, stage_class
 from domino_lightning.stages.training import TrainingStage

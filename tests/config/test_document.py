@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from domino_lightning.config.document import Config, Layer, Merged, compose, load_config
+from domino_lightning.config.document import Config, Merged, compose, load_config
+from domino_lightning.config.layers import Layer
 from domino_lightning.config.nodes import class_of
 from domino_lightning.errors import UserError
 from domino_lightning.runner.pipeline import validate
