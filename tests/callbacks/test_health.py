@@ -89,13 +89,13 @@ def test_the_probe_scores_distinct_references_one_pair_at_a_time(watched: Watche
     expected = {"nll": under_domain.mean().item(), **disentanglement(under_domain, matrix)}
     for name, value in expected.items():
         logged = watched.values(f"tune/health/{name}")
-        assert sorted(logged) == [0, 2]  # before the first step, and with the metrics of the third
-        assert logged[2] == pytest.approx(value, abs=1e-5)
+        assert sorted(logged) == [0, 3]  # before the first step, and with the metrics of the third
+        assert logged[3] == pytest.approx(value, abs=1e-5)
 
 
 def test_a_loss_without_sample_tokens_has_a_likelihood_and_no_matrix(watched: Watched) -> None:
     watched.fit(Disentanglement(1, 4, watched.table), Norms(1), loss=LikelihoodOnly())
-    assert len(watched.values("tune/health/nll")) == 3
+    assert sorted(watched.values("tune/health/nll")) == [0, 1, 2, 3]
     assert watched.values("tune/health/own_gain") == {}
     assert watched.values("tune/health/sample_norm") == {}
     assert watched.table.read() == []
@@ -114,10 +114,10 @@ def test_norms_are_of_vectors_and_gradient_norms_of_all_gradients_before_clippin
     module = watched.fit(Look(3), gradient_clip_val=1e-4)
     for name, value in seen.items():
         assert value > 1e-4
-        assert watched.values(f"tune/health/{name}_grad_norm")[2] == pytest.approx(value, rel=1e-5)
+        assert watched.values(f"tune/health/{name}_grad_norm")[3] == pytest.approx(value, rel=1e-5)
     vectors = {"domain": module.domain_prompt.weight, "sample": module.sample_tokens(torch.arange(6)).flatten(0, 1)}
     for name, rows in vectors.items():
-        assert watched.values(f"tune/health/{name}_norm")[2] == pytest.approx(rows.norm(dim=1).mean().item(), rel=1e-5)
+        assert watched.values(f"tune/health/{name}_norm")[3] == pytest.approx(rows.norm(dim=1).mean().item(), rel=1e-5)
 
 
 def test_the_gradient_norm_of_a_sparse_gradient_counts_a_row_used_twice_once() -> None:
@@ -171,7 +171,7 @@ def test_speed_is_logged_apart_from_what_a_rerun_repeats(watched: Watched) -> No
     for name in ("tokens_per_s", "share_of_peak"):
         assert watched.values(f"tune/speed/{name}") == {}
         logged = watched.values(f"tune/speed/{name}", "speed.csv")
-        assert sorted(logged) == [1, 2]
+        assert sorted(logged) == [2, 3]
         assert all(value > 0 for value in logged.values())
 
 
@@ -266,7 +266,7 @@ def test_histograms_are_of_the_norms_whose_mean_is_logged(watched: Watched) -> N
     for name, count in (("domain", 3), ("sample", 2 * len(probe_ids(data)))):
         values = seen[f"tune/health/{name}_norms"]
         assert len(values) == count
-        assert sum(values) / count == pytest.approx(watched.values(f"tune/health/{name}_norm")[0], rel=1e-5)
+        assert sum(values) / count == pytest.approx(watched.values(f"tune/health/{name}_norm")[1], rel=1e-5)
 
 
 def probe_ids(data: ReferenceDataModule) -> set[int]:

@@ -23,7 +23,7 @@ from domino_lightning.nn import DomainPrompt
 from domino_lightning.stages.finetune import Finetune, FinetuneRuntime
 from domino_lightning.stages.tune import Tune, TuneRuntime
 from domino_lightning.store.work import Work
-from domino_lightning.tracking.metrics_file import MetricsFile
+from domino_lightning.tracking.metrics_file import MetricsFile, read_metrics, series
 from domino_lightning.utils.jsonl import read_json
 
 # Seven references in batches of two: an epoch has four batches, the last with one text.
@@ -190,9 +190,10 @@ VALIDATION_START, VALIDATION_END = "on_validation_start", "on_validation_end"
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_killed_tune_continues_as_if_it_had_not_been_killed(schedule: str, tune: Run) -> None:
-    # Validations after batches 3, 6, 9 (or at the ends of epochs 4, 8, 12), checkpoints every second step.
+    # Validations before the first batch and after batches 3, 6, 9 (or at the ends of epochs 4, 8, 12), checkpoints every
+    # second step.
     kills = [(BATCH_END, number) for number in (1, 3, 4, 5, 8)]
-    kills += [(BATCH_START, 7), (VALIDATION_START, 2), (VALIDATION_END, 1)]
+    kills += [(BATCH_START, 7), (VALIDATION_START, 3), (VALIDATION_END, 1), (VALIDATION_END, 2)]
     assert_resumes(tune, SCHEDULES[schedule], kills)
 
 
@@ -239,13 +240,13 @@ def test_the_cadence_of_checkpoints_changes_no_result(tune: Run) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["steps", "epoch ends"])
 def test_a_killed_coder_continues_as_if_it_had_not_been_killed(schedule: str, finetune: Run) -> None:
-    kills = [(BATCH_END, 3), (BATCH_END, 8), (VALIDATION_START, 2), (VALIDATION_END, 1)]
+    kills = [(BATCH_END, 3), (BATCH_END, 8), (VALIDATION_START, 3), (VALIDATION_END, 1), (VALIDATION_END, 2)]
     assert_resumes(finetune, SCHEDULES[schedule], kills)
 
 
 @pytest.mark.slow
 def test_a_killed_adapter_continues_as_if_it_had_not_been_killed(tune_lora: Run) -> None:
-    assert_resumes(tune_lora, SCHEDULES["steps"], [(BATCH_END, 3), (BATCH_END, 8), (VALIDATION_END, 1)])
+    assert_resumes(tune_lora, SCHEDULES["steps"], [(BATCH_END, 3), (BATCH_END, 8), (VALIDATION_END, 2)])
 
 
 def test_looking_at_texts_changes_no_adapter(tune_lora: Run) -> None:
@@ -286,10 +287,23 @@ def test_the_exported_step_is_the_one_with_the_lowest_heldout_nll(tune: Run, tmp
     tune("run", schedule, learning_rate=1.0, warmup_steps=0)
     with open(tmp_path / "run" / "metrics.csv", newline="") as file:
         values = {int(r["step"]): float(r["value"]) for r in csv.DictReader(file) if r["key"] == "tune/heldout/nll"}
-    assert len(values) == 4
-    best = sorted(values, key=values.__getitem__)[0]
-    position = sorted(values).index(best)
-    assert read_json(tmp_path / "run" / "soft_prompt.json")["step"] == 2 * (position + 1)
+    assert sorted(values) == [0, 2, 4, 6, 8]
+    del values[0]  # before the first step there is nothing to export
+    assert read_json(tmp_path / "run" / "soft_prompt.json")["step"] == min(values, key=values.__getitem__)
+
+
+def test_held_out_data_is_scored_before_the_first_step_and_steps_count_from_one(
+    tune: Run, splits: Path, tiny_backbone: Path, tmp_path: Path
+) -> None:
+    tune("run", {"max_steps": 2, "val_check_interval": 2, "check_val_every_n_epoch": None})
+    rows = read_metrics(tmp_path / "run")
+    assert [step for step, _ in series(rows, "tune/train/loss")] == [1, 2]
+    assert [step for step, _ in series(rows, "tune/train/learning_rate")] == [1, 2]
+    (before, untrained), (after, _) = series(rows, "tune/heldout/nll")
+    assert (before, after) == (0, 2)
+    unmoved = tune("unmoved", {"max_steps": 1, "check_val_every_n_epoch": 1}, learning_rate=0.0)
+    assert series(read_metrics(tmp_path / "unmoved"), "tune/heldout/nll")[-1][1] == pytest.approx(untrained)
+    assert unmoved.checkpoint["global_step"] == 1
 
 
 def test_a_validation_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
