@@ -95,8 +95,10 @@ def few(names: Sequence[str]) -> str:
     return shown if len(names) <= 2 else f"{shown} and {len(names) - 2} more"
 
 
-def remaining_s(state: SweepState, running_s: Mapping[StageId, float], slots: int) -> float | None:
-    """Seconds that what is left will take: by the mean time of each stage so far, over the slots; None: unknown.
+def time_left(state: SweepState, running_s: Mapping[StageId, float], slots: int) -> str:
+    """What is left in words, by the mean time of each stage so far, over the slots; empty where none is known.
+
+    A stage of which none has finished may take whatever it takes: then it is "more than", for the others alone.
 
     Args:
         state: of the stages.
@@ -107,15 +109,16 @@ def remaining_s(state: SweepState, running_s: Mapping[StageId, float], slots: in
     for (stage, _), known in state.stages.items():
         if known.wall_s is not None:
             times.setdefault(stage, []).append(known.wall_s)
-    if not times:
-        return None
-    every = [value for values in times.values() for value in values]
-    left: list[float] = []
-    for (stage, digest), known in state.stages.items():
-        if known.status in {"pending", "waiting", "running"}:
-            took = times.get(stage, every)
-            left.append(max(0.0, sum(took) / len(took) - running_s.get((stage, digest), 0.0)))
-    return max([sum(left) / max(1, slots), *left]) if left else 0.0
+    ahead = [key for key, known in state.stages.items() if known.status in {"pending", "waiting", "running"}]
+    left = [
+        max(0.0, sum(times[stage]) / len(times[stage]) - running_s.get((stage, digest), 0.0))
+        for stage, digest in ahead
+        if stage in times
+    ]
+    if not left:
+        return ""
+    how = "about" if len(left) == len(ahead) else "more than"
+    return f"{how} {duration(max([sum(left) / max(1, slots), *left]))} left"
 
 
 class Display:
@@ -125,7 +128,7 @@ class Display:
         self.console = console
         self.live: Any = None
         self.drawn = 0.0
-        self.left: float | None = None
+        self.left = ""
         self.left_at = -math.inf
 
     def __enter__(self) -> Display:
@@ -153,11 +156,11 @@ class Display:
             self.drawn = time.monotonic()
             self.live.update(self._picture(progress), refresh=True)
 
-    def _left(self, progress: Progress) -> float | None:
-        """Seconds that remain; worked out at most once a second, however many events there are."""
+    def _left(self, progress: Progress) -> str:
+        """What is left; worked out at most once a second, however many events there are."""
         now = time.monotonic()
         if now - self.left_at > 1.0:
-            self.left, self.left_at = remaining_s(progress.state, {}, progress.slots), now
+            self.left, self.left_at = time_left(progress.state, {}, progress.slots), now
         return self.left
 
     def _picture(self, progress: Progress) -> Any:
@@ -175,10 +178,10 @@ class Display:
                 lines.append(f"{what}  {few(progress.graph.trials(key))}")
                 lines += [f"            {last}"] if last else []
         over = Counter(trial_status(plan, state) for plan in plans.values())
-        left = remaining_s(state, running, progress.slots)
+        left = time_left(state, running, progress.slots)
         total = f"{over['finished']} of {len(plans)} trials finished"
         total += f", {over['failed']} failed" if over["failed"] else ""
-        total += f" · about {duration(left)} left" if left is not None else ""
+        total += f" · {left}" if left else ""
         lines += [*failures(plans, state, progress.sweep.folder), total]
         texts = [Text(line, no_wrap=True, overflow="ellipsis") for line in lines]
         return Group(stage_table(state), *texts)
@@ -192,13 +195,13 @@ def trial_status(plan: Sequence[StageId], state: SweepState) -> str:
     return "finished" if statuses == {"finished"} else "unfinished"
 
 
-def event_line(progress: Progress, event: Mapping[str, Any], left: float | None = None) -> str:
+def event_line(progress: Progress, event: Mapping[str, Any], left: str = "") -> str:
     """An event for a log: time, how far the sweep is, what happened; empty for events that are no news.
 
     Args:
         progress: of the sweep.
         event: of its log.
-        left: seconds that remain, of a finished stage.
+        left: what is left, for a finished stage.
     """
     name, state = event["event"], progress.state
     head = f"{event['time'][11:19]}  {progress.finished}/{len(state.stages)}"
@@ -215,7 +218,7 @@ def event_line(progress: Progress, event: Mapping[str, Any], left: float | None 
         return f"{what} for another process that is running it"
     if name == "finished":
         how = f"in {duration(event['wall_s'])}" if event["how"] == "ran" else "by another process"
-        return f"{what} {how}" + (f"; about {duration(left)} left" if left else "")
+        return f"{what} {how}" + (f"; {left}" if left else "")
     if name == "yielded":
         return f"{what} its place in {event['where']}; the next pilot continues it"
     log = progress.tasks[event["stage"], event["fingerprint"]].log

@@ -237,5 +237,5 @@ def test_a_loss_that_is_no_number_stops_the_run(
 ) -> None:
     whole = CoderModule.answer_nll
     monkeypatch.setattr(CoderModule, "answer_nll", lambda self, batch: whole(self, batch) * math.nan)
-    with pytest.raises(StageFailed, match=r"finetune: term 'loss' is nan at step 0.*finetune\.model\.learning_rate"):
+    with pytest.raises(StageFailed, match=r"finetune: term 'loss' is nan at step 1.*finetune\.model\.learning_rate"):
         trained(tiny_backbone, data, quiet_trainer, Lora(rank=2))

@@ -145,6 +145,7 @@ def test_every_term_of_the_loss_is_logged_and_regularizers_are_added(
     tuned = module(str(tiny_backbone), ReleasedObjective(weight=0.5), domain_prompt=Bounded(3))
     quiet_trainer(max_steps=1, callbacks=[watch]).fit(tuned, datamodule=data_for(splits, tiny_backbone))
     logged = watch.steps[0]["logged"]
+    assert logged.pop("step") == 1
     assert set(logged) == {f"tune/train/{name}" for name in ("nll", "loss", "sufficiency", "own", "contrast", "norm")}
     term = {name.rpartition("/")[2]: value for name, value in logged.items()}
     expected = term["sufficiency"] + 0.5 * (term["own"] + term["contrast"]) + term["norm"]
@@ -230,7 +231,7 @@ def test_a_term_that_is_no_number_stops_the_run_and_names_step_and_term(
             return {**terms, "curvature": terms["loss"].detach() * (value if progress >= 0.5 else 1.0)}
 
     trainer = quiet_trainer(max_steps=4)
-    with pytest.raises(StageFailed, match=rf"tune: term 'curvature' is {name} at step 2.*learning_rate"):
+    with pytest.raises(StageFailed, match=rf"tune: term 'curvature' is {name} at step 3.*learning_rate"):
         trainer.fit(module(str(tiny_backbone), Breaks()), datamodule=data_for(splits, tiny_backbone))
     assert trainer.global_step == 2
 
