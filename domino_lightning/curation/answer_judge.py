@@ -74,8 +74,11 @@ class AnswerJudge:
     def ordered(
         self, prompts: Sequence[Sequence[Message]], answers: Sequence[Sequence[str]], seed: int, scratch: Path
     ) -> tuple[list[list[str]], Record]:
-        """The answers that are good enough to each prompt, best first, and counts: rated, unparsable, too_low."""
-        flat = [(place, text) for place, texts in enumerate(answers) for text in texts]
+        """The answers to each prompt from the best to the worst, and counts: rated, unparsable, too_low.
+
+        Those that are not good enough are there as answers without any text, so that shares stay shares of all.
+        """
+        flat = [(place, text) for place, texts in enumerate(answers) for text in texts if text.strip()]
         ratings = self._rate([self._question(prompts[place], text) for place, text in flat], seed, scratch)
         scored: list[list[tuple[int, str]]] = [[] for _ in answers]
         counts = {"rated": 0, "unparsable": 0, "too_low": 0}
@@ -92,7 +95,8 @@ class AnswerJudge:
                 counts["too_low"] += 1
             else:
                 scored[place].append((sum(found.values()), text))
-        return [[text for _, text in sorted(each, key=lambda rated: -rated[0])] for each in scored], counts
+        ordered = [[text for _, text in sorted(each, key=lambda rated: -rated[0])] for each in scored]
+        return [texts + [""] * (len(all_) - len(texts)) for texts, all_ in zip(ordered, answers, strict=True)], counts
 
     def _question(self, prompt: Sequence[Message], answer: str) -> list[Message]:
         listed = "\n".join(f"- {criterion.name}: {criterion.question}" for criterion in self.criteria)

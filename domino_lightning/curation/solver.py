@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from domino_lightning.errors import UserError
 from domino_lightning.generation.engines import TransformersEngine
@@ -15,6 +15,13 @@ from domino_lightning.generation.sampling import Sampling
 from domino_lightning.utils.block_log import BlockLog
 from domino_lightning.utils.progress import progress_bar
 from domino_lightning.utils.ranges import ONE_OR_MORE, TWO_OR_MORE, check_ranges
+
+
+class Solution(NamedTuple):
+    """One sampled completion, and whether it ended by itself, not at `max_new_tokens`."""
+
+    text: str
+    finished: bool
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class Solver:
         """The backbone."""
         return backbone_contents(init_args, key)
 
-    def sample(self, prompts: Mapping[str, Prompt], seed: int, scratch: Path) -> list[list[str]]:
+    def sample(self, prompts: Mapping[str, Prompt], seed: int, scratch: Path) -> list[list[Solution]]:
         """`samples` completions of each prompt, given by its record's id, in blocks kept in `scratch`.
 
         No model is loaded if no completion is missing.
@@ -58,7 +65,7 @@ class Solver:
         asked = list(prompts.values())
         total = len(prompts) * self.samples
         blocks = BlockLog(scratch, "solutions", self.block_size, total)
-        done = [str(row["text"]) for row in blocks.recover()]
+        done = [Solution(str(row["text"]), bool(row["finished"])) for row in blocks.recover()]
         bar = progress_bar(total=total, initial=len(done), desc="answer: sample", unit="solution")
         if len(done) < total:
             model = (self.engine or TransformersEngine()).load(ModelSource(self.backbone))
@@ -67,8 +74,10 @@ class Solver:
             def sampled(rows: range) -> Iterator[Sampled]:
                 return model.stream([asked[row // self.samples] for row in rows], rows, seed, self.sampling)
 
-            for block in sampled_blocks(sampled, list(done), total, self.block_size, model.queue, bar.update):
-                blocks.append(len(done), [{"text": each.text, "finished": each.finished} for each in block])
-                done += [each.text for each in block]
+            kept = [each.text for each in done]
+            for block in sampled_blocks(sampled, kept, total, self.block_size, model.queue, bar.update):
+                new = [Solution(each.text, each.finished) for each in block]
+                blocks.append(len(done), [each._asdict() for each in new])
+                done += new
         bar.close()
         return [done[start : start + self.samples] for start in range(0, total, self.samples)]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from domino_lightning.data.chat import encode_pair
-from domino_lightning.data.text import TooLong, encode_texts, refuse_long
+from domino_lightning.data.text import TooLong, encode_texts, refuse_long, warn_of_cut
 from domino_lightning.domains.rows import Message
 from domino_lightning.models.backbone import bos_ids
 from domino_lightning.models.lookups import kept_counts, read_tokenizer
@@ -27,6 +27,7 @@ def text_lengths(rows: Sequence[Record], spec: str, max_length: int, too_long: T
     if too_long == "error":
         for row, tokens in zip(rows, counts, strict=True):
             refuse_long(row, tokens, max_length, where)
+    warn_of_cut(sum(tokens > max_length for tokens in counts), len(counts), max_length, where)
     return [min(tokens, max_length) for tokens in counts]
 
 

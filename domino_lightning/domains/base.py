@@ -109,6 +109,8 @@ class Domain(ABC):
         answered_by: how synthetic records come to their answers, as their provenance tells it.
         needs_solutions: whether synthetic records are answered from solutions that a language model samples;
             `answer` must then be written too.
+        takes_cut_answers: whether a sampled solution that was cut at `max_new_tokens` may hold an answer; if not, it
+            counts as one without any text.
         agreement_settings: the keys of `answer.agreement` that its `answer` goes by; None: all.
         graded: whether an answer can be right or wrong; if not, `evaluate` takes the test's perplexity alone.
         executes: whether records are executed when they are prepared, answered or filtered, or answers when graded.
@@ -123,6 +125,7 @@ class Domain(ABC):
     fills_answers: ClassVar[bool] = False
     answered_by: ClassVar[str] = "the text itself"
     needs_solutions: ClassVar[bool] = False
+    takes_cut_answers: ClassVar[bool] = False
     agreement_settings: ClassVar[frozenset[str] | None] = None
     graded: ClassVar[bool] = True
     executes: ClassVar[bool] = False

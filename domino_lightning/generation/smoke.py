@@ -48,4 +48,7 @@ class _SmokeModel(LanguageModel):
         """One solution a prompt."""
         sampled = self.model.complete(prompts, rows, seed, sampling, on_tokens, sample_tokens)
         asked = [prompt if isinstance(prompt, str) else prompt[-1]["content"] for prompt in prompts]
-        return [each._replace(text=self.domain.smoke_answer(text)) for each, text in zip(sampled, asked, strict=True)]
+        return [
+            each._replace(text=self.domain.smoke_answer(text), finished=True)
+            for each, text in zip(sampled, asked, strict=True)
+        ]

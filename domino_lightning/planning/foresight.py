@@ -184,7 +184,8 @@ class Foresight:
         kind = type(domain).__name__
         told = [f"{key} has no effect: {kind} compares no answers with it." for key in idle if self._given(key)]
         if stage.solver is None:
-            return told
+            keys = [key for key in ("answer.solver", "answer.judge") if lookup(self.config.document, key)]
+            return told + [f"{key} has no effect: {kind} asks no language model." for key in filter(self._given, keys)]
         solver, where = stage.solver, "answer.solver.sampling"
         if solver.engine is not None and solver.engine.remote:  # what it can take is not known here
             return told + self._keys(solver)

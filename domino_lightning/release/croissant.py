@@ -183,7 +183,7 @@ def _responsible(origin: Origin) -> Json:
     frame = [began, origin.manifest["finished_at"]] if began else [origin.manifest["finished_at"]]
     models = ", ".join(origin.models) or "a language model"
     domain = origin.domain
-    answered = "agreement of sampled solutions" if domain.needs_solutions else domain.answered_by
+    answered = domain.answered_by
     return {
         "rai:hasSyntheticData": True,
         "rai:dataCollection": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from domino_lightning.curation.answer_judge import AnswerJudge
 from domino_lightning.curation.card import PARQUET, UNKNOWN, Card, write_card, write_parquet
 from domino_lightning.curation.filters.execution import without_addresses
 from domino_lightning.curation.measures import CorpusMeasure, Embedding
-from domino_lightning.curation.solver import Solver
+from domino_lightning.curation.solver import Solution, Solver
 from domino_lightning.domains.base import DEFAULT_AGREEMENT, Agreement, Domain
 from domino_lightning.domains.rows import Pair
 from domino_lightning.errors import UserError
@@ -27,6 +28,7 @@ from domino_lightning.utils.jsonl import Record, read_jsonl, read_object, write_
 from domino_lightning.utils.progress import progress_bar
 from domino_lightning.utils.ranges import ONE_OR_MORE, check_ranges
 
+log = logging.getLogger(__name__)
 SUMMARY, MEASURES, MAP = "answers.json", "corpus.json", "map.jsonl"
 _BLOCK = 16  # records answered together; the unit of commit and resume
 
@@ -56,7 +58,8 @@ class Answer(Stage):
     Args:
         domain: answers records and makes chat pairs of them.
         solver: samples solutions, where the domain needs any.
-        judge: rates sampled solutions, of which the best is tried first; null: they are taken as they come.
+        judge: rates sampled solutions and refuses some; the best come first, and a domain that takes the first takes
+            the best. null: they are taken as they come.
         agreement: when solutions agree well enough.
         embedding: the vectors in which the corpus is measured; null: `HashedNgrams` with its defaults.
         measures: of the corpus, beside those that are always taken.
@@ -107,16 +110,19 @@ class Answer(Stage):
     @classmethod
     def devices(cls, section: Section) -> int:
         """One where it names a backbone; those of solver and judge count only where the domain needs them."""
-        domain = ClassNode.read(section.get("domain"))
-        if domain and "." in domain.path and not domain.load(Domain, "answer.domain").needs_solutions:
+        if not _needs_solutions(section):
             section = {key: value for key, value in section.items() if key not in ("solver", "judge")}
         return super().devices(section)
 
     @classmethod
     def identity(cls, section: Section) -> Section:
-        """No judge and no further measures are as if there were no such key: stages from before it are found."""
+        """No judge and no further measures are as if there were no such key: stages from before it are found.
+
+        Where a language model answers, one from before answers that were cut or refused counted as none is another.
+        """
         section = super().identity(section)
-        return {key: value for key, value in section.items() if key not in ("judge", "measures") or value}
+        kept = {key: value for key, value in section.items() if key not in ("judge", "measures") or value}
+        return {**kept, "whole_answers": True} if _needs_solutions(section) else kept
 
     @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
@@ -194,13 +200,18 @@ class Answer(Stage):
         records = read_jsonl(work.input("curate", "accepted.jsonl"))
         solutions: list[list[str]] = []
         judged: Record = {}
+        cut = 0
         if self.solver is not None:
             prompts = {f"the prompt of '{record['id']}'": self.domain.prompt(record) for record in records}
-            solutions = self.solver.sample(prompts, self.seed, work.scratch)
+            sampled = self.solver.sample(prompts, self.seed, work.scratch)
             write_jsonl(
                 work.directory / "solutions.jsonl",
-                [{"id": r["id"], "completions": texts} for r, texts in zip(records, solutions, strict=True)],
+                [
+                    {"id": r["id"], "completions": [s.text for s in found], "finished": [s.finished for s in found]}
+                    for r, found in zip(records, sampled, strict=True)
+                ],
             )
+            solutions, cut = self._whole(sampled)
             if self.judge is not None:
                 solutions, judged = self.judge.ordered(list(prompts.values()), solutions, self.seed, work.scratch)
         results = self._answers(records, solutions, work)
@@ -212,6 +223,8 @@ class Answer(Stage):
         ]
         reasons = dict(Counter(row["reason"] for row in rejected).most_common())
         summary = {"accepted": len(records), "answered": len(answered), "rejected": reasons}
+        if self.solver is not None:
+            summary["cut"] = cut
         if self.judge is not None:
             summary["judge"] = judged
         pairs = self._pairs(answered, work)
@@ -226,6 +239,20 @@ class Answer(Stage):
         made_by = f"stage answer {work.fingerprint}, curate {work.inputs['curate'].name}"
         funnel = read_object(work.input("curate", "funnel.json"))
         write_card(work.directory / "README.md", self.domain, made_by, self.card, funnel, summary)
+
+    def _whole(self, sampled: Sequence[Sequence[Solution]]) -> tuple[list[list[str]], int]:
+        """The texts of solutions, and how many were cut, which have none where the domain takes whole answers alone."""
+        cut = sum(not each.finished for found in sampled for each in found)
+        if cut and self.solver is not None and not self.domain.takes_cut_answers:
+            log.warning(
+                "answer: %d of %d sampled answers were cut at answer.solver.sampling.max_new_tokens (%d), and count as "
+                "no answers.",
+                cut,
+                sum(map(len, sampled)),
+                self.solver.sampling.max_new_tokens,
+            )
+        taken = self.domain.takes_cut_answers
+        return [[each.text if each.finished or taken else "" for each in found] for found in sampled], cut
 
     def _answers(self, records: Sequence[Record], solutions: Sequence[Sequence[str]], work: Work) -> list[Record]:
         """Record, reason and detail of each, worked out in blocks that survive a kill."""
@@ -277,6 +304,12 @@ class Answer(Stage):
             }
             for record in answered
         ]
+
+
+def _needs_solutions(section: Section) -> bool:
+    """Whether a language model answers; True where the section names no domain, as validation will say."""
+    domain = ClassNode.read(section.get("domain"))
+    return not (domain and "." in domain.path) or domain.load(Domain, "answer.domain").needs_solutions
 
 
 def _looks(section: Section) -> dict[str, tuple[type[Embedding] | type[CorpusMeasure], ClassNode]]:

@@ -91,7 +91,7 @@ class Prepare(Stage):
         self.subset, self.noise = subset, noise
         if split.windows is not None:
             split.windows.days()  # said before any data is read
-        self.left_out: Record = {}  # by date windows or kinds, known once the splits are
+        self.left_out: Record = {}  # rows, by the reason why; known once the splits are
 
     @classmethod
     def contents(cls, section: Section) -> dict[str, str]:
@@ -116,24 +116,43 @@ class Prepare(Stage):
         Raises:
             UserError: a bad row, an empty source, a split that leaves nothing for a part.
         """
-        records = with_distinct_ids(without_repeats(self._read(self.source, KEY, execute)), self.source.path)
+        read = self._read(self.source, KEY, execute)
+        records = with_distinct_ids(without_repeats(read), self.source.path)
+        self.left_out = {}
+        self._leave_out("repeated", len(read) - len(records), "are as one before them but for their id")
+        split = len(records)
         if self.split.windows is not None:
             sides = self.split.windows.sides(records)
-            self.left_out = {"windows": {"outside": sides.outside, "straddling": sides.straddling}}
+            self.left_out["windows"] = {"outside": sides.outside, "straddling": sides.straddling}
+            self._say(sides.outside, "lie outside of both date windows")
+            self._say(sides.straddling, "are of groups that lie in both date windows")
+            split -= sides.outside + sides.straddling
         kinds = by_kind(records, self.domain.side)
         if kinds is not None:
-            self.left_out = {"kinds": {"neither": kinds.outside, "straddling": kinds.straddling}}
-            if left := kinds.outside + kinds.straddling:
-                log.warning("%s: %d rows belong to both sides of the split by kind; left out.", self.source.path, left)
+            self.left_out["kinds"] = {"neither": kinds.outside, "straddling": kinds.straddling}
+            self._say(kinds.outside, "belong to neither side of the split by kind")
+            self._say(kinds.straddling, "are of groups that belong to both sides of the split by kind")
+            split -= kinds.outside + kinds.straddling
         for remark in self.domain.remarks(records):
             log.warning("%s: %s", self.source.path, remark)
         splits = split_records(records, self.split, self.seed, kinds)
+        beyond = split - sum(map(len, splits.values()))
+        self._leave_out("unused", beyond, "are of groups beyond those that prepare.split asks for (null takes them)")
         splits["reference"] = self.subset.of(splits["reference"])
         if self.noise.share and self.noise.source is not None:
             foreign = without_repeats(self._read(self.noise.source, NOISE_KEY, execute))
             mixed = self.noise.mixed_into(splits["reference"], foreign, [*splits["heldout"], *splits["test"]])
             splits["reference"] = with_distinct_ids(mixed, self.noise.source.path)
         return splits
+
+    def _leave_out(self, reason: str, rows: int, why: str) -> None:
+        if rows:
+            self.left_out[reason] = rows
+        self._say(rows, why)
+
+    def _say(self, rows: int, why: str) -> None:
+        if rows:
+            log.warning("%s: %d row%s left out: they %s.", self.source.path, rows, "s"[rows == 1 :], why)
 
     def _read(self, source: Source, key: str, execute: bool) -> list[Record]:
         """Rows of a source as records; bad ones stop it, or are left out and counted."""

@@ -40,6 +40,14 @@ def test_a_truncated_text_has_no_eos_and_one_that_just_fits_keeps_it() -> None:
     assert fits[:3] == cut[:3]
 
 
+def test_texts_that_are_cut_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    encode_texts([{"id": f"{n}", "text": "a" * n} for n in (2, 3, 4, 9)], byte_tokenizer(), 4, "truncate", "x.jsonl")
+    assert "x.jsonl: 2 of 4 texts are longer than tune.data.max_length (4) and are cut there" in caplog.text
+    caplog.clear()
+    encode_texts([{"id": "fits", "text": "aaa"}], byte_tokenizer(), 4, "truncate", "x.jsonl")
+    assert not caplog.text
+
+
 def test_a_text_that_is_too_long_is_an_error_that_names_file_row_and_remedy() -> None:
     rows = [{"id": "short", "text": "a"}, {"id": "row-7", "text": "abcdef"}]
     with pytest.raises(UserError, match=r"x\.jsonl: row 'row-7' has 7 tokens.*max_length 4.*too_long=truncate"):

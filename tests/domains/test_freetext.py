@@ -93,11 +93,13 @@ class Rated(AnswerJudge):
 
 
 @pytest.mark.parametrize(("unparsable", "expected"), [("reject", ["good", "fair"]), ("keep", ["good", "fair", "odd"])])
-def test_a_judge_orders_answers_and_leaves_out_bad_ones(tmp_path: Path, unparsable: str, expected: list[str]) -> None:
+def test_a_judge_orders_answers_and_bad_ones_count_as_answers_without_text(
+    tmp_path: Path, unparsable: str, expected: list[str]
+) -> None:
     judge = Rated("no model", unparsable=unparsable)
     prompts = [[{"role": "user", "content": "Why?"}]]
-    found, counts = judge.ordered(prompts, [["fair", "poor", "good", "odd"]], 0, tmp_path)
-    assert found == [expected]
+    found, counts = judge.ordered(prompts, [["fair", "", "poor", "good", "odd"]], 0, tmp_path)
+    assert found == [expected + [""] * (5 - len(expected))]
     assert counts == {"rated": 3, "unparsable": 1, "too_low": 1}
 
 

@@ -190,8 +190,8 @@ VALIDATION_START, VALIDATION_END = "on_validation_start", "on_validation_end"
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_killed_tune_continues_as_if_it_had_not_been_killed(schedule: str, tune: Run) -> None:
-    # Validations before the first batch and after batches 3, 6, 9 (or at the ends of epochs 4, 8, 12), checkpoints every
-    # second step.
+    # Validations before the first batch and after batches 3, 6, 9 (or at the ends of epochs 4, 8, 12), checkpoints
+    # every second step.
     kills = [(BATCH_END, number) for number in (1, 3, 4, 5, 8)]
     kills += [(BATCH_START, 7), (VALIDATION_START, 3), (VALIDATION_END, 1), (VALIDATION_END, 2)]
     assert_resumes(tune, SCHEDULES[schedule], kills)

@@ -115,7 +115,7 @@ def test_what_exceeds_the_positions_of_the_model_is_told(
         ),
         (
             ("tune.trainer.val_check_interval=9",),
-            "tune.trainer.val_check_interval 9 is never reached in 2 batches: nothing is validated, and the last step "
+            "tune.trainer.val_check_interval 9 is never reached in 2 batches: no step is validated, and the last one "
             "is taken for the best.",
         ),
         (
@@ -126,6 +126,11 @@ def test_what_exceeds_the_positions_of_the_model_is_told(
             ("answer.agreement.min_share=0.9",),
             "answer.agreement.min_share has no effect: CodeExec compares no answers with it.",
         ),
+        (
+            ("answer.judge={backbone: some/model}",),
+            "answer.judge has no effect: CodeExec asks no language model.",
+        ),
+        (("answer.solver.samples=4",), "answer.solver has no effect: CodeExec asks no language model."),
         (("evaluate.top_p=0.5",), "evaluate.top_p has no effect at temperature 0, which is greedy."),
         (("evaluate.k=[1,5]",), "evaluate.k: pass@5 is left out, since samples is 1."),
     ],

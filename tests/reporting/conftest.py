@@ -111,7 +111,7 @@ class FakeStore:
             rows.append(f"{step},tune/train/nll,{2.5 - 0.05 * step}")
             rows.append(f"{step},tune/train/loss,{4.0 - 0.08 * step}")
             rows.append(f"{step},tune/train/contrast,{1.5 - 0.03 * step}")
-            rows.append(f"{step},tune/train/lr,0.001")
+            rows.append(f"{step},tune/train/learning_rate,0.001")
         rows += [f"{step},tune/heldout/nll,{value}" for step, value in ((0, 2.6), (10, 1.6), (20, 1.25), (30, 1.4))]
         prompt = {"backbone": "tiny", "D": 16, "H": 64, "init": "vocabulary"}
         self.stage(

@@ -11,7 +11,7 @@ import yaml
 from domino_lightning.curation import HiddenStates
 from domino_lightning.curation.card import Card
 from domino_lightning.curation.solver import Solver
-from domino_lightning.domains import CodeExec, CodeGen, Domain
+from domino_lightning.domains import AskedText, CodeExec, CodeGen, Domain
 from domino_lightning.errors import UserError
 from domino_lightning.stages.answer import Answer
 from domino_lightning.store.contents import backbone_hash
@@ -147,8 +147,8 @@ GOOD, OTHER = "```python\ndef f(x):\n    return {}\n```".format, "```python\ndef
 class Scripted(Engine, LanguageModel):
     """An engine whose model answers by the row's number, and counts the rows it was asked for."""
 
-    def __init__(self, texts: list[str]) -> None:
-        self.texts, self.asked = texts, list[int]()
+    def __init__(self, texts: list[str], cut: tuple[str, ...] = ()) -> None:
+        self.texts, self.cut, self.asked = texts, cut, list[int]()
 
     def load(self, source: ModelSource) -> LanguageModel:
         return self
@@ -156,7 +156,8 @@ class Scripted(Engine, LanguageModel):
     def complete(self, prompts: Any, rows: Any, seed: int, sampling: Sampling, on_tokens: Any = None) -> list[Sampled]:
         assert all(prompt[-1]["content"].endswith(PROBLEM) for prompt in prompts)
         self.asked += rows
-        return [Sampled(self.texts[row % len(self.texts)], True, 1) for row in rows]
+        texts = [self.texts[row % len(self.texts)] for row in rows]
+        return [Sampled(text, text not in self.cut, 1) for text in texts]
 
 
 def test_codegen_records_are_answered_from_sampled_solutions(tmp_path: Path) -> None:
@@ -164,12 +165,33 @@ def test_codegen_records_are_answered_from_sampled_solutions(tmp_path: Path) -> 
     engine = Scripted([GOOD("x + x"), GOOD("2 * x"), OTHER, OTHER, "none", "none"])
     solver = Solver("model", samples=3, engine=engine, block_size=2)
     out = run(tmp_path, CodeGen(), records, solver=solver)
-    assert read_json(out / "answers.json") == {"accepted": 2, "answered": 1, "rejected": {"no_program": 1}}
+    assert read_json(out / "answers.json") == {"accepted": 2, "answered": 1, "rejected": {"no_program": 1}, "cut": 0}
     (pair,) = read_jsonl(out / "pairs.jsonl")
     assert pair["messages"][-1]["content"] == GOOD("x + x")
     assert (pair["provenance"]["answered_by"], pair["provenance"]["agreement"]) == ("model", 0.6667)
     assert engine.asked == [0, 1, 2, 3, 4, 5]
     assert [row["id"] for row in read_jsonl(out / "solutions.jsonl")] == ["s-0", "s-1"]
+
+
+def test_an_answer_that_was_cut_is_none_and_counts_among_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Asked(AskedText):
+        def prompt(self, record: Any) -> Any:
+            return [{"role": "user", "content": PROBLEM}]
+
+    records = [{"id": f"s-{n}", "text": "The tide brings shells."} for n in range(2)]
+    engine = Scripted(["It brings", "It brings shells.", "The", "The tide"], cut=("It brings", "The", "The tide"))
+    out = run(tmp_path, Asked("What?"), records, solver=Solver("model", samples=2, engine=engine))
+    assert read_json(out / "answers.json") == {"accepted": 2, "answered": 1, "rejected": {"no_answer": 1}, "cut": 3}
+    assert [row["answer"] for row in read_jsonl(out / "answered.jsonl")] == ["It brings shells."]
+    assert [row["finished"] for row in read_jsonl(out / "solutions.jsonl")] == [[False, True], [False, False]]
+    assert "3 of 4 sampled answers were cut at answer.solver.sampling.max_new_tokens (384)" in caplog.text
+
+
+def test_a_program_in_a_completion_that_was_cut_is_a_program(tmp_path: Path) -> None:
+    texts = [GOOD("x + x") + " That is", GOOD("2 * x") + " As"]
+    solver = Solver("model", samples=2, engine=Scripted(texts, cut=tuple(texts)))
+    out = run(tmp_path, CodeGen(), [{"id": "s-0", **CodeGen().parse(PROBLEM)}], solver=solver)
+    assert read_json(out / "answers.json") == {"accepted": 1, "answered": 1, "rejected": {}, "cut": 2}
 
 
 def test_codegen_without_a_solver_is_refused() -> None:
@@ -198,7 +220,7 @@ def test_a_killed_solver_goes_on_to_the_same_texts(
     for folder in folders:
         folder.mkdir()
     expected = solver.sample(prompts, 5, folders[0])
-    assert len({text for texts in expected for text in texts}) > 8
+    assert len({each.text for found in expected for each in found}) > 8
     append = BlockLog.append
 
     def killed(log: BlockLog, first_row: int, rows: Any) -> None:

@@ -59,6 +59,16 @@ def test_splits_hold_executed_records_without_overlap(tmp_path: Path) -> None:
     assert set(report["overlap"].values()) == {0}
 
 
+def test_rows_that_no_split_has_are_counted_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    again = [{**row, "id": f"again-{row['id']}"} for row in rows()[:3]]
+    splits = run(prepare(tmp_path, [*rows(), *again], split=Split(2, 1, 1)), tmp_path / "out")
+    assert sum(map(len, splits.values())) == 8
+    report = read_json(tmp_path / "out" / "splits.json")
+    assert (report["repeated"], report["unused"]) == (3, 4)
+    assert "3 rows left out: they are as one before them but for their id." in caplog.text
+    assert "4 rows left out: they are of groups beyond those that prepare.split asks for" in caplog.text
+
+
 def test_the_order_of_rows_moves_none_to_another_split(tmp_path: Path) -> None:
     forth = run(prepare(tmp_path / "a", rows()), tmp_path / "forth")
     back = run(prepare(tmp_path / "b", rows()[::-1]), tmp_path / "back")

@@ -67,6 +67,7 @@ class CodeGen(Domain):
     answer_field = "solution"
     tags = ("code",)
     needs_solutions = True
+    takes_cut_answers = True  # a program may be whole where the words after it are not
     answered_by = "solutions that agree by execution"
     languages = ("en", "code")
 

@@ -29,8 +29,8 @@ from domino_lightning.tracking.metrics_file import Metric, best_heldout, read_me
 from domino_lightning.utils.jsonl import Record, read_jsonl
 
 _DOTTED_KEY = re.compile(r"((?:\w+\.)+)(\w+)(?==)")
-# Logged beside the loss terms, on other scales.
-_NOT_TERMS = ("lr", "learning_rate", "grad_norm", "tokens", "epoch", "memory", "_s", "_mb", "per_second")
+_NOT_TERMS = {"nll", "learning_rate", "tokens"}  # logged beside the loss terms, on other scales
+_DRAWN = 6  # loss terms
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,7 @@ def tune_section(shared: Shared) -> dict[str, Any]:
     ]
     learned = read_optional(stage, "soft_prompt.json") or read_optional(stage, "adapter.json") or {}
     facts = [(key, value) for key, value in learned.items() if isinstance(value, (str, int, float))]
+    title, terms = _terms(metrics, "tune")
     return {
         "best": best,
         "state": stage.state,
@@ -127,7 +128,7 @@ def tune_section(shared: Shared) -> dict[str, Any]:
             f"tune {shared.number}",
             [
                 ("Negative log-likelihood", "nats/token", nll, best),
-                ("Loss terms", "", _terms(metrics, "tune"), None),
+                (title, "", terms, None),
                 ("Disentanglement, NLL gaps on a probe", "nats/token", disentangled, None),
             ],
         ),
@@ -163,20 +164,20 @@ def finetune_section(shared: Shared) -> dict[str, Any]:
     }
 
 
-def _terms(metrics: Sequence[Metric], stage: str) -> list[Line]:
-    """Every logged loss term but the NLL, at most six; train solid, held-out dashed."""
+def _terms(metrics: Sequence[Metric], stage: str) -> tuple[str, list[Line]]:
+    """A title and lines of the logged loss terms but the NLL: the loss, then by name; train solid, held-out dashed."""
     splits = (f"{stage}/train/", f"{stage}/heldout/")
     keys = {row.key for row in metrics if row.key.count("/") == 2 and row.key.startswith(splits)}
-    names = sorted({key.rpartition("/")[2] for key in keys} - {"nll"}, key=lambda name: (name != "loss", name))
-    names = [name for name in names if not any(name == mark or name.endswith(mark) for mark in _NOT_TERMS)][:6]
+    names = sorted({key.rpartition("/")[2] for key in keys} - _NOT_TERMS, key=lambda name: (name != "loss", name))
+    title = "Loss terms" + (f", {_DRAWN} of {len(names)} (metrics.csv has all)" if len(names) > _DRAWN else "")
     lines = []
-    for index, name in enumerate(names):
+    for index, name in enumerate(names[:_DRAWN]):
         for split, dashed in (("train", False), ("heldout", True)):
             points = series(metrics, f"{stage}/{split}/{name}")
             if points:
                 label = f"{name}, held-out" if dashed else name
                 lines.append(Line(label, points, index, dashed=dashed))
-    return lines
+    return title, lines
 
 
 def _charts(

@@ -142,6 +142,15 @@ def test_curves_show_terms_and_the_best_heldout_step(store: FakeStore) -> None:
     assert "Fine-tuning the coder train loss held-out NLL" in text
 
 
+def test_every_term_of_a_fork_is_drawn_or_counted(store: FakeStore) -> None:
+    tune = store.synthetic_trial() / "tune"
+    with open(tune / "metrics.csv", "a", encoding="utf-8") as file:
+        for name in ("in_s", "few_tokens", "lr_like", "d", "e", "f"):
+            file.write("".join(f"{step},tune/train/{name},{step / 10}\n" for step in (1, 30)))
+    text = text_of(page_of(store))
+    assert "Loss terms, 6 of 8 (metrics.csv has all) loss contrast d e f few_tokens" in text
+
+
 def test_health_of_tuning_has_a_chart_and_the_first_and_last_sampled_texts(store: FakeStore) -> None:
     tune = store.synthetic_trial() / "tune"
     with open(tune / "metrics.csv", "a", encoding="utf-8") as file:
