@@ -49,7 +49,7 @@ clusters: $(STAMP) ## run the tests on a real Slurm and a real Ray; needs root, 
 	@$(PIP) install -c constraints.txt -e ".[ray]"
 	DOMINO_REQUIRE_CLUSTERS=1 $(BIN)/python -m pytest -m "slurm or ray" tests/sweep/launchers
 
-lint: $(STAMP) ## ruff and mypy
+lint: $(STAMP) ## ruff, rules and format, and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy

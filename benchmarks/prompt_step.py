@@ -103,8 +103,7 @@ class Case:
 
     def naive(self) -> None:
         """Every sequence whole, one pass and its backward after another."""
-        B, L = self.batch.ids.shape
-        domain = self.domain.expand(B, -1, -1)
+        domain = self.domain.expand(len(self.batch.ids), -1, -1)
         texts = self.backbone.get_input_embeddings()(self.batch.ids)
         passes = [domain] + [torch.cat([domain, self.samples[k]], dim=1) for k in self.naive_prompts.T]
         for prompts in passes:

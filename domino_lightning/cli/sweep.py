@@ -188,17 +188,20 @@ def run(
 
 
 def foresight(sweep: Sweep) -> str:
-    """What the sweep's finished trials say of the seeds it takes, in a line; that there are none."""
+    """What the sweep's finished trials say of the seeds it takes, in a line, or why they say nothing."""
+    from domino_lightning.evaluation.power import TooFewSeeds
     from domino_lightning.reporting.sweep.arms import read_sweep
     from domino_lightning.reporting.sweep.needed import needed
 
     try:
         found = needed(read_sweep(open_sweep(sweep.folder)), times=(1,))
-    except UserError:
+    except TooFewSeeds:
         return (
             f"power: not known before two seeds of the baseline and of another arm have finished; this sweep has "
             f"{len(sweep.seeds)} an arm (domino power)"
         )
+    except UserError as error:  # no reason not to run the sweep
+        return f"power: not known: {error}"
     return f"power: {found.short}; this sweep has {len(sweep.seeds)} ({found.pilot})"
 
 

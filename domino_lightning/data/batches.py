@@ -88,6 +88,8 @@ class SeededBatches(Sampler[list[int]]):
         batch_size: rows of a global batch; a multiple of `world_size`.
         seed: of slots and order.
         position: number of batches done so far, over all epochs.
+        rank: of this process.
+        world_size: ranks that share every batch.
         shuffle: draw a new order every epoch; otherwise the rows' own order.
 
     Raises:

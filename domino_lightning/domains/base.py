@@ -80,14 +80,22 @@ class Answered(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """One graded completion; the fields of design section 5."""
+    """One graded completion: whether it passed, why not, how long it ran and in what isolation.
+
+    Attributes:
+        status: passed, failed, error, timeout, memory, output_limit or crashed.
+        detail: of a failure, in a line for readers.
+        wall_s: wall time.
+        tier: of the sandbox; "none" where nothing ran.
+        trust: who read the outcome of what ran, parent or shared.
+    """
 
     passed: bool
     status: str
     detail: str = ""
     wall_s: float = 0.0
     tier: str = "none"
-    trust: str = "parent"  # who read the outcome of what ran; nothing ran under tier "none"
+    trust: str = "parent"
 
     def as_dict(self) -> dict[str, Any]:
         """The verdict as a JSON object."""

@@ -70,7 +70,7 @@ def grade_files(
     skip_bad_lines: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Summary:
-    """Grade every completion of a solutions file (design section 5) and append a line per row to `output`.
+    """Grade every completion of a solutions file and append a line per row to `output`.
 
     A row is `{"id", "verdicts": [{"passed", "status", "detail", "wall_s", "tier", "trust"}], "key"}`, with
     `"compat"` where rules are lenient. Killed at any instant, the same call continues: lines that are there are

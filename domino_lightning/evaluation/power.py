@@ -17,6 +17,10 @@ MOST_SEEDS = 50
 _DRAWS = 4000
 
 
+class TooFewSeeds(UserError):
+    """A pilot that knows nothing of the variance between seeds."""
+
+
 @dataclass(frozen=True)
 class Variances:
     """Of a paired difference, for one seed and one group of problems of average size.
@@ -49,12 +53,12 @@ def variances(pilot: Sequence[Components]) -> Variances:
         pilot: the difference of every arm from the baseline; those with one seed are left out.
 
     Raises:
-        UserError: no difference with two seeds and two groups of problems.
+        TooFewSeeds: no difference with two seeds and two groups of problems.
     """
     tables = [one for one in pilot if one.seeds > 1 and one.groups > 1]
     seeds = lent(tables)
     if seeds is None:
-        raise UserError(
+        raise TooFewSeeds(
             "the pilot has no arm with two seeds in common with the baseline, and problems of two groups: nothing is "
             "known of the variance between seeds. Run it with seeds=[0,1,2]."
         )

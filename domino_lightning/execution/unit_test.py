@@ -79,7 +79,7 @@ def run_test(
     rules: Rules = RULES,
     stop: threading.Event | None = None,
 ) -> Judged:
-    """Run a program on one test (design section 5: stdin, functional or assert), in fresh processes.
+    """Run a program on one test, of `type` stdin, functional or assert, in fresh processes.
 
     Raises:
         UserError: the host has no sandbox.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -143,6 +144,11 @@ class Costs:
 
     def _answer(self) -> Cost:
         stage = self._stage("answer")
+        found = self._answered(stage)
+        return found if stage.judge is None else replace(found, what=f"{found.what}; a judge is not estimated")
+
+    def _answered(self, stage: Any) -> Cost:
+        """What answering costs but for the judge."""
         rows, solver = self._candidates(), stage.solver
         if solver is None and not stage.domain.executes:
             return Cost(f"at most {rows} records")

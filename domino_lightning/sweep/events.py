@@ -59,7 +59,7 @@ def read_events(path: Path) -> list[Record]:
     for line in path.read_bytes().splitlines():
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(event, dict) and "event" in event:
             events.append(event)
@@ -71,9 +71,9 @@ class StageState:
     """What is known of a distinct stage.
 
     Attributes:
-        status: pending, waiting (another process holds it), running, interrupted, finished or failed.
+        status: pending, waiting (another process holds it), running, interrupted, finished, failed, or blocked (what it
+            needs has failed).
         error: the last one, of a failed stage.
-        since: time of the last event, UTC.
         where: slot or devices of a running stage.
         wall_s: of a finished stage that a sweep of this name ran.
         rss_mb: the largest resident set seen.
@@ -81,11 +81,9 @@ class StageState:
 
     status: str = "pending"
     error: str = ""
-    since: str = ""
     where: str = ""
     wall_s: float | None = None
     rss_mb: int | None = None
-    how: str = ""
 
 
 @dataclass
@@ -142,9 +140,8 @@ def _apply(known: StageState, event: Mapping[str, Any]) -> None:
     status = {"started": "running", "waiting": "waiting", "finished": "finished", "failed": "failed"}
     if event["event"] not in status:
         return
-    known.status, known.since = status[event["event"]], str(event.get("time", ""))
-    known.where, known.how = str(event.get("where", "")), str(event.get("how", ""))
-    known.error = str(event.get("error", ""))
+    known.status = status[event["event"]]
+    known.where, known.error = str(event.get("where", "")), str(event.get("error", ""))
     known.wall_s = event.get("wall_s", known.wall_s)
     known.rss_mb = event.get("rss_mb", known.rss_mb)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -83,3 +83,10 @@ def test_a_sweep_says_before_it_starts_what_its_finished_trials_tell(tmp_path: P
     assert "this sweep has 4 (pilot: 1 arms against a, up to 2 seeds" in told
     told = foresight(planned(pilot(tmp_path / "one", 1)))
     assert "not known before two seeds" in told and "this sweep has 4 an arm" in told
+
+
+def test_trials_that_cannot_be_read_are_told_as_what_they_are_before_a_sweep_starts(tmp_path: Path) -> None:
+    folder = Path(pilot(tmp_path, 2))
+    (folder / "trials.json").write_text("{")
+    told = foresight(cast(Any, SimpleNamespace(folder=folder, seeds=(0, 1))))
+    assert told.startswith("power: not known: ") and "trials.json" in told and "two seeds" not in told

@@ -125,6 +125,15 @@ def test_stages_that_execute_count_programs(costs: Callable[..., Costs]) -> None
     assert Machine(1, 1).seconds(found) == pytest.approx(16 * PROGRAM_S / 2)
 
 
+def test_a_judge_of_answers_is_said_not_to_be_estimated(costs: Callable[..., Costs]) -> None:
+    estimate = costs()
+    silent = estimate("answer")
+    estimate.built["answer"].judge = object()
+    told = estimate("answer")
+    assert told.what == f"{silent.what}; a judge is not estimated"
+    assert told.programs == silent.programs
+
+
 def test_a_generator_of_another_kind_is_not_estimated(costs: Callable[..., Costs]) -> None:
     found = costs()("synthesize")
     assert found.tokens == 0

@@ -26,8 +26,7 @@ def find_program(completion: str, starter_code: str, entry_point: str | None) ->
     """The program in a completion, with what it needs of the starter code before it, or None.
 
     Reasoning up to `</think>` and what follows an end-of-turn mark are no part of the answer, where these are marks and
-    not the program's text (`marks.py`). In the rest it
-    is looked for, in this order, in
+    not the program's text (`marks.py`). In the rest it is looked for, in this order, in
     1. the whole text, if it is Python;
     2. fenced blocks (also unclosed or indented ones), ```python before others, later before earlier: the first
        that defines the entry point, or, where there is none, that reads its input. Earlier blocks that define

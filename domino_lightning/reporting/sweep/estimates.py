@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan
 
-from domino_lightning.evaluation.comparison import Outcomes, leads, pooled
+from domino_lightning.evaluation.comparison import Outcomes
 from domino_lightning.evaluation.crossed import (
     Components,
     Mean,
@@ -49,7 +49,6 @@ class Difference:
     Attributes:
         p: of the test, NaN where all problems are of one group; `adjusted` by Holm over all arms.
         test: what the t test is over: `BOTH`, or `PROBLEMS` where nothing is known of seeds or they change nothing.
-        only_arm: problems on which the arm has the higher share of correct samples.
         problem: why there is none; then the numbers are NaN.
     """
 
@@ -58,8 +57,6 @@ class Difference:
     adjusted: float
     test: str
     seeds: int
-    only_arm: int = 0
-    only_baseline: int = 0
     problem: str = ""
 
     @property
@@ -181,5 +178,4 @@ def _components(pairs: Pairs, k: int) -> Components:
 
 def _difference(pairs: Pairs, mean: Mean, test: str) -> Difference:
     p = float(two_sided_p(mean))
-    only_baseline, only_arm = leads(pooled([first for first, _ in pairs]), pooled([second for _, second in pairs]))
-    return Difference(difference_estimate(mean), p, p, test, len(pairs), only_arm, only_baseline)
+    return Difference(difference_estimate(mean), p, p, test, len(pairs))

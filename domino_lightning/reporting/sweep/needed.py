@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from domino_lightning.errors import UserError
 from domino_lightning.evaluation.power import (
     MOST_SEEDS,
+    TooFewSeeds,
     Variances,
     power,
     seeds_needed,
@@ -71,14 +71,14 @@ def needed(data: SweepData, points: float = POINTS, wanted: float = POWER, times
         times: numbers of problems to answer for, as multiples of the pilot's.
 
     Raises:
-        UserError: no arm has two seeds in common with the baseline.
+        TooFewSeeds: no arm has two seeds in common with the baseline.
     """
     rows = difference_components(data.arms, data.baseline)
     tables = [row for row in rows if row is not None and not isinstance(row, str)]
     try:
         found = variances([one for _, one in tables])
-    except UserError as error:
-        raise UserError(f"{data.path}: {error}") from None
+    except TooFewSeeds as error:
+        raise TooFewSeeds(f"{data.path}: {error}") from None
     pairs, pilot = max(tables, key=lambda row: row[1].seeds)
     problems, groups, seeds = len(pairs[0][0]), pilot.groups, pilot.seeds
     sizes = [100 * sqrt(value) for value in (found.seeds, found.most_seeds, found.groups, found.rest)]

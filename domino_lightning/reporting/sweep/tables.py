@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from domino_lightning.errors import UserError
 from domino_lightning.evaluation.statistics import Estimate, independent_mean
 from domino_lightning.reporting.collect import StageDir, TrialDir, number, read_optional, whole
 from domino_lightning.reporting.corpus import MEASURES
@@ -15,9 +13,8 @@ from domino_lightning.reporting.funnel import read_funnel
 from domino_lightning.reporting.html import fixed
 from domino_lightning.reporting.sweep.arms import Arm, SeedRun, SweepData
 from domino_lightning.stages import STAGES
-from domino_lightning.utils.jsonl import read_jsonl
+from domino_lightning.sweep.events import EVENTS, read_events
 
-EVENTS = "events.jsonl"
 # Columns beside pass@k: key, heading, digits. Lower is better for both.
 LOSSES = (
     ("tune/heldout/nll_best", "Held-out NLL, nats/token", 3),
@@ -194,7 +191,7 @@ class SweepFailure:
 def failures(data: SweepData) -> list[SweepFailure]:
     """Failed stages by the event log, then failed trials that no such stage accounts for."""
     last: dict[tuple[str, str], dict[str, Any]] = {}
-    for event in read_events(data.path):
+    for event in read_events(data.path / EVENTS):
         if event.get("event") == "launched" and event.get("retry_failed"):
             last = {key: known for key, known in last.items() if known["event"] != "failed"}
         if event.get("event") in {"failed", "finished", "started"} and "stage" in event:
@@ -224,11 +221,3 @@ def _existing(data: SweepData, name: str) -> str:
 def _uses(run: SeedRun, stage: str, fingerprint: str) -> bool:
     place: StageDir | None = run.trial.stages.get(stage) if run.trial else None
     return place is not None and place.fingerprint == fingerprint
-
-
-def read_events(path: Path) -> list[dict[str, Any]]:
-    """The sweep's events; none where there is no log or it cannot be read."""
-    try:
-        return read_jsonl(path / EVENTS, skip_bad_lines=True)
-    except UserError:
-        return []

@@ -14,7 +14,7 @@ from typing import Any
 from domino_lightning.store.attempts import publish
 from domino_lightning.store.store import MANIFEST, Store
 from domino_lightning.sweep import ClusterLauncher, Pool
-from domino_lightning.sweep.launchers.cluster.engine import Engine, Refused, State, Unreachable
+from domino_lightning.sweep.launchers.cluster.engine import Engine, NoAnswer, Refused, State
 from domino_lightning.sweep.launchers.cluster.fleet import Patience
 from domino_lightning.sweep.launchers.cluster.mailbox import BYE, DRAIN, STOP, WORK, Attempt, Mailbox, read_json
 from domino_lightning.utils.jsonl import write_json
@@ -51,7 +51,7 @@ class Acted(Engine):
         self.calls.append("submit")
         self.avoided.append(avoid)
         if self.away:
-            raise Unreachable("no answer")
+            raise NoAnswer("no answer")
         if self.refuses and not self.submits_yet_refuses:
             raise Refused(self.refuses)
         self.pilots[name] = mailbox
@@ -62,7 +62,7 @@ class Acted(Engine):
     def states(self) -> dict[str, State]:
         self.calls.append("states")
         if self.away:
-            raise Unreachable("no answer")
+            raise NoAnswer("no answer")
         for name in list(self.pilots):
             if self.phases[name].phase == "running":
                 self.act(name)

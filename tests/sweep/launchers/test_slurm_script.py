@@ -10,7 +10,7 @@ import pytest
 
 from domino_lightning.errors import UserError
 from domino_lightning.sweep import Pool
-from domino_lightning.sweep.launchers.cluster.engine import Refused, Setting, State, Unreachable
+from domino_lightning.sweep.launchers.cluster.engine import NoAnswer, Refused, Setting, State
 from domino_lightning.sweep.launchers.cluster.slurm import Slurm
 
 
@@ -76,7 +76,7 @@ def test_no_answer_is_told_from_a_refusal(tools: Path, tmp_path: Path) -> None:
     slurm = Slurm(Setting("python"))
     said = "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
     tool(tools, "sbatch", f"echo '{said}' >&2; exit 1")
-    with pytest.raises(Unreachable, match="Unable to contact"):
+    with pytest.raises(NoAnswer, match="Unable to contact"):
         slurm.submit("a", Pool(), tmp_path)
     tool(tools, "sbatch", "echo 'sbatch: error: invalid partition specified: h1000' >&2; exit 1")
     with pytest.raises(Refused, match="^invalid partition specified: h1000$"):
@@ -86,7 +86,7 @@ def test_no_answer_is_told_from_a_refusal(tools: Path, tmp_path: Path) -> None:
 def test_a_command_that_hangs_is_given_up(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("domino_lightning.sweep.launchers.cluster.slurm.CALL_S", 0.2)
     tool(tools, "squeue", "exec sleep 60")
-    with pytest.raises(Unreachable, match="no answer within"):
+    with pytest.raises(NoAnswer, match="no answer within"):
         Slurm(Setting("python")).states()
 
 

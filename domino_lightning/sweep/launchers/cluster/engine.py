@@ -11,7 +11,7 @@ from typing import NamedTuple
 from domino_lightning.sweep.launchers.cluster.pools import Pool
 
 
-class Unreachable(Exception):
+class NoAnswer(Exception):
     """The cluster did not answer in time: no failure, and no news about any pilot."""
 
 
@@ -63,7 +63,7 @@ class Engine(ABC):
             avoid: nodes to keep away from, as their agents name them.
 
         Raises:
-            Unreachable: no answer; it may have been submitted all the same.
+            NoAnswer: it may have been submitted all the same.
             Refused: it was not, and would not be another time.
         """
 
@@ -72,7 +72,7 @@ class Engine(ABC):
         """All pilots that the cluster knows, of this sweep and others.
 
         Raises:
-            Unreachable: no answer.
+            NoAnswer: there was none in time.
         """
 
     @abstractmethod
@@ -80,7 +80,7 @@ class Engine(ABC):
         """End pilots; those that the cluster does not know are passed over.
 
         Raises:
-            Unreachable: no answer.
+            NoAnswer: there was none in time.
         """
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from domino_lightning.errors import UserError
-from domino_lightning.sweep.launchers.cluster.engine import Engine, Refused, State, Unreachable
+from domino_lightning.sweep.launchers.cluster.engine import Engine, NoAnswer, Refused, State
 from domino_lightning.sweep.launchers.cluster.mailbox import (
     BEAT,
     BYE,
@@ -150,7 +150,7 @@ class Fleet:
         try:
             self.engine.submit(name, pool, self.mailbox.pilot(name), avoid)
             self._pause_s = 1.0
-        except (Unreachable, Refused) as error:
+        except (NoAnswer, Refused) as error:
             # It may have been taken all the same, so it is looked up by its name before it is called a refusal.
             pilot.submitted = False
             if isinstance(error, Refused) and avoid:  # too few nodes may be left: then that has to do
@@ -183,7 +183,7 @@ class Fleet:
     def _ask_engine(self, now: float) -> None:
         try:
             states = self.engine.states()
-        except Unreachable as error:
+        except NoAnswer as error:
             if not self._silent:
                 log.warning("%s does not answer (%s); pilots that run go on.", self.engine.name, error)
             self._silent = True
@@ -292,7 +292,7 @@ class Fleet:
         try:
             if names:
                 self.engine.cancel(names)
-        except Unreachable as error:
+        except NoAnswer as error:
             log.warning(
                 "%s does not answer (%s): the agents end by themselves; look for jobs called %s later.",
                 self.engine.name, error, ", ".join(names),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from domino_lightning.errors import UserError
-from domino_lightning.sweep.launchers.cluster.engine import Engine, Refused, Setting, State, Unreachable
+from domino_lightning.sweep.launchers.cluster.engine import Engine, NoAnswer, Refused, Setting, State
 from domino_lightning.sweep.launchers.cluster.fleet import Patience
 from domino_lightning.sweep.launchers.cluster.launcher import ClusterLauncher
 from domino_lightning.sweep.launchers.cluster.pools import Pool
@@ -49,7 +49,7 @@ class Ray(Engine):
         self.buffer = b""
         try:
             self.states()
-        except Unreachable as error:
+        except NoAnswer as error:
             raise UserError(
                 f"RayLauncher: no answer from Ray at '{address}' ({error}). Start it with `ray start --head`, or name "
                 "it: launcher.init_args.address=HOST:6379."
@@ -81,7 +81,7 @@ class Ray(Engine):
         """The actors that live or are being started."""
         answer = self._call(do="states")
         if "error" in answer:
-            raise Unreachable(answer["error"])
+            raise NoAnswer(answer["error"])
         return {
             name: State("running" if there == nodes else "over", f"{there} of {nodes} actors are there")
             for name, (there, nodes) in answer["pilots"].items()
@@ -91,7 +91,7 @@ class Ray(Engine):
         """Kill the actors; their agents die with them."""
         answer = self._call(do="cancel", names=list(names))
         if "error" in answer:
-            raise Unreachable(answer["error"])
+            raise NoAnswer(answer["error"])
 
     def close(self) -> None:
         """End the process that talks to Ray."""
@@ -118,7 +118,7 @@ class Ray(Engine):
                 self.driver.stdin.flush()
         except OSError:
             self.close()
-            raise Unreachable("the connection was lost") from None
+            raise NoAnswer("the connection was lost") from None
         return self._answer()
 
     def _knock(self) -> None:
@@ -128,7 +128,7 @@ class Ray(Engine):
             try:
                 socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
             except OSError as error:
-                raise Unreachable(error.strerror or str(error)) from None
+                raise NoAnswer(error.strerror or str(error)) from None
 
     def _answer(self) -> dict[str, Any]:
         """The next line of the driver, which is given up when none comes."""
@@ -141,7 +141,7 @@ class Ray(Engine):
             chunk = os.read(output.fileno(), 1 << 16) if ready else b""
             if not chunk:
                 self.close()
-                raise Unreachable("the connection was lost" if ready else f"no answer within {CALL_S:.0f} s")
+                raise NoAnswer("the connection was lost" if ready else f"no answer within {CALL_S:.0f} s")
             self.buffer += chunk
         line, _, self.buffer = self.buffer.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)

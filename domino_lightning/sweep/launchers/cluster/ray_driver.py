@@ -51,9 +51,6 @@ class Node:
 
         threading.Thread(target=leave, daemon=True).start()
 
-    def ping(self) -> None:
-        """Nothing."""
-
 
 def submit(request: dict[str, Any]) -> dict[str, Any]:
     """Ask for the actors of a pilot."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from domino_lightning.errors import UserError
 from domino_lightning.runner.job import without_ranks
-from domino_lightning.sweep.launchers.cluster.engine import Engine, Refused, Setting, State, Unreachable
+from domino_lightning.sweep.launchers.cluster.engine import Engine, NoAnswer, Refused, Setting, State
 from domino_lightning.sweep.launchers.cluster.launcher import ClusterLauncher
 from domino_lightning.sweep.launchers.cluster.pools import Pool
 
@@ -93,7 +93,7 @@ class Slurm(Engine):
                 command, input=text, env=self.env, capture_output=True, text=True, timeout=CALL_S, check=False
             )
         except subprocess.TimeoutExpired:
-            raise Unreachable(f"{command[0]} gave no answer within {CALL_S:.0f} s") from None
+            raise NoAnswer(f"{command[0]} gave no answer within {CALL_S:.0f} s") from None
         except FileNotFoundError:
             raise UserError(
                 f"SlurmLauncher: there is no `{command[0]}` here. Start the sweep on a login node of the cluster."
@@ -103,8 +103,8 @@ class Slurm(Engine):
         words = (done.stderr or done.stdout).strip().splitlines()
         said = words[-1].removeprefix(f"{command[0]}: ").removeprefix("error: ") if words else f"exit {done.returncode}"
         if any(sign in (done.stderr + done.stdout).lower() for sign in NO_ANSWER):
-            raise Unreachable(said)
-        raise Refused(said) if command[0] == "sbatch" else Unreachable(said)
+            raise NoAnswer(said)
+        raise Refused(said) if command[0] == "sbatch" else NoAnswer(said)
 
 
 def _state(job: str, state: str, reason: str) -> State:
