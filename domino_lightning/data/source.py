@@ -15,6 +15,7 @@ from domino_lightning.data.windows import Sides, Windows
 from domino_lightning.errors import Unreachable, UserError
 from domino_lightning.store.contents import HUB_DATASET, data_file
 from domino_lightning.utils.jsonl import Record, canonical_json, read_numbered_jsonl, sha256_text
+from domino_lightning.utils.ranges import Range, check_ranges
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +47,9 @@ class Source:
         """Refuse a limit that leaves no rows.
 
         Raises:
-            UserError: it names it.
+            OutOfRange: it names it.
         """
-        if self.limit is not None and self.limit < 1:
-            raise UserError(f"source.limit: {self.limit} must be 1 or more, or null for all rows.")
+        check_ranges("prepare.source", self, limit=Range("1 or more, or null for all rows", 1))
 
     def rows(self, skip_bad_lines: bool = False, key: str = KEY) -> list[tuple[str, Record]]:
         """Raw rows, each with a name for error messages ("file, line 3"; "row 3" where there are no lines).

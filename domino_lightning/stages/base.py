@@ -109,7 +109,7 @@ class Stage(ABC):
                 raise Changed(
                     f"{cls.name}.{key}: {_at(work.section, key)!r} changed after this run was planned, so its result "
                     "would be stored under the hash of what it was. Nothing was stored. Give the same command again "
-                    "to use what is there now, or put it back."
+                    "to use what is there now, or put it back (a sweep then needs --retry-failed)."
                 )
 
     @classmethod
@@ -222,7 +222,7 @@ def _located(error: OutOfRange, stage: str, config: Config) -> str:
     def keys(node: Any, prefix: str) -> Iterator[str]:
         items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
         for name, value in items:
-            if name == error.name and repr(value) == repr(error.value):
+            if name == error.name and _same(value, error.value):
                 yield f"{prefix}.{name}"
             yield from keys(value, f"{prefix}.{name}")
 
@@ -231,6 +231,14 @@ def _located(error: OutOfRange, stage: str, config: Config) -> str:
         return f"{config.where(stage)}: {error}"
     group = key.rpartition(".")[0]
     return f"{config.where(key)}: {group}: {error.name} {error.value} must be {error.words}."
+
+
+def _same(given: Any, refused: Any) -> bool:
+    """Whether a class was given this value of a document, where -1 may have become -1.0; NaN is itself."""
+    numbers = (int, float)
+    return repr(given) == repr(refused) or (
+        isinstance(given, numbers) and isinstance(refused, numbers) and float(given) == float(refused)
+    )
 
 
 def _identity(node: Any, name: str = "") -> Any:

@@ -224,7 +224,7 @@ def check_sources(stage: str, section: Any, planned: Mapping[str, str]) -> None:
         raise Changed(
             f"{stage}: {', '.join(sorted(differing))} changed after this run was planned, so its result would be "
             "stored under the fingerprint of other code. Nothing was stored. Give the same command again to run what "
-            "is there now, or put the file back."
+            "is there now, or put the file back (a sweep then needs --retry-failed)."
         )
 
 

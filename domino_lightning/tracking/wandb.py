@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from domino_lightning.config.layers import lookup, one_line, override_layer
 from domino_lightning.config.tracking import Tracking
@@ -35,7 +35,7 @@ def start_run(tracking: Tracking, run_id: str, name: str, job_type: str, config:
     if tracking.wandb == "disabled" or rank() > 0:
         return None
     folder = Path(tracking.root)  # W&B makes a directory wandb/ in it
-    with Forgiven():
+    with Forgiven(once=f"to start a run in {folder.resolve()}"):
         import wandb
 
         logging.getLogger("wandb").setLevel(logging.CRITICAL)  # what it raises is told below, without a traceback
@@ -104,7 +104,16 @@ def has_api_key() -> bool:
 
 
 class Forgiven:
-    """A context in which what W&B raises costs a warning, never the stage: the store holds the numbers."""
+    """A context in which what W&B raises costs a warning, never the stage: the store holds the numbers.
+
+    Args:
+        once: what is tried; the same kind of error in trying it again is not said again by this process.
+    """
+
+    told: ClassVar[set[tuple[str, type[BaseException]]]] = set()
+
+    def __init__(self, once: str = "") -> None:
+        self.once = once
 
     def __enter__(self) -> None:
         """Nothing."""
@@ -113,11 +122,16 @@ class Forgiven:
         """Its own errors, those of its settings, its process, the network and the disk; not Ctrl-C."""
         if not isinstance(error, Exception):
             return False
-        log.warning(
-            "W&B: %s: %s. What this run logs from here on is not tracked; its numbers are in the store.",
-            type(error).__name__,
-            one_line(error),
-        )
+        key = (self.once, type(error))
+        if key not in self.told:
+            log.warning(
+                "W&B: %s: %s. What is logged from here on is not tracked; its numbers are in the store. "
+                "tracking.wandb=disabled turns W&B off.",
+                type(error).__name__,
+                one_line(error),
+            )
+        if self.once:
+            self.told.add(key)
         return True
 
 

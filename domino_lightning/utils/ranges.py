@@ -44,4 +44,5 @@ def check_ranges(where: str, values: object, **ranges: Range) -> None:
     for name, allowed in ranges.items():
         value = getattr(values, name)
         if value is not None and value not in allowed:
-            raise OutOfRange(where, name, value, allowed.words)
+            finite = not isinstance(value, (int, float)) or -inf < value < inf
+            raise OutOfRange(where, name, value, allowed.words if finite else f"finite, and {allowed.words}")

@@ -193,9 +193,11 @@ def test_a_number_out_of_range_is_refused_by_its_name(write_experiment: Write, k
 @pytest.mark.parametrize(
     ("override", "words"),
     [
+        ("prepare.source.limit=-1", "prepare.source: limit -1 must be 1 or more, or null for all rows."),
+        ("evaluate.temperature=-1", "evaluate: temperature -1.0 must be 0 or more."),
         ("prepare.runtime.workers=0", "prepare.runtime: workers 0 must be 1 or more."),
         ("tune.model.learning_rate=-1", "tune.model: learning_rate -1.0 must be 0 or more."),
-        ("tune.model.learning_rate=.nan", "tune.model: learning_rate nan must be 0 or more."),
+        ("tune.model.learning_rate=.nan", "tune.model: learning_rate nan must be finite, and 0 or more."),
         ("tune.runtime.checkpoint_every_n_steps=0", "tune.runtime: checkpoint_every_n_steps 0 must be 1 or more."),
         ("synthesize.stop.accepted=0", "synthesize.stop: accepted 0 must be 1 or more."),
         ("finetune.model.lora.dropout=2", "model.lora: dropout 2.0 must be in [0, 1)."),
@@ -211,7 +213,7 @@ def test_check_names_origin_key_value_and_range(
 def test_the_constructor_says_what_check_says() -> None:
     with pytest.raises(UserError, match=r"tune.model: warmup_steps -1 must be 0 or more\."):
         PromptTuningModule("none", DomainPrompt(2), LikelihoodOnly(), warmup_steps=-1)
-    with pytest.raises(UserError, match=r"sampling: temperature nan must be 0 or more\."):
+    with pytest.raises(UserError, match=r"sampling: temperature nan must be finite, and 0 or more\."):
         Sampling(temperature=float("nan"))
 
 

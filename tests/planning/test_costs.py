@@ -107,7 +107,7 @@ def test_finetune_knows_its_source_and_what_is_trained(costs: Callable[..., Cost
     assert "LoRA of rank 16" in lora.what
     assert "all weights" in full.what
     assert full.tokens == lora.tokens
-    L = full.tokens / (2 * 2 + 2 * 6)  # two steps of two pairs, two looks at six
+    L = full.tokens / (2 * 2 + 3 * 6)  # two steps of two pairs, three looks at six
     shape = ModelShape.of(tiny_model("llama"))
     more = (full.flops - lora.flops) / (2 * 2 * 2)  # a third product for every weight, and for the head where it scores
     assert shape.linear * L < more < (shape.linear + shape.head) * L

@@ -354,6 +354,9 @@ def test_a_directory_that_wandb_cannot_use_costs_a_warning(tmp_path: Path, caplo
     (tmp_path / "root").write_text("a file")
     assert start_run(Tracking("offline", root=str(tmp_path / "root")), "id", "name", "prepare", {}) is None
     assert len(caplog.records) == 2
+    assert "tracking.wandb=disabled" in caplog.records[0].message
+    assert start_run(Tracking("offline", root=str(tmp_path)), "other", "name", "trial", {}) is None
+    assert len(caplog.records) == 2  # it was said
 
 
 @pytest.mark.parametrize(("name", "value"), [("WANDB_MODE", "foo"), ("WANDB_BASE_URL", "not a url")])
