@@ -87,6 +87,7 @@ def test_smoke_runs_the_stages(task: str, last: str, tmp_path: Path) -> None:
     assert (tmp_path / "smoke" / "runs" / f"paper_livecodebench_{task}" / "small" / last).is_dir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_every_sweep_expands_into_arms_that_differ_on_matched_budgets(path: Path) -> None:
     sweep = load_sweep(path)

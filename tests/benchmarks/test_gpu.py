@@ -24,6 +24,7 @@ def rows_of(benchmark: Any, *names: str) -> list[dict[str, Any]]:
     return [row for row in rows if "seconds" not in row]
 
 
+@pytest.mark.slow
 def test_shared_and_naive_agree_in_every_family(benchmark: Any) -> None:
     rows = rows_of(benchmark, "families")
     assert {row["family"] for row in rows} == set(benchmark.sections.FAMILIES)

@@ -89,6 +89,7 @@ def test_naive_encodes_every_sequence_whole_and_the_own_ones_twice_with_every_pa
     assert (case.samples.grad.abs().sum(dim=(1, 2)) > 0).all()
 
 
+@pytest.mark.slow
 def test_a_case_has_the_keys_that_readers_of_the_json_expect(benchmark: Any) -> None:
     case = benchmark.measure(tiny_model("llama").requires_grad_(False), (2, 4, 2, 6), "all", repeats=1)
     expected = {

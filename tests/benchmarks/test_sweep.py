@@ -47,6 +47,7 @@ def test_numbers_of_a_log(benchmark: Any) -> None:
     assert found["saved"] == pytest.approx(0.75)
 
 
+@pytest.mark.slow
 def test_twelve_trials_share_their_tunings_and_syntheses(benchmark: Any, tmp_path: Path) -> None:
     sweep = load_sweep(benchmark.sweep_file(tmp_path, "small", benchmark.AXES))
     nodes = [stage for stage, _ in make_graph(sweep).nodes]

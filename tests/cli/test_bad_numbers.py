@@ -200,7 +200,7 @@ def test_a_number_out_of_range_is_refused_by_its_name(write_experiment: Write, k
         ("tune.model.learning_rate=.nan", "tune.model: learning_rate nan must be finite, and 0 or more."),
         ("tune.runtime.checkpoint_every_n_steps=0", "tune.runtime: checkpoint_every_n_steps 0 must be 1 or more."),
         ("synthesize.stop.accepted=0", "synthesize.stop: accepted 0 must be 1 or more."),
-        ("finetune.model.lora.dropout=2", "model.lora: dropout 2.0 must be in [0, 1)."),
+        ("finetune.model.lora.dropout=2", "finetune.model.lora: dropout 2.0 must be in [0, 1)."),
         ("evaluate.top_p=0.0", "evaluate: top_p 0.0 must be in (0, 1]."),
     ],
 )

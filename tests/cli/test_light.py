@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from domino_lightning.cli.main import main
 
 HEAVY = ("lightning", "torchmetrics", "torch._dynamo", "transformers", "scipy", "pandas", "wandb")
@@ -25,6 +27,7 @@ print("imported:", *(name for name in sys.argv[2:] if name in sys.modules))
 """
 
 
+@pytest.mark.slow
 def test_a_check_imports_neither_lightning_nor_models(write_experiment: Callable[..., Path]) -> None:
     path = str(write_experiment())
     assert main(["check", path]) == 0  # from here on positions of its backbone and lengths of texts are known

@@ -63,6 +63,7 @@ def test_what_is_out_of_reach_is_named_and_the_rest_is_told(
     assert "2 steps of 2 texts" in rows(out)["tune"]
 
 
+@pytest.mark.slow
 def test_a_gpu_that_is_described_is_planned_for(write_experiment: Write, capsys: Capture) -> None:
     assert main(["plan", str(write_experiment()), *MACHINE, "--gpu-memory", "100 MB"]) == 0
     out = capsys.readouterr().out

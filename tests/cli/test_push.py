@@ -40,6 +40,7 @@ def test_the_parts_that_the_command_offers_are_those_that_there_are() -> None:
     assert list(OFFERED) == list(PARTS)
 
 
+@pytest.mark.slow
 def test_a_push_makes_three_repositories_with_one_commit_each(smoke_run: Run, hub: Hub, tmp_path: Path) -> None:
     done = push(smoke_run, hub, tmp_path, "--private")
     assert done.returncode == 0, done.stderr
@@ -58,6 +59,7 @@ def test_a_push_makes_three_repositories_with_one_commit_each(smoke_run: Run, hu
     assert done.stdout.count("pushed: http://127.0.0.1") == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("token", "refuse", "said"), [("hf_bad", 0, "hf auth login"), (TOKEN, 403, "HF_TOKEN")])
 def test_a_hub_that_refuses_is_one_line_with_the_remedy(
     smoke_run: Run, hub: Hub, tmp_path: Path, token: str, refuse: int, said: str

@@ -94,6 +94,7 @@ def test_validation_names_the_trial_and_the_line_of_the_sweep(load: Load) -> Non
         validate(load({"axes": {"loss": loss}}))
 
 
+@pytest.mark.slow
 def test_smoke_runs_a_sweep_in_this_process(
     write_sweep: WriteSweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -86,6 +86,7 @@ def test_in_the_background_the_same_command_runs_without_the_flag(
     assert "process 7 runs mine" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_machines_that_are_not_there_are_refused_with_the_remedy(
     write_experiment: Callable[..., Path], write_sweep: WriteSweep, capsys: pytest.CaptureFixture[str]
 ) -> None:

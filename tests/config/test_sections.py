@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_a_count_stays_a_count_whatever_was_imported_before() -> None:
     """Rich writes Optional[Union[float, int]], and Python gives Lightning's Optional[Union[int, float]] that order."""
     code = (

@@ -63,6 +63,7 @@ def test_a_raw_text_is_encoded_without_a_template_and_scored_but_for_its_first_t
     torch.testing.assert_close(nll, by_hand)
 
 
+@pytest.mark.slow
 def test_texts_alone_go_through_every_stage_and_are_measured_by_perplexity(project: Path) -> None:
     assert main(["run", "notes.yaml", "--smoke", "--trial", "t", "finetune.source=both"]) == 0
     trial = project / "outputs" / "smoke" / "runs" / "notes" / "t"

@@ -25,6 +25,7 @@ def page_text(page: str) -> str:
     return "\n".join(line for line in shown.splitlines() if "class_path:" not in line)  # of the configuration
 
 
+@pytest.mark.slow
 def test_nobody_speaks_of_programs_where_there_are_none(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "trivia.yaml", "--smoke", "--trial", "t"]) == 0
     trial = project / "outputs" / "smoke" / "runs" / "trivia" / "t"

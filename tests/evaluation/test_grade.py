@@ -208,6 +208,7 @@ def test_the_command_says_what_came_of_it(files: Path, capsys: pytest.CaptureFix
     assert main(["grade", *paths, "--workers", "0"]) == 2
 
 
+@pytest.mark.slow
 def test_a_killed_command_continues(files: Path) -> None:
     slow = {"id": 7, "completions": ["import time\ntime.sleep(0.3)\nprint(input())"]}
     write(files / "S.jsonl", [slow] * 12)

@@ -134,6 +134,7 @@ print({name: value.item() for name, value in PassAtK(k=(1, 2)).compute().items()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.ddp
 def test_a_rank_without_problems_agrees_with_one_process(tmp_path: Path) -> None:
     """This process is rank 0: importing torch in one more is slow enough."""

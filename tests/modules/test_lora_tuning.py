@@ -100,6 +100,7 @@ def test_a_text_too_long_for_the_model_is_told_with_the_key() -> None:
     module().check_context(63, 64, 0)
 
 
+@pytest.mark.slow
 def test_a_smoke_run_tunes_lora_and_samples_it(write_experiment: Write, tmp_path: Path) -> None:
     health = {"health_every_n_steps": 1, "samples_every_n_steps": 1, "samples": 2, "sample_tokens": 3}
     experiment = write_experiment({**TREE, "tune": {"model": LORA, "runtime": health}})
@@ -146,6 +147,7 @@ def test_an_adapter_of_another_backbone_or_none_is_refused(tiny_backbone: Path, 
         read_adapter(tmp_path, str(other))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("part", "told"), [("tune", "'soft_prompt'"), ("synthesize", "'adapter'")])
 def test_a_generator_that_samples_what_is_not_learned_is_told_before_anything_runs(
     write_experiment: Write, part: str, told: str
@@ -169,6 +171,7 @@ def test_a_bad_key_is_one_line_and_settings_of_soft_tokens_are_unknown(
         assert words in refused(capsys, "check", experiment, f"tune.model.{override}")
 
 
+@pytest.mark.slow
 def test_check_and_plan_know_it(write_experiment: Write, capsys: pytest.CaptureFixture[str]) -> None:
     experiment = write_experiment(TREE)
     assert main(["check", str(experiment)]) == 0

@@ -249,6 +249,7 @@ def test_a_killed_adapter_continues_as_if_it_had_not_been_killed(tune_lora: Run)
     assert_resumes(tune_lora, SCHEDULES["steps"], [(BATCH_END, 3), (BATCH_END, 8), (VALIDATION_END, 2)])
 
 
+@pytest.mark.slow
 def test_looking_at_texts_changes_no_adapter(tune_lora: Run) -> None:
     schedule = {"max_steps": 3, "limit_val_batches": 0}
     seen, unseen = (tune_lora(f"look-{look}", schedule, look=look) for look in (1, 0))
@@ -264,6 +265,7 @@ def test_a_finished_fit_that_lost_only_its_export_does_not_train_again(tune: Run
     assert started.calls == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [LAST, "best.ckpt"])
 @pytest.mark.parametrize("damage", ["empty", "cut off", "one bit"])
 def test_a_damaged_checkpoint_starts_the_fit_again_with_a_word(
@@ -322,6 +324,7 @@ def test_a_validation_that_is_no_number_is_never_the_best(tmp_path: Path) -> Non
         assert checkpoint.best == best
 
 
+@pytest.mark.slow
 def test_ctrl_c_during_a_fit_is_a_keyboard_interrupt_and_leaves_the_run_to_be_continued(tune: Run) -> None:
     import signal
 

@@ -263,6 +263,7 @@ def test_a_micro_batch_that_holds_the_whole_batch_encodes_nothing_twice() -> Non
     assert encoded_tokens("all", 20) == encoded_tokens("all", None) == [1 + 5 + 4 * 3 + fed + 4 * fed]
 
 
+@pytest.mark.slow
 def test_micro_batches_bound_memory_by_one_of_them() -> None:
     backbone = model("llama", torch.float32)
 

@@ -75,6 +75,7 @@ def test_tune_counts_steps_and_validations(costs: Callable[..., Costs]) -> None:
     assert found.what == f"9 steps of 2 texts of {L:.0f} tokens, each under 2 sample prompts too"
 
 
+@pytest.mark.slow
 def test_likelihood_alone_has_no_pairs_and_micro_batches_cost_a_forward_and_spare_memory(
     costs: Callable[..., Costs],
 ) -> None:
@@ -87,6 +88,7 @@ def test_likelihood_alone_has_no_pairs_and_micro_batches_cost_a_forward_and_spar
     assert small.memory < paired.memory
 
 
+@pytest.mark.slow
 def test_ranks_share_the_work_and_local_negatives_stay_on_their_rank(costs: Callable[..., Costs]) -> None:
     batch = ("tune.data.batch_size=4", "tune.model.loss.init_args.pairs=all")
     one = costs(*batch)("tune")
@@ -188,6 +190,7 @@ def test_the_largest_batch_of_a_stage_takes_what_it_is_predicted_to(costs: Calla
     assert found.growth.largest(three - 1) == 2
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_costs_a_forward_and_spares_memory(costs: Callable[..., Costs]) -> None:
     kept, again = costs()("finetune"), costs("finetune.runtime.gradient_checkpointing=true")("finetune")
     assert again.memory < kept.memory

@@ -52,6 +52,7 @@ def notes(capsys: Capture, *arguments: object) -> list[str]:
     return [line.removeprefix("  note: ") for line in capsys.readouterr().out.splitlines() if line.startswith("  note")]
 
 
+@pytest.mark.slow
 def test_a_template_that_refuses_a_system_message_is_told_with_the_remedy(
     write_experiment: Write, backbone: Callable[..., str], capsys: Capture
 ) -> None:
@@ -171,6 +172,7 @@ def test_a_judges_question_that_exceeds_the_positions_is_told(write_experiment: 
     assert "2000 new ones, which exceed the model's 2048 positions" in message
 
 
+@pytest.mark.slow
 def test_a_size_that_no_corpus_can_have_is_told(write_experiment: Write, capsys: Capture) -> None:
     path = write_experiment()  # six references, eight candidates
     for source, most in (("reference", 6), ("synthetic", 8), ("both", 14)):

@@ -42,6 +42,7 @@ def step(model: Any, count: int, mode: Any, micro: int | None) -> None:
     (under_domain.mean() if paired is None else under_domain.mean() + paired.mean()).backward()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "K", "micro"),
     [("none", 0, None), ("none", 0, 1), ("all", 4, None), ("all", 4, 2), (1, 2, None), (1, 2, 2)],
@@ -99,6 +100,7 @@ def test_what_is_alive_after_the_forward_pass_is_what_autograd_saved() -> None:
     assert later.now == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("micro", [None, 1])
 def test_two_shallow_models_tell_a_deep_one(micro: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny_model("gemma3_text", head_dim=8, num_hidden_layers=6).config

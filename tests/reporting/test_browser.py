@@ -55,6 +55,7 @@ def sweep_page(store: FakeStore, output: Path) -> Path:
     return write_sweep_report(open_sweep(sweep.write()), output)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", [0, 1], ids=["dark", "light"])

@@ -148,6 +148,7 @@ def outputs(folder: Path) -> dict[str, str]:
     return {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.name != SCRATCH}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "total"), [(curate, 33), (answer, 26), (solve, 12)], ids=["curate", "answer", "solve"]
 )

@@ -26,6 +26,7 @@ def smoke(path: Path, root: Path, *arguments: str) -> Path:
     return root / "smoke" / "runs" / str(name) / "smoke"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_every_shipped_experiment_runs_and_is_scored(path: Path, tmp_path: Path) -> None:
     trial = smoke(path, tmp_path)
@@ -36,6 +37,7 @@ def test_every_shipped_experiment_runs_and_is_scored(path: Path, tmp_path: Path)
         assert (trial / stage / "manifest.json").is_file()
 
 
+@pytest.mark.slow
 def test_codegen_problems_are_answered_where_programs_agree(tmp_path: Path) -> None:
     (path,) = [path for path in EXPERIMENTS if path.stem == "mbpp_smollm2"]
     trial = smoke(path, tmp_path, "finetune.source=synthetic")
@@ -46,6 +48,7 @@ def test_codegen_problems_are_answered_where_programs_agree(tmp_path: Path) -> N
     assert first["messages"][-1]["content"].startswith("```python\ndef ")
 
 
+@pytest.mark.slow
 def test_a_corpus_seen_through_a_large_model_is_seen_through_the_tiny_one(tmp_path: Path) -> None:
     (path,) = [path for path in EXPERIMENTS if path.stem == "quickstart"]
     hidden = "answer.embedding.class_path=domino_lightning.curation.HiddenStates"

@@ -41,6 +41,7 @@ def test_there_is_a_sweep_for_every_question() -> None:
     assert {path.stem for path in SWEEPS} == QUESTIONS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_every_arm_differs_and_budgets_match(path: Path) -> None:
     sweep = load_sweep(path)

@@ -93,6 +93,7 @@ def test_a_sweep_looks_beside_its_experiment_and_beside_itself(folders: tuple[Pa
     assert sys.path[:2] == [str(beside), str(here)]
 
 
+@pytest.mark.slow
 def test_the_command_finds_a_class_beside_the_yaml(
     folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

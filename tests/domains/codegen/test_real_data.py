@@ -13,6 +13,7 @@ from domino_lightning.utils.jsonl import read_jsonl
 DOMAIN = CodeGen()
 
 
+@pytest.mark.slow
 def test_mbpp_and_humaneval_solutions_pass(shared_data: Path) -> None:
     mbpp = [DOMAIN.read(row, where) for where, row in Source(str(shared_data / "mbpp_sanitized_dev.jsonl")).rows()]
     with gzip.open(shared_data / "humaneval.jsonl.gz", "rt") as file:

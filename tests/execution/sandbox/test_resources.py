@@ -209,11 +209,13 @@ def require_cpu_timeout(program: str, tier: str, limits: Limits, monkeypatch: py
     assert "CPU" in found.detail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", CHILDREN.values(), ids=CHILDREN)
 def test_the_time_of_children_counts(program: str, tier: str, limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
     require_cpu_timeout(program, tier, limits, monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", HIDDEN.values(), ids=HIDDEN)
 def test_the_time_of_hidden_children_counts_where_the_kernel_gives_a_clock(
     program: str, tier: str, limits: Limits, monkeypatch: pytest.MonkeyPatch
