@@ -6,6 +6,8 @@ import gzip
 import json
 from pathlib import Path
 
+import pytest
+
 from domino_lightning.data.source import Source
 from domino_lightning.domains import CodeGen
 from domino_lightning.utils.jsonl import read_jsonl
