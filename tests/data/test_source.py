@@ -293,5 +293,5 @@ def test_a_row_without_a_mapped_column_can_be_left_out(tmp_path: Path, caplog: p
 
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_limit_below_one_is_refused(limit: int) -> None:
-    with pytest.raises(UserError, match=rf"limit: {limit} must be 1 or more, or null"):
+    with pytest.raises(UserError, match=rf"limit {limit} must be 1 or more, or null"):
         Source("rows.jsonl", limit=limit)
