@@ -459,5 +459,5 @@ def test_killed_training_takes_its_process_along_and_the_same_command_finishes(
     assert main(["tune", path]) == 0
     assert f"{digest}  continuing" in capsys.readouterr().out
     rows = [line.split(",") for line in (directory / "metrics.csv").read_text().splitlines()[1:]]
-    assert [int(step) for step, key, _ in rows if key == "tune/train/loss"] == list(range(6))
+    assert [int(step) for step, key, _ in rows if key == "tune/train/loss"] == list(range(1, 7))
     Store(Path(path).parent / "outputs").verified("tune", digest)
