@@ -211,7 +211,7 @@ class Answer(Stage):
                     for r, found in zip(records, sampled, strict=True)
                 ],
             )
-            solutions, cut = self._whole(sampled)
+            solutions, cut = self._whole(sampled, self.solver.sampling.max_new_tokens)
             if self.judge is not None:
                 solutions, judged = self.judge.ordered(list(prompts.values()), solutions, self.seed, work.scratch)
         results = self._answers(records, solutions, work)
@@ -240,18 +240,18 @@ class Answer(Stage):
         funnel = read_object(work.input("curate", "funnel.json"))
         write_card(work.directory / "README.md", self.domain, made_by, self.card, funnel, summary)
 
-    def _whole(self, sampled: Sequence[Sequence[Solution]]) -> tuple[list[list[str]], int]:
+    def _whole(self, sampled: Sequence[Sequence[Solution]], limit: int) -> tuple[list[list[str]], int]:
         """The texts of solutions, and how many were cut, which have none where the domain takes whole answers alone."""
+        taken = self.domain.takes_cut_answers
         cut = sum(not each.finished for found in sampled for each in found)
-        if cut and self.solver is not None and not self.domain.takes_cut_answers:
+        if cut and not taken:
             log.warning(
                 "answer: %d of %d sampled answers were cut at answer.solver.sampling.max_new_tokens (%d), and count as "
                 "no answers.",
                 cut,
                 sum(map(len, sampled)),
-                self.solver.sampling.max_new_tokens,
+                limit,
             )
-        taken = self.domain.takes_cut_answers
         return [[each.text if each.finished or taken else "" for each in found] for found in sampled], cut
 
     def _answers(self, records: Sequence[Record], solutions: Sequence[Sequence[str]], work: Work) -> list[Record]:

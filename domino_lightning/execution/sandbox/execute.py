@@ -62,7 +62,7 @@ def _attempt(
     jobs: Sequence[dict[str, Any]], limits: Limits, stdin: bytes, stop: threading.Event | None, tier: str | None
 ) -> list[Ended]:
     problem = ""
-    for attempt in range(1, _ATTEMPTS + 1):
+    for _ in range(_ATTEMPTS):
         box = open_box(tier)
         try:
             ended = _run(box, jobs, limits, stdin, stop)
@@ -74,11 +74,6 @@ def _attempt(
             discard_box(box)
             continue
         problem = next((each.failure for each in ended if each.failure), "")
-        # A box that died under a crowded machine says nothing; what ends every box is the program.
-        silent = any(each.code is None and not each.killed for each in ended)
-        if silent and attempt < _ATTEMPTS:
-            discard_box(box)
-            continue
         if not problem:
             return ended
     raise StageFailed(f"the sandbox could not run a program ({problem}); is the machine out of memory or processes?")

@@ -136,8 +136,9 @@ class Running:
                 os.fchmod(err_end, 0o666)
             fds = [life_end, control.fileno(), *given, self._out, err_end, self._channel]
             try:
-                box.spawn(header, [*fds, *([peer.fileno()] if peer is not None else [])])
+                # Before the start: a checker may have ended before this process runs again, and waits for nothing.
                 self._control.send(self._nonce.encode())
+                box.spawn(header, [*fds, *([peer.fileno()] if peer is not None else [])])
             except BaseException:
                 self.close()
                 raise
