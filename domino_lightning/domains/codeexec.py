@@ -149,7 +149,7 @@ class CodeExec(Domain):
         """
         text = text.strip()
         body = parse_python(text).body
-        last = body[-1]
+        last = body[-1] if body else None  # nothing but comments
         if not (isinstance(last, ast.Expr) and isinstance(last.value, ast.Call)):
             raise Unparsable("no_call", "the last statement is not a call")
         call = last.value

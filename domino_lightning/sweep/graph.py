@@ -64,18 +64,18 @@ class Graph:
 def make_graph(sweep: Sweep) -> Graph:
     """The distinct stages of all trials.
 
+    They are wanted one seed of all arms after the other, so that a sweep which is stopped early has arms to compare.
+
     Raises:
         UserError: as `make_plan`, naming the trial.
     """
+    plans = {trial.name: _plan(trial, sweep.until) for trial in sweep.trials}
     nodes: dict[StageId, Node] = {}
-    plans: dict[str, tuple[StageId, ...]] = {}
-    for index, trial in enumerate(sweep.trials):
-        plan = _plan(trial, sweep.until)
-        plans[trial.name] = tuple(planned.id for planned in plan)
-        for planned in plan:
+    for index, trial in enumerate(sorted(sweep.trials, key=lambda trial: sweep.seeds.index(trial.seed))):
+        for planned in plans[trial.name]:
             order = index, STAGES.index(planned.stage)
             nodes.setdefault(planned.id, Node(planned, trial.config, tuple(planned.key.inputs.items()), order))
-    return Graph(nodes, plans)
+    return Graph(nodes, {name: tuple(planned.id for planned in plan) for name, plan in plans.items()})
 
 
 def _plan(trial: Trial, until: str) -> Sequence[PlannedStage]:
