@@ -46,6 +46,7 @@ def test_every_corpus_row_reads_back_from_its_text() -> None:
         ("x" * 20_001, "too_long"),
         ("def f(:\n\nf(1)", "syntax"),
         (CODE, "no_call"),
+        ("# nothing but a comment", "no_call"),
         (CODE + "\n\nf", "no_call"),
         (CODE + "\n\ng(1)", "no_function"),
         (CODE + "\n\nstr.upper('a')", "no_function"),

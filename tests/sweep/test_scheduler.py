@@ -89,6 +89,17 @@ def test_earlier_trials_go_first(load: Load) -> None:
     assert [stage for stage, _ in first] == list(STAGES)
 
 
+def test_all_arms_have_a_seed_before_one_has_the_next(load: Load) -> None:
+    """A sweep that is stopped early then has arms to compare."""
+    sweep, launcher = load(TREE), FakeLauncher(slots=1)
+    assert run(sweep, launcher)
+    plans = make_graph(sweep).plans
+    assert list(plans) == [trial.name for trial in sweep.trials]  # tables stay in the order of the file
+    seed = {key: min(trial.seed for trial in sweep.trials if key in plans[trial.name]) for key in launcher.started}
+    order = [seed[key] for key in launcher.started]
+    assert order == sorted(order)
+
+
 def test_trials_are_recorded_with_their_place_in_the_sweep_and_linked(load: Load) -> None:
     sweep = load(TREE)
     assert run(sweep, FakeLauncher())

@@ -135,6 +135,16 @@ class Box:
             except OSError as error:
                 raise BoxFailed(f"the sandbox is gone ({error})") from None
 
+    @property
+    def gone(self) -> bool:
+        """Whether it has ended, and every program in it."""
+        try:
+            return self._control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:  # closed here
+            return True
+
     def close(self) -> None:
         """End the fork server, and with it everything that runs in the box."""
         self._control.close()

@@ -62,7 +62,7 @@ def _attempt(
     jobs: Sequence[dict[str, Any]], limits: Limits, stdin: bytes, stop: threading.Event | None, tier: str | None
 ) -> list[Ended]:
     problem = ""
-    for _ in range(_ATTEMPTS):
+    for attempt in range(1, _ATTEMPTS + 1):
         box = open_box(tier)
         try:
             ended = _run(box, jobs, limits, stdin, stop)
@@ -74,6 +74,10 @@ def _attempt(
             discard_box(box)
             continue
         problem = next((each.failure for each in ended if each.failure), "")
+        lost = box.gone and any(each.code is None and not each.killed for each in ended)
+        if lost and attempt < _ATTEMPTS:  # another program's fault; what ends every box is the program
+            discard_box(box)
+            continue
         if not problem:
             return ended
     raise StageFailed(f"the sandbox could not run a program ({problem}); is the machine out of memory or processes?")
