@@ -1,15 +1,22 @@
-"""Every number in docs/results.md is computed again from the rows under results/."""
+"""Every number in docs/results.md and in the README's table is computed again from the rows under results/.
+
+`python -m tests.test_results` prints the tables, and with a folder as argument draws the pictures into it.
+"""
 
 from __future__ import annotations
 
 import csv
+import sys
 from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from domino_lightning.evaluation.crossed import (
     Components,
@@ -18,84 +25,299 @@ from domino_lightning.evaluation.crossed import (
     group_table,
     lent,
     score_interval,
+    two_sided_p,
 )
-from domino_lightning.utils.jsonl import read_jsonl, read_object, sha256_file
+from domino_lightning.evaluation.statistics import holm, independent_mean
+from domino_lightning.utils.jsonl import Record, read_jsonl, read_object, sha256_file
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-EVIDENCE = ROOT / "results" / "evidence"
+RESULTS = ROOT / "results"
+DOMINO = "source=synthetic,generator=domino,loss={},pairs=48"
+BASELINE = DOMINO.format("likelihood")
 NAMES = {
     "source=none": "untouched",
-    "source=reference,pairs=48": "references alone",
-    "source=synthetic,generator=domino,loss=likelihood,pairs=48": "DOMINO, likelihood",
+    "source=reference,pairs=48": "48 references",
+    BASELINE: "DOMINO, likelihood",
+    DOMINO.format("infonce"): "DOMINO, InfoNCE",
+    DOMINO.format("released"): "DOMINO, released",
+    DOMINO.format("paper"): "DOMINO, paper",
+    "source=synthetic,generator=lora,learner=adapter,pairs=48": "LoRA on the references",
+    "source=synthetic,generator=few-shot,pairs=48": "few-shot",
+    "source=synthetic,generator=oss-instruct,candidates=1536,pairs=48": "OSS-Instruct",
 }
-BASELINE = "source=synthetic,generator=domino,loss=likelihood,pairs=48"
+WRITERS = [name for name in NAMES if name.startswith("source=synthetic")]
+# Of the pairs of an arm, taken over 48 functions of each: (metric, heading, decimals).
+MEASURES = [
+    ("reference_similarity", 3),
+    ("novelty", 3),
+    ("vendi", 1),
+    ("support", 3),
+    ("coverage", 3),
+]
 
 
-def verdicts(trial: Path) -> tuple[list[float], list[str], list[str]]:
-    """Score, group and id of every problem, in order of id."""
-    rows = sorted(read_jsonl(trial / "verdicts.jsonl"), key=lambda row: str(row["id"]))
-    scores = [fmean(float(each["passed"]) for each in row["verdicts"]) for row in rows]
-    return scores, [str(row["group"]) for row in rows], [str(row["id"]) for row in rows]
+def read_csv(name: str) -> list[dict[str, str]]:
+    with (RESULTS / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
-@pytest.fixture(scope="module")
-def arms() -> dict[str, dict[str, Any]]:
-    """For each arm its scores (S, P), the groups, and its seeds."""
-    found: dict[str, dict[str, Any]] = {}
-    for trial in sorted(EVIDENCE.iterdir()):
-        record = read_object(trial / "trial.json")
-        scores, groups, ids = verdicts(trial)
-        arm = found.setdefault(record["arm"], {"scores": [], "seeds": [], "groups": groups, "ids": ids})
-        assert (arm["groups"], arm["ids"]) == (groups, ids)
-        arm["scores"].append(scores)
-        arm["seeds"].append(record["seed"])
+@lru_cache(maxsize=1)
+def arms() -> dict[str, dict[int, dict[str, Any]]]:
+    """Arm → seed → its scores, their problems and groups, and its numbers."""
+    found: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+    for path in sorted((RESULTS / "evidence").iterdir()):
+        record: Record = read_object(path / "trial.json")
+        rows = sorted(read_jsonl(path / "verdicts.jsonl"), key=lambda row: str(row["id"]))
+        found[record["arm"]][record["seed"]] = {
+            "scores": [fmean(float(each["passed"]) for each in row["verdicts"]) for row in rows],
+            "ids": [str(row["id"]) for row in rows],
+            "groups": [str(row["group"]) for row in rows],
+            "metrics": read_object(path / "metrics.json"),
+        }
     return found
 
 
-def table(arm: dict[str, Any], other: dict[str, Any] | None = None) -> Components:
-    rows = np.array(arm["scores"]) - (0 if other is None else np.array(other["scores"]))
-    return components(group_table(rows, arm["groups"]))
+def table(arm: str, other: str | None = None) -> Components:
+    """Variance components of an arm's scores, or of its differences from another one on the seeds of both."""
+    own = arms()[arm]
+    seeds = sorted(own if other is None else own.keys() & arms()[other].keys())
+    rows = np.array([own[seed]["scores"] for seed in seeds])
+    if other is not None:
+        rows = rows - np.array([arms()[other][seed]["scores"] for seed in seeds])
+    return components(group_table(rows, own[seeds[0]]["groups"]))
+
+
+def points(value: Any, sign: str = "") -> str:
+    return f"{100 * float(value):{sign}.1f}"
+
+
+def arm_lines() -> list[str]:
+    own = {name: table(name) for name in NAMES}
+    seeded = [one for name, one in own.items() if name != "source=none"]
+    gains = {name: table(name, BASELINE) for name in NAMES if name != BASELINE}
+    means = {name: one.mean(lent(gains.values())) for name, one in gains.items()}
+    corrected = dict(zip(means, holm([float(two_sided_p(mean)) for mean in means.values()]), strict=True))
+    lines = []
+    for name, label in NAMES.items():
+        # Decoding is greedy and nothing is trained, so the untouched coder is one and the same under every seed.
+        one = components(group_table(np.array([arms()[name][0]["scores"]]))) if name == "source=none" else own[name]
+        low, high = score_interval(one.mean(None if name == "source=none" else lent(seeded)))
+        cells = [label, str(len(arms()[name])), points(one.value), f"{points(low)} to {points(high)}"]
+        if name == BASELINE:
+            cells += ["–", "–"]
+        else:
+            least, most = difference_interval(means[name])
+            p = corrected[name]
+            cells += [
+                f"{points(means[name].value, '+')} ({points(least, '+')} to {points(most, '+')})",
+                "< 0.001" if p < 0.001 else f"{p:.2f}",
+            ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def readme_lines() -> list[str]:
+    """The first four columns and the difference."""
+    rows = [line.split(" | ") for line in arm_lines()]
+    return [" | ".join([row[0], row[2], row[3], row[4]]) + " |" for row in rows]
+
+
+def of_seeds(values: Sequence[float], decimals: int, sign: str = "") -> str:
+    estimate = independent_mean(values)
+    low, high = (f"{end:{sign}.{decimals}f}" for end in (estimate.low, estimate.high))
+    return f"{estimate.value:{sign}.{decimals}f}" + ("" if low == high else f" ({low} to {high})")
+
+
+def values(arm: str, metric: str) -> dict[int, float]:
+    return {seed: trial["metrics"][metric] for seed, trial in sorted(arms()[arm].items()) if metric in trial["metrics"]}
+
+
+def tuning_lines() -> list[str]:
+    lines = []
+    for name in WRITERS:
+        metrics = [
+            ("tune/heldout/nll", 3, ""),
+            ("tune/health/own_gain", 2, "+"),
+            ("tune/health/other_gap", 2, "+"),
+        ]
+        cells = [NAMES[name]]
+        for metric, decimals, sign in metrics:
+            found = list(values(name, metric).values())
+            cells.append(of_seeds(found, decimals, sign) if found else "–")
+        screened, pairs = (
+            fmean(values(name, key).values()) for key in ("synthesize/raw/screened_in", "answer/pairs/rows")
+        )
+        candidates = fmean(values(name, "synthesize/raw/candidates").values())
+        cells += [f"{candidates:.0f}", f"{screened:.0f}", f"{pairs:.0f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def corpus_lines() -> list[str]:
+    lines = []
+    for name in WRITERS:
+        cells = [NAMES[name]]
+        for metric, decimals in MEASURES:
+            cells.append(f"{fmean(values(name, f'answer/pairs/{metric}').values()):.{decimals}f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    held = [
+        f"{fmean(values(BASELINE, f'answer/heldout/{metric}').values()):.{decimals}f}" for metric, decimals in MEASURES
+    ]
+    return [*lines, "| " + " | ".join(["held-out data", *held]) + " |"]
+
+
+def claim_lines() -> list[str]:
+    """Differences from likelihood alone, paired by seed, with t intervals over seeds."""
+    probe: dict[str, dict[int, float]] = defaultdict(dict)
+    for row in read_csv("evidence_membership.csv"):
+        if row["seed"]:
+            probe[row["arm"]][int(row["seed"])] = float(row["nearest_is_reference"])
+    lines = []
+    for name in WRITERS:
+        if name == BASELINE:
+            continue
+        cells = [NAMES[name]]
+        of = [(probe[name], probe[BASELINE], 3)]
+        for metric, decimals in (("reference_similarity", 3), ("novelty", 3), ("support", 3), ("vendi", 1)):
+            of.append((values(name, f"answer/pairs/{metric}"), values(BASELINE, f"answer/pairs/{metric}"), decimals))
+        for own, base, decimals in of:
+            cells.append(of_seeds([own[seed] - base[seed] for seed in sorted(own.keys() & base.keys())], decimals, "+"))
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def probe_lines() -> list[str]:
+    rows: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in read_csv("evidence_membership.csv"):
+        rows[row["arm"]].append(row)
+    lines = []
+    for name in [*WRITERS, "real functions"]:
+        shares, reached = ([float(row[key]) for row in rows[name]] for key in ("nearest_is_reference", "reached"))
+        share = of_seeds(shares, 3) if len(shares) > 1 else f"{shares[0]:.3f}"
+        lines.append(f"| {NAMES.get(name, 'test functions')} | {share} | {fmean(reached):.0f} |")
+    return lines
+
+
+def correlation_lines() -> list[str]:
+    """Spearman's ρ of corpus measures and pass@1: over the means of arms, and over trials with arm means taken off."""
+    names = [
+        key.removeprefix("answer/pairs/") for key in arms()[BASELINE][0]["metrics"] if key.startswith("answer/pairs/")
+    ]
+    scores = {name: {seed: fmean(trial["scores"]) for seed, trial in arms()[name].items()} for name in WRITERS}
+    found = []
+    for metric in names:
+        of = {name: values(name, f"answer/pairs/{metric}") for name in WRITERS}
+        if len({value for found_in in of.values() for value in found_in.values()}) == 1:
+            continue  # memorised: 0 everywhere, since the filters took such texts out
+        across = spearmanr([fmean(of[n].values()) for n in WRITERS], [fmean(scores[n].values()) for n in WRITERS])
+        within: list[tuple[float, float]] = []
+        for name in WRITERS:
+            middle, level = fmean(of[name].values()), fmean(scores[name].values())
+            within += [(of[name][seed] - middle, scores[name][seed] - level) for seed in of[name]]
+        inside = spearmanr(*zip(*within, strict=True))
+        found.append(
+            (metric, float(across.statistic), float(across.pvalue), float(inside.statistic), float(inside.pvalue))
+        )
+    adjusted = holm([row[2] for row in found]), holm([row[4] for row in found])
+    rows = [(*row, first, second) for row, first, second in zip(found, *adjusted, strict=True)]
+    rows.sort(key=lambda row: -abs(row[1]))
+    return [
+        f"| {name} | {across:+.2f} | {p:.2f} | {inside:+.2f} | {q:.2f} |" for name, across, _, inside, _, p, q in rows
+    ]
+
+
+TABLES = {
+    "arms": arm_lines,
+    "tuning": tuning_lines,
+    "probe": probe_lines,
+    "claims": claim_lines,
+    "corpora": corpus_lines,
+    "correlations": correlation_lines,
+}
 
 
 def test_the_rows_are_those_that_were_exported() -> None:
-    for trial in EVIDENCE.iterdir():
+    for trial in (RESULTS / "evidence").iterdir():
         for name, digest in read_object(trial / "trial.json")["sha256"].items():
             assert sha256_file(trial / name) == digest, trial
 
 
-def test_the_table_of_arms(arms: dict[str, dict[str, Any]]) -> None:
-    assert set(arms) == set(NAMES)
-    own = {name: table(arm) for name, arm in arms.items()}
-    seeded = [one for name, one in own.items() if name != "source=none"]
-    gains = {name: table(arm, arms[BASELINE]) for name, arm in arms.items() if name != BASELINE}
-    for name, arm in arms.items():
-        assert sorted(arm["seeds"]) == [0, 1, 2]
-        # Decoding is greedy and nothing is trained, so the untouched coder is one and the same under every seed.
-        seedless = name == "source=none"
-        one = components(group_table(arm["scores"][:1], arm["groups"])) if seedless else own[name]
-        low, high = score_interval(one.mean(None if seedless else lent(seeded)))
-        line = f"| {NAMES[name]} | {100 * float(one.value):.1f} | {100 * float(low):.1f} to {100 * float(high):.1f} |"
-        if name == BASELINE:
-            line += " – |"
-        else:
-            mean = gains[name].mean(lent(gains.values()))
-            low, high = difference_interval(mean)
-            line += f" {100 * float(mean.value):+.1f} ({100 * float(low):+.1f} to {100 * float(high):+.1f}) |"
-        assert line in PAGE, line
+def test_every_arm_answered_the_same_problems() -> None:
+    assert set(arms()) == set(NAMES)
+    problems = {(tuple(trial["ids"]), tuple(trial["groups"])) for arm in arms().values() for trial in arm.values()}
+    assert len(problems) == 1
+    failed: Mapping[str, set[int]] = defaultdict(set)
+    for row in read_csv("evidence_failed.csv"):
+        failed[row["arm"]].add(int(row["seed"]))
+    for name, trials in arms().items():
+        assert set(trials) | failed[name] == set(range(10)), name
 
 
-def test_the_table_of_tuning() -> None:
-    rows = defaultdict(list)
-    with (ROOT / "results" / "evidence_tuning.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            rows[row["loss"] or row["generator"]].append(row)
-    for name, each in rows.items():
-        assert [row["seed"] for row in each] == ["0", "1", "2"]
-        cells = [name]
-        for key, form in (("heldout_nll", "{:.3f}"), ("own_gain", "{:+.2f}"), ("other_gap", "{:+.2f}")):
-            values = [float(row[key]) for row in each if row[key]]
-            cells.append(" / ".join(map(form.format, values)) if values else "–")
-        cells.append(" / ".join(row["screened_in"] for row in each))
-        cells.append(" / ".join(row["pairs"] or "–" for row in each))
-        assert "| " + " | ".join(cells) + " |" in PAGE, cells
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_computed_again(name: str) -> None:
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    missing = [line for line in TABLES[name]() if line not in page]
+    assert not missing
+
+
+def test_the_table_of_the_readme_is_computed_again() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    missing = [line for line in readme_lines() if line not in page]
+    assert not missing
+
+
+Rows = Sequence[tuple[str, float, float, float]]  # label, value, low, high
+
+
+def _intervals(rows: Rows, x_label: str, title: str, path: Path, zero: float | None = 0.0) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 0.9 + 0.34 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for place, (_, value, low, high) in enumerate(reversed(rows)):
+        axes.errorbar(value, place, xerr=[[value - low], [high - value]], fmt="o", color="#1f6fb4", capsize=3)
+    if zero is not None:
+        axes.axvline(zero, color="#888888", linewidth=1, linestyle="--")
+    axes.set_yticks(range(len(rows)), [row[0] for row in reversed(rows)])
+    axes.set_xlabel(x_label)
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def draw(folder: Path) -> None:
+    """One picture a question."""
+    gains = {name: table(name, BASELINE) for name in NAMES if name != BASELINE}
+    scored = []
+    for name, one in gains.items():
+        mean = one.mean(lent(gains.values()))
+        low, high = difference_interval(mean)
+        scored.append((NAMES[name], 100 * float(mean.value), 100 * float(low), 100 * float(high)))
+    label = "points of pass@1 over DOMINO with likelihood alone, 95% intervals"
+    _intervals(scored, label, "The coder", folder / "results_arms.svg")
+    rows: dict[str, list[float]] = defaultdict(list)
+    for row in read_csv("evidence_membership.csv"):
+        rows[row["arm"]].append(float(row["nearest_is_reference"]))
+    (floor,) = rows["real functions"]
+    shares = [(NAMES[name], estimate.value, estimate.low, estimate.high)
+              for name in WRITERS for estimate in [independent_mean(rows[name])]]  # fmt: skip
+    label = "share of texts nearer to a reference than to a held-out function; dashed: real test functions"
+    _intervals(shares, label, "Whose functions do they write?", folder / "results_probe.svg", floor)
+    support = []
+    for name in WRITERS[1:]:
+        own, base = (values(each, "answer/pairs/support") for each in (name, BASELINE))
+        estimate = independent_mean([own[seed] - base[seed] for seed in sorted(own.keys() & base.keys())])
+        support.append((NAMES[name], estimate.value, estimate.low, estimate.high))
+    label = "support of held-out functions, less that under likelihood alone"
+    _intervals(support, label, "Does the support expand?", folder / "results_support.svg")
+
+
+def _printed() -> Iterator[str]:
+    for name, lines in {**TABLES, "readme": readme_lines}.items():
+        yield from (f"\n{name}", *lines())
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        draw(Path(sys.argv[1]))
+    sys.stdout.write("\n".join(_printed()) + "\n")

@@ -29,12 +29,16 @@ class Texts:
 
 @dataclass(frozen=True)
 class Attempt:
-    """An arm's first completion of a problem and its verdict."""
+    """An arm's first completion of a problem and its verdict.
+
+    Attributes:
+        completion: None where the store has none, as of an imported trial.
+    """
 
     label: str
     passed: bool
     status: str
-    completion: str
+    completion: str | None
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ def disputed(arms: Sequence[Arm], count: int = PROBLEMS, untold: Untold | None =
                 arm.label,
                 bool(verdicts[arm.name][name].get("passed")),
                 str(verdicts[arm.name][name].get("status", "")),
-                clip((texts[arm.name].get(name) or [""])[0], 600),
+                clip(texts[arm.name][name][0], 600) if name in texts[arm.name] else None,
             )
             for arm, _ in runs
         ]
