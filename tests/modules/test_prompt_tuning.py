@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from domino_lightning.data.text import collate_texts
+from domino_lightning.data.padded import collate_texts
 from domino_lightning.errors import UserError
 from domino_lightning.losses import InfoNCE, LikelihoodOnly, ReleasedObjective
 from domino_lightning.nn import TextBatch, prompted_nll

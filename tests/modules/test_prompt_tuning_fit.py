@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import Callback
 from torch import Tensor
 
-from domino_lightning.data.text import collate_texts
+from domino_lightning.data.padded import collate_texts
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.losses import LikelihoodOnly, PromptNLL, ReleasedObjective
 from domino_lightning.models.backbone import load_backbone
