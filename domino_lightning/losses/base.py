@@ -68,11 +68,6 @@ class DisentanglementLoss(ABC):
     pairs: Pairs = "none"
     varies: Varies = "prompt"
 
-    def shipped(self) -> bool:
-        """Whether it and what it was given, such as a schedule, are of this package or plain values."""
-        packages = {type(each).__module__.partition(".")[0] for each in (self, *vars(self).values())}
-        return packages <= {"domino_lightning", "builtins"}
-
     def __call__(self, nll: PromptNLL, progress: float = 0.0) -> dict[str, Tensor]:
         """What `forward` gives."""
         return self.forward(nll, progress)
