@@ -28,7 +28,7 @@ from domino_lightning.generation.kv_slots import Prefix
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.models.attention import windows
 from domino_lightning.nn.likelihoods import Likelihoods
-from domino_lightning.nn.prompted_nll import naive_nll
+from domino_lightning.nn.prompted import naive_nll
 from domino_lightning.nn.shared_prefix import shared_prefix_nll
 from domino_lightning.testing import tiny_model
 

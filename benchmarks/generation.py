@@ -25,7 +25,7 @@ from domino_lightning.generation.drawing import row_noise  # noqa: E402
 from domino_lightning.generation.kv_slots import Prefix  # noqa: E402
 from domino_lightning.generation.sampling import Sampling  # noqa: E402
 from domino_lightning.models.backbone import load_backbone, load_tokenizer  # noqa: E402
-from domino_lightning.nn.domain_prompt import draw_tokens  # noqa: E402
+from domino_lightning.nn.initialization import draw_tokens  # noqa: E402
 from domino_lightning.utils.memory import keep_freed_memory  # noqa: E402
 from domino_lightning.utils.seeding import generator  # noqa: E402
 

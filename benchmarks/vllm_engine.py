@@ -24,7 +24,7 @@ from domino_lightning.generation.language_model import LanguageModel, ModelSourc
 from domino_lightning.generation.sampling import Sampling  # noqa: E402
 from domino_lightning.models.backbone import load_backbone, load_tokenizer  # noqa: E402
 from domino_lightning.models.soft_prompt import save_soft_prompt  # noqa: E402
-from domino_lightning.nn.domain_prompt import draw_tokens  # noqa: E402
+from domino_lightning.nn.initialization import draw_tokens  # noqa: E402
 from domino_lightning.synthesis import TransformersEngine, VLLMEngine  # noqa: E402
 from domino_lightning.utils.memory import keep_freed_memory  # noqa: E402
 from domino_lightning.utils.seeding import generator  # noqa: E402

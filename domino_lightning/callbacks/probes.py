@@ -19,7 +19,7 @@ from domino_lightning.callbacks.health import (
     probe_samples,
     rounded,
 )
-from domino_lightning.data.text import TextBatch
+from domino_lightning.data.padded import TextBatch
 from domino_lightning.losses.pairs import choose_pairs
 from domino_lightning.models.attention import UnsupportedAttention
 
@@ -65,7 +65,7 @@ class Disentanglement(Periodic):
         log_metrics(trainer, {f"tune/health/{name}": value for name, value in metrics.items()})
 
     def _probe(self, trainer: Trainer, module: PromptTuningModule) -> TextBatch:
-        from domino_lightning.data.text import collate_texts
+        from domino_lightning.data.padded import collate_texts
 
         batch = collate_texts([(ids, sample) for sample, ids in probe_samples(trainer, self.size).items()])
         return TextBatch(*(part.to(module.device) for part in batch))

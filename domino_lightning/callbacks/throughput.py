@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from domino_lightning.callbacks.health import Periodic, log_metrics
-from domino_lightning.data.text import TextBatch
+from domino_lightning.data.padded import TextBatch
 
 if TYPE_CHECKING:
     from domino_lightning.modules.domain_learner import DomainLearner

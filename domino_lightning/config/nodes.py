@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
 
@@ -62,7 +61,8 @@ def class_of(path: str, where: str = "class_path") -> Any:
     try:
         return getattr(module, name)
     except AttributeError as error:
-        near = difflib.get_close_matches(name, dir(sys.modules.get(module_name)), n=1)
+        found = [*getattr(module, "__all__", ()), *dir(module)]  # a face that imports on first use lists names in one
+        near = difflib.get_close_matches(name, found, n=1)
         hint = f"Did you mean '{module_name}.{near[0]}'?" if near else hint
         raise UserError(f"{where}: class_path '{path}' cannot be imported ({one_line(error)}). {hint}") from None
 

@@ -1,48 +1,15 @@
-"""Chats as tokens: prompts, pairs that end with the assistant's answer, and batches of them. Without Lightning."""
+"""Chats as tokens: prompts, and pairs that end with the assistant's answer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
-
-import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
+from typing import TYPE_CHECKING
 
 from domino_lightning.domains.rows import Message
 from domino_lightning.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-class ChatBatch(NamedTuple):
-    """Right-padded conversations that end with the assistant's answer.
-
-    Attributes:
-        ids: (B, L) token ids.
-        lengths: (B,) tokens of each conversation.
-        answer_starts: (B,) position of the answer's first token.
-        valid: (B,) bool; False on rows that only pad a ragged rank.
-    """
-
-    ids: Tensor
-    lengths: Tensor
-    answer_starts: Tensor
-    valid: Tensor
-
-    def to(self, device: torch.device) -> ChatBatch:
-        """The batch on a device."""
-        return ChatBatch(*(tensor.to(device) for tensor in self))
-
-    def token_mask(self) -> Tensor:
-        """(B, L) bool: positions that hold a token, by length and never by id."""
-        return torch.arange(self.ids.shape[1], device=self.ids.device) < self.lengths[:, None]
-
-    def answer_mask(self) -> Tensor:
-        """(B, L) bool: the assistant's tokens of valid rows, its EOS included."""
-        positions = torch.arange(self.ids.shape[1], device=self.ids.device)
-        return self.token_mask() & (positions >= self.answer_starts[:, None]) & self.valid[:, None]
 
 
 def encode_prompt(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -96,14 +63,3 @@ def encode_pair(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase)
     prompt = encode_prompt(messages[:-1], tokenizer)
     answer = tokenizer(messages[-1]["content"], add_special_tokens=False).input_ids
     return [*prompt, *answer, tokenizer.eos_token_id], max(1, len(prompt))
-
-
-def collate_pairs(items: list[tuple[list[int], int] | None]) -> ChatBatch:
-    """Right-pad a batch; None becomes a row of one token that is not valid."""
-    filled = [item or ([0], 0) for item in items]
-    return ChatBatch(
-        ids=pad_sequence([torch.tensor(ids) for ids, _ in filled], batch_first=True),
-        lengths=torch.tensor([len(ids) for ids, _ in filled]),
-        answer_starts=torch.tensor([start for _, start in filled]),
-        valid=torch.tensor([item is not None for item in items]),
-    )

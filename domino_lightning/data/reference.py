@@ -6,10 +6,12 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule
 
-from domino_lightning.data.batches import assign_slots, make_loader, rank_slots
+from domino_lightning.data.batches import make_loader
+from domino_lightning.data.padded import collate_texts
 from domino_lightning.data.samples import sample_indices
 from domino_lightning.data.settings import ReferenceSettings
-from domino_lightning.data.text import collate_texts, encode_texts
+from domino_lightning.data.slots import assign_slots, rank_slots
+from domino_lightning.data.text import encode_texts
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import read_jsonl
 

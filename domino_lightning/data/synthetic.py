@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import LightningDataModule
 
 from domino_lightning.data.batches import make_loader
-from domino_lightning.data.chat import collate_pairs, encode_pair
+from domino_lightning.data.chat import encode_pair
+from domino_lightning.data.padded import collate_pairs
 from domino_lightning.data.settings import SyntheticSettings, drawn
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import Record, read_jsonl

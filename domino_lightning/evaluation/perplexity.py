@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from domino_lightning.data.chat import collate_pairs, encode_pair
+from domino_lightning.data.chat import encode_pair
+from domino_lightning.data.padded import collate_pairs
 from domino_lightning.nn.answer_nll import answer_nll
 
 if TYPE_CHECKING:

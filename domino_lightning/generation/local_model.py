@@ -13,7 +13,8 @@ from domino_lightning.generation.drawing import row_noise
 from domino_lightning.generation.graphs import Layout
 from domino_lightning.generation.kv_slots import Prefix
 from domino_lightning.generation.language_model import LanguageModel, Prompt, Sampled
-from domino_lightning.generation.prompts import PromptEncoder, end_ids
+from domino_lightning.generation.prompt_vectors import PromptEncoder
+from domino_lightning.generation.prompts import end_ids
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.generation.slot_count import fitting_slots, most_slots
 from domino_lightning.models.backbone import SHORTER, check_positions, positions

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from domino_lightning.errors import UserError
 from domino_lightning.generation.language_model import LanguageModel, ModelSource, Prompt, Sampled
-from domino_lightning.generation.prompts import PromptEncoder, end_ids, soft_encoder
+from domino_lightning.generation.prompt_vectors import PromptEncoder, soft_encoder
+from domino_lightning.generation.prompts import PromptIds, end_ids
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.models.backbone import load_tokenizer, local_source
 from domino_lightning.utils.jsonl import read_object
@@ -50,10 +51,10 @@ def load(source: ModelSource, dtype: str, options: Mapping[str, Any]) -> VLLMMod
         arguments |= {"enable_lora": True, "max_lora_rank": lora_rank(source.adapter)}
         adapter = LoRARequest("coder", 1, str(source.adapter))
     if source.soft_prompt is not None:
-        encoder = soft_encoder(source, dtype)
+        encoder: PromptIds = soft_encoder(source, dtype)
         arguments["enable_prompt_embeds"] = True
     else:
-        encoder = PromptEncoder(load_tokenizer(source.tokenizer or source.backbone))
+        encoder = PromptIds(load_tokenizer(source.tokenizer or source.backbone))
     return VLLMModel(vllm.LLM(**{**arguments, **options}), encoder, vllm.SamplingParams, adapter)
 
 
@@ -98,7 +99,7 @@ class VLLMModel(LanguageModel):
         adapter: LoRA request of every prompt.
     """
 
-    def __init__(self, llm: Any, encoder: PromptEncoder, parameters: Callable[..., Any], adapter: Any = None) -> None:
+    def __init__(self, llm: Any, encoder: PromptIds, parameters: Callable[..., Any], adapter: Any = None) -> None:
         self.llm, self.encoder, self.parameters, self.adapter = llm, encoder, parameters, adapter
         self.eos_ids = end_ids(encoder.tokenizer)
 
@@ -114,12 +115,13 @@ class VLLMModel(LanguageModel):
         """Hand the prompts to vLLM, which batches them by itself."""
         if not prompts:
             return []
-        if self.encoder.domain is not None and sampling.repetition_penalty != 1:
+        if self.encoder.behind_domain and sampling.repetition_penalty != 1:
             log.warning("vLLM: a repetition penalty behind a soft prompt counts ids left in slots; rows do not repeat.")
-        if self.encoder.domain is None:
-            inputs: list[dict[str, Any]] = [{"prompt_token_ids": self.encoder.ids(prompt)} for prompt in prompts]
+        if isinstance(self.encoder, PromptEncoder):
+            whole = self.encoder.whole(prompts, sample_tokens)
+            inputs: list[dict[str, Any]] = [{"prompt_embeds": each} for each in whole]
         else:
-            inputs = [{"prompt_embeds": each} for each in self.encoder.whole(prompts, sample_tokens)]
+            inputs = [{"prompt_token_ids": self.encoder.ids(prompt)} for prompt in prompts]
         parameters = [self.parameters(**sampling_arguments(sampling, self.eos_ids, seed, row)) for row in rows]
         sampled = []
         for output in self.llm.generate(inputs, parameters, lora_request=self.adapter, use_tqdm=False):

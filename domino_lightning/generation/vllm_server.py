@@ -15,7 +15,8 @@ from torch import Tensor
 
 from domino_lightning.errors import UserError
 from domino_lightning.generation.language_model import LanguageModel, ModelSource, Prompt, Sampled
-from domino_lightning.generation.prompts import PromptEncoder, end_ids, soft_encoder
+from domino_lightning.generation.prompt_vectors import PromptEncoder, soft_encoder
+from domino_lightning.generation.prompts import PromptIds, end_ids
 from domino_lightning.generation.requests import Requests
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.generation.vllm_local import lora_rank, sampling_arguments
@@ -55,9 +56,9 @@ def connect(
     if name not in served:
         raise UserError(f"engine: {url} serves {', '.join(served)}, not '{name}'. Set the engine's model.")
     if source.soft_prompt is not None:
-        encoder = soft_encoder(source, dtype)
+        encoder: PromptIds = soft_encoder(source, dtype)
     else:
-        encoder = PromptEncoder(load_tokenizer(source.tokenizer or source.backbone))
+        encoder = PromptIds(load_tokenizer(source.tokenizer or source.backbone))
     return ServerModel(client, name, encoder, concurrency)
 
 
@@ -71,7 +72,7 @@ class ServerModel(LanguageModel):
         concurrency: requests in flight.
     """
 
-    def __init__(self, client: httpx.Client, name: str, encoder: PromptEncoder, concurrency: int) -> None:
+    def __init__(self, client: httpx.Client, name: str, encoder: PromptIds, concurrency: int) -> None:
         self.requests, self.name, self.encoder, self.concurrency = Requests(client), name, encoder, concurrency
         self.eos_ids = end_ids(encoder.tokenizer)
 
@@ -90,7 +91,7 @@ class ServerModel(LanguageModel):
             UserError: a repetition penalty behind a soft prompt.
             StageFailed: the server refuses a request, or cannot be reached for a while.
         """
-        if self.encoder.domain is not None and sampling.repetition_penalty != 1:
+        if self.encoder.behind_domain and sampling.repetition_penalty != 1:
             raise UserError(
                 f"engine: repetition_penalty {sampling.repetition_penalty} behind a soft prompt cannot be had from a "
                 "vLLM server, which also penalizes ids that other requests left in its slots. Set it to 1.0, or use "
@@ -98,11 +99,11 @@ class ServerModel(LanguageModel):
             )
         if not prompts:
             return []
-        if self.encoder.domain is None:
-            inputs: list[dict[str, Any]] = [{"prompt": self.encoder.ids(prompt)} for prompt in prompts]
+        if isinstance(self.encoder, PromptEncoder):
+            whole = self.encoder.whole(prompts, sample_tokens)  # an empty prompt beside it is a 400
+            inputs: list[dict[str, Any]] = [{"prompt_embeds": encoded(each)} for each in whole]
         else:
-            whole = self.encoder.whole(prompts, sample_tokens)
-            inputs = [{"prompt_embeds": encoded(each)} for each in whole]  # an empty prompt beside it is a 400
+            inputs = [{"prompt": self.encoder.ids(prompt)} for prompt in prompts]
         bodies = [
             {"model": self.name, **given, **sampling_arguments(sampling, self.eos_ids, seed, row)}
             for given, row in zip(inputs, rows, strict=True)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Literal, NamedTuple
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from domino_lightning.losses.schedules import Schedule, non_negative
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Pairs = Literal["none", "own", "all"] | int
 Varies = Literal["prompt", "text"]
+PAIRLESS = "this loss needs (text, sample prompt) pairs; set `pairs` to 'own', 'all' or a number"
 
 
 def checked_pairs(pairs: object) -> Pairs:
@@ -50,8 +52,11 @@ class PromptNLL(NamedTuple):
     prompt_row: Tensor | None = None
 
 
-class DisentanglementLoss(nn.Module, ABC):
+class DisentanglementLoss(ABC):
     """A training objective over `PromptNLL`. Subclass it in a fork and name it by `class_path`.
+
+    It is arithmetic on the tensors that it is given and no `torch.nn.Module`, so that a check, which constructs it,
+    imports no torch. One with parameters of its own is both: `class Learned(DisentanglementLoss, torch.nn.Module)`.
 
     Attributes:
         pairs: which (text, sample prompt) pairs the loss needs: "none", "own" (K = 1), "all" (K = B), or
@@ -62,6 +67,10 @@ class DisentanglementLoss(nn.Module, ABC):
 
     pairs: Pairs = "none"
     varies: Varies = "prompt"
+
+    def __call__(self, nll: PromptNLL, progress: float = 0.0) -> dict[str, Tensor]:
+        """What `forward` gives."""
+        return self.forward(nll, progress)
 
     @abstractmethod
     def forward(self, nll: PromptNLL, progress: float = 0.0) -> dict[str, Tensor]:
@@ -80,6 +89,9 @@ class ContrastiveLoss(DisentanglementLoss):
         weight: λ ≥ 0, or a `Schedule` of it.
         own_weight: α ≥ 0: how much S_i is asked to explain x_i, and not only to explain it better than S_k does.
         pairs: "all", or the number of negatives of a text.
+
+    Raises:
+        ValueError: a number out of range, or no pairs.
     """
 
     def __init__(self, weight: float | Schedule = 1.0, own_weight: float = 0.0, pairs: Pairs = "all") -> None:
@@ -87,6 +99,8 @@ class ContrastiveLoss(DisentanglementLoss):
         self.weight = weight if isinstance(weight, Schedule) else non_negative("weight", weight)
         self.own_weight = non_negative("own_weight", own_weight)
         self.pairs = checked_pairs(pairs)
+        if pairs == "none":
+            raise ValueError(PAIRLESS)
 
     @abstractmethod
     def contrast(self, nll: PromptNLL) -> Tensor:
@@ -160,5 +174,5 @@ def require_pairs(nll: PromptNLL) -> tuple[Tensor, Tensor, Tensor]:
         ValueError: there are none; set `pairs` on the loss class.
     """
     if nll.paired is None or nll.is_own is None or nll.pair_valid is None:
-        raise ValueError("this loss needs (text, sample prompt) pairs; set `pairs` to 'own', 'all' or a number")
+        raise ValueError(PAIRLESS)
     return nll.paired, nll.is_own, nll.pair_valid

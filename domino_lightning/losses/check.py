@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from copy import deepcopy
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from domino_lightning.errors import UserError
 from domino_lightning.losses.base import DisentanglementLoss, PromptNLL, checked_pairs
@@ -40,6 +40,8 @@ def try_loss(loss: DisentanglementLoss) -> None:
         checked_pairs(loss.pairs)
     except ValueError as error:
         raise broken(loss, str(error)) from None
+    if not isinstance(loss, nn.Module) and (name := _trainable(loss)) is not None:
+        raise broken(loss, f"'{name}' would not train, since the loss is no torch.nn.Module: make it a base class too")
     nll = example_nll(loss, [1, 2, 3, 4])
     for values in (nll.domain, nll.paired):
         if values is not None:
@@ -50,6 +52,12 @@ def try_loss(loss: DisentanglementLoss) -> None:
     except Exception as error:  # whatever a fork's loss raises
         raise UserError(f"{broken(loss, f'forward raised {raised(error)}')}\n{own_frames(error)}".rstrip()) from None
     checked_terms(loss, terms, with_gradient=True)
+
+
+def _trainable(loss: DisentanglementLoss) -> str | None:
+    """The first attribute that holds parameters, if any does."""
+    held = ((name, value) for name, value in vars(loss).items() if isinstance(value, (nn.Parameter, nn.Module)))
+    return next((name for name, _ in held), None)
 
 
 def example_nll(loss: DisentanglementLoss, samples: list[int], padding: Iterable[int] = (), seed: int = 0) -> PromptNLL:

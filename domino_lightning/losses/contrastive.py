@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from domino_lightning.losses.base import (
     ContrastiveLoss,
@@ -18,6 +16,9 @@ from domino_lightning.losses.base import (
 )
 from domino_lightning.losses.schedules import Schedule
 from domino_lightning.utils.ranges import POSITIVE
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ReleasedObjective(ContrastiveLoss):
@@ -41,7 +42,7 @@ class ReleasedObjective(ContrastiveLoss):
         paired, mask = require_pairs(nll)[0], negatives(nll)
         if not bool(mask.any()):
             return paired.new_zeros(())
-        total = torch.logsumexp((-paired).masked_fill(~mask, -math.inf).flatten(), dim=0)
+        total = (-paired).masked_fill(~mask, -math.inf).flatten().logsumexp(dim=0)
         return total - mask.sum().to(paired.dtype).log()
 
 
@@ -144,7 +145,7 @@ def _cross_entropy(scores: Tensor, own: Tensor, other: Tensor) -> Tensor:
     anchor = own.any(dim=1)
     # A row without an own entry would be logsumexp of nothing; its scores are replaced, then masked out.
     kept = scores.masked_fill(~(own | other), -math.inf).masked_fill(~anchor[:, None], 0.0)
-    per_anchor = torch.logsumexp(kept, dim=1) - scores.masked_fill(~own, 0.0).sum(dim=1)
+    per_anchor = kept.logsumexp(dim=1) - scores.masked_fill(~own, 0.0).sum(dim=1)
     return masked_mean(per_anchor, anchor)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from domino_lightning.losses.base import ContrastiveLoss, DisentanglementLoss, Pairs, PromptNLL, masked_mean
 from domino_lightning.losses.schedules import Schedule
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class LikelihoodOnly(DisentanglementLoss):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from domino_lightning.losses.base import ContrastiveLoss, Pairs, PromptNLL, by_prompt, masked_mean, negatives, own_nll
 from domino_lightning.losses.schedules import Schedule
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Likelihood = Literal["sequence", "token"]
 
@@ -61,6 +61,8 @@ class PaperObjective(ContrastiveLoss):
 
     def contrast(self, nll: PromptNLL) -> Tensor:
         """L2, from NLLs of whole texts or of tokens."""
+        import torch
+
         own, mask = own_nll(nll), negatives(nll)
         others = by_prompt(nll, nll.paired, mask)  # (B prompts, B texts), inf where they do not meet
         met = by_prompt(nll, torch.zeros_like(mask, dtype=own.dtype), mask).isfinite().any(dim=1)

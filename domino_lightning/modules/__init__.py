@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from domino_lightning.modules.coder import CoderModule
     from domino_lightning.modules.domain_learner import DomainLearner
-    from domino_lightning.modules.lora import Lora
     from domino_lightning.modules.lora_tuning import LoraTuningModule
     from domino_lightning.modules.prompt_tuning import PromptTuningModule
+    from domino_lightning.modules.settings import Lora
 
 __all__ = ["CoderModule", "DomainLearner", "Lora", "LoraTuningModule", "PromptTuningModule"]
 
 _FILES = {
     "CoderModule": "coder",
     "DomainLearner": "domain_learner",
-    "Lora": "lora",
+    "Lora": "settings",
     "LoraTuningModule": "lora_tuning",
     "PromptTuningModule": "prompt_tuning",
 }

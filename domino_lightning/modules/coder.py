@@ -10,15 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from domino_lightning.data.chat import ChatBatch
+from domino_lightning.data.padded import ChatBatch
 from domino_lightning.errors import UserError
 from domino_lightning.modules.heldout import HeldoutModule
-from domino_lightning.modules.lora import (
-    leave_frozen_to_itself,
-    save_pretrained,
-    trainable_state,
-    with_adapter,
-)
+from domino_lightning.modules.lora import leave_frozen_to_itself, save_pretrained, trainable_state, with_adapter
 from domino_lightning.modules.optim import check_finite, scheduled_adamw
 from domino_lightning.modules.settings import SHORTER_PAIRS, CoderSettings
 from domino_lightning.nn import distributed

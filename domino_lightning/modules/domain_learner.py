@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
-from domino_lightning.data.text import TextBatch
+from domino_lightning.data.padded import TextBatch
 from domino_lightning.modules.heldout import HeldoutModule
 
 if TYPE_CHECKING:

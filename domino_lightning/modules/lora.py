@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from domino_lightning.models.loading import base_name, write_adapter_readme
-from domino_lightning.utils.ranges import ONE_OR_MORE, UNIT_OPEN_HIGH, check_ranges
+from domino_lightning.modules.settings import Lora
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-
-@dataclass(frozen=True)
-class Lora:
-    """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685) as PEFT implements it."""
-
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
-    target_modules: str | list[str] = "all-linear"
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            OutOfRange: the first one.
-        """
-        check_ranges("model.lora", self, rank=ONE_OR_MORE, alpha=ONE_OR_MORE, dropout=UNIT_OPEN_HIGH)
-
-
-DEFAULT_LORA = Lora()
 
 
 def with_adapter(backbone: PreTrainedModel, lora: Lora, seed: int) -> Any:

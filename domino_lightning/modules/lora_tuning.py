@@ -9,18 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from domino_lightning.data.text import TextBatch
+from domino_lightning.data.padded import TextBatch
 from domino_lightning.models.backbone import Dtype, check_positions, start_ids, start_text
 from domino_lightning.modules.domain_learner import DomainLearner
-from domino_lightning.modules.lora import (
-    DEFAULT_LORA,
-    Lora,
-    leave_frozen_to_itself,
-    save_pretrained,
-    trainable_state,
-    with_adapter,
-)
+from domino_lightning.modules.lora import leave_frozen_to_itself, save_pretrained, trainable_state, with_adapter
 from domino_lightning.modules.optim import check_finite, scheduled_adamw
+from domino_lightning.modules.settings import DEFAULT_LORA, Lora
 from domino_lightning.nn import distributed, prompted_nll
 from domino_lightning.utils.ranges import ZERO_OR_MORE, check_ranges
 

@@ -17,6 +17,7 @@ from domino_lightning.modules.optim import check_finite, scheduled_adamw
 from domino_lightning.modules.sample_table import SampleTable
 from domino_lightning.modules.settings import PromptTuningSettings
 from domino_lightning.nn import (
+    DomainTokens,
     Likelihoods,
     PairIndex,
     SampleTokens,
@@ -48,7 +49,8 @@ class PromptTuningModule(PromptTuningSettings, DomainLearner):
     learned = "soft_prompt"
     same_noise = True
     start = ""  # D stands there
-    sample_tokens: SampleTokens | None  # from `attach` on, as the next
+    domain_prompt: DomainTokens  # from `attach` on, as the next two
+    sample_tokens: SampleTokens | None
     sample_table: SampleTable | None
 
     def setup(self, stage: str) -> None:
@@ -95,7 +97,7 @@ class PromptTuningModule(PromptTuningSettings, DomainLearner):
         embed: Any = backbone.get_input_embeddings()
         with torch.no_grad():  # as the layers see them: Gemma scales the rows of its matrix when it looks them up
             vocabulary = embed(torch.arange(len(embed.weight), device=embed.weight.device)).cpu().float()
-        self.domain_prompt.initialize(vocabulary, generator("domain", self.seed), tokenizer)
+        self.domain_prompt = self.prompt.tokens(vocabulary, generator("domain", self.seed), tokenizer)
         self.sample_tokens = self.sample_table = None
         if self.loss.pairs != "none":
             self.sample_tokens = SampleTokens(
@@ -187,7 +189,7 @@ class PromptTuningModule(PromptTuningSettings, DomainLearner):
         pairs = self.loss.pairs
         named = {"none": 0, "own": 1, "all": texts}
         per_text = named.get(pairs, 0) if isinstance(pairs, str) else 1 + min(pairs, texts - 1)
-        prefix = self.domain_prompt.num_tokens + (texts * self.num_sample_tokens if per_text else 0)
+        prefix = self.prompt.num_tokens + (texts * self.num_sample_tokens if per_text else 0)
         return prefix, tokens * (1 + per_text)
 
     def configure_optimizers(self) -> Any:
@@ -235,7 +237,7 @@ class PromptTuningModule(PromptTuningSettings, DomainLearner):
         domain, spec = self.domain_prompt.exported(), self.backbone_spec
         start = self.backbone.get_input_embeddings()(torch.tensor(self.bos, dtype=torch.long, device=self.device))
         save_peft_adapter(directory / "adapter", torch.cat([start.to(domain), domain]), spec)
-        save_soft_prompt(directory, domain, spec, load_tokenizer(spec), init=self.domain_prompt.init, **described)
+        save_soft_prompt(directory, domain, spec, load_tokenizer(spec), init=self.prompt.init, **described)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the sample tokens of all ranks with the state of their optimizer."""

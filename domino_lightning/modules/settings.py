@@ -1,18 +1,39 @@
-"""What the training modules are told, apart from them, since they bring Lightning, which a check does without."""
+"""What the training modules are told, apart from them: they bring Lightning and torch, which a check does without."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from domino_lightning.errors import UserError
 from domino_lightning.losses.base import DisentanglementLoss
 from domino_lightning.models.backbone import Dtype
-from domino_lightning.modules.lora import DEFAULT_LORA, Lora
 from domino_lightning.nn.domain_prompt import DomainPrompt
-from domino_lightning.nn.initialization import SampleInit
-from domino_lightning.utils.ranges import ONE_OR_MORE, POSITIVE, ZERO_OR_MORE, check_ranges
+from domino_lightning.nn.starts import SampleInit
+from domino_lightning.utils.ranges import ONE_OR_MORE, POSITIVE, UNIT_OPEN_HIGH, ZERO_OR_MORE, check_ranges
 
 SHORTER_PAIRS = "Lower finetune.data.max_length with too_long=drop, or take a model with more positions."
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685) as PEFT implements it."""
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    target_modules: str | list[str] = "all-linear"
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            OutOfRange: the first one.
+        """
+        check_ranges("model.lora", self, rank=ONE_OR_MORE, alpha=ONE_OR_MORE, dropout=UNIT_OPEN_HIGH)
+
+
+DEFAULT_LORA = Lora()
 
 
 class PromptTuningSettings:
@@ -20,7 +41,7 @@ class PromptTuningSettings:
 
     Args:
         backbone: backbone spec.
-        domain_prompt: D.
+        domain_prompt: what D is to be.
         backbone_dtype: of the frozen weights; auto is bfloat16 on a GPU that computes it natively, else float32. D, S
             and their moments are float32 whatever it is.
         loss: the objective; its `pairs` says which forward passes are made.
@@ -59,7 +80,7 @@ class PromptTuningSettings:
         if num_sample_tokens < 1 and loss.pairs != "none":
             raise UserError(f"tune.model.num_sample_tokens: {num_sample_tokens}, but the loss needs 1 or more.")
         self.backbone_spec, self.backbone_dtype = backbone, backbone_dtype
-        self.domain_prompt = domain_prompt
+        self.prompt = domain_prompt
         self.loss = loss
         self.num_sample_tokens, self.sample_rank, self.negatives = num_sample_tokens, sample_rank, negatives
         self.sample_init: SampleInit = sample_init
@@ -79,7 +100,7 @@ class PromptTuningSettings:
 
     def check_context(self, longest: int, limit: int | None, bos: int) -> None:
         """Behind D and the sample tokens, if the loss asks for any."""
-        prompt = bos + self.domain_prompt.num_tokens + (self.num_sample_tokens if self.loss.pairs != "none" else 0)
+        prompt = bos + self.prompt.num_tokens + (self.num_sample_tokens if self.loss.pairs != "none" else 0)
         if limit is not None and prompt + longest > limit:
             raise UserError(
                 f"tune: {prompt} prompt tokens and a text of {longest} exceed the {limit} positions of backbone "

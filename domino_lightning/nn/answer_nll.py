@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from domino_lightning.data.chat import ChatBatch
-from domino_lightning.nn.prompted_nll import chunked_nll
+from domino_lightning.data.padded import ChatBatch
+from domino_lightning.nn.prompted import chunked_nll
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

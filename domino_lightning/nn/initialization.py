@@ -7,20 +7,18 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from domino_lightning.errors import UserError
 from domino_lightning.models.soft_prompt import read_soft_tokens
+from domino_lightning.nn.starts import Init
 from domino_lightning.store.contents import soft_prompt_file
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-Init = Literal["vocabulary", "normal"]
-SampleInit = Literal["keywords", "vocabulary", "normal"]
 
 log = logging.getLogger(__name__)
 

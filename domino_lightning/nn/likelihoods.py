@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from domino_lightning.data.text import TextBatch
+from domino_lightning.data.padded import TextBatch
 from domino_lightning.losses.pairs import PairIndex
 from domino_lightning.models.attention import UnsupportedAttention, windows
-from domino_lightning.nn.prompted_nll import naive_nll
+from domino_lightning.nn.prompted import naive_nll
 from domino_lightning.nn.shared_prefix import shared_prefix_nll
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from domino_lightning.nn.initialization import Init, Moments, SampleInit, draw_tokens
+from domino_lightning.nn.initialization import Moments, draw_tokens
+from domino_lightning.nn.starts import Init, SampleInit
 from domino_lightning.utils.seeding import generator
 
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from domino_lightning.data.text import TextBatch
+from domino_lightning.data.padded import TextBatch
 from domino_lightning.losses.pairs import PairIndex
 from domino_lightning.models.attention import replaced_attention
-from domino_lightning.nn.prompted_nll import LOGITS_BYTES, chunked_nll, mean_per_text
+from domino_lightning.nn.prompted import LOGITS_BYTES, chunked_nll, mean_per_text
 from domino_lightning.nn.tree_attention import Group, Tree
 
 if TYPE_CHECKING:

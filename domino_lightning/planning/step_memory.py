@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from domino_lightning.data.text import TextBatch
+from domino_lightning.data.padded import TextBatch
 from domino_lightning.losses.pairs import PairIndex
 from domino_lightning.models.attention import Attention, View, causal_attention, replaced_attention
-from domino_lightning.nn.prompted_nll import chunked_nll
+from domino_lightning.nn.prompted import chunked_nll
 from domino_lightning.nn.shared_prefix import shared_prefix_nll
 
 if TYPE_CHECKING:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from domino_lightning.data.slots import batch_sizes
+
 
 @dataclass(frozen=True)
 class Epochs:
@@ -30,8 +32,6 @@ class Epochs:
         """Of a training section on rows of the given samples; None: on rows that are not there yet."""
         sizes = None
         if owners is not None:
-            from domino_lightning.data.batches import batch_sizes  # brings torch, which a plan does without
-
             whole = batch_sizes(owners, batch_size, seed)
             sizes = tuple(whole[: limited(trainer.get("limit_train_batches"), len(whole))])
         steps, epochs = trainer.get("max_steps", -1), trainer.get("max_epochs")

@@ -13,6 +13,7 @@ from domino_lightning.config.document import Config
 from domino_lightning.config.layers import lookup
 from domino_lightning.config.nodes import ClassNode
 from domino_lightning.config.types import evaluate_types
+from domino_lightning.data.slots import rank_slots
 from domino_lightning.errors import StageFailed
 from domino_lightning.models.backbone import check_nf4
 from domino_lightning.stages.base import Stage
@@ -164,8 +165,6 @@ class TrainingStage(Stage):
 
     def _check(self) -> None:
         """What the constructors of model and data refuse is told before anything runs; no backbone is loaded."""
-        from domino_lightning.data.batches import rank_slots
-
         check_trainer(self.name, self.trainer)
         if self.model.get("backbone_dtype") == "nf4":
             device = "cpu" if self.trainer.get("accelerator") == "cpu" else None

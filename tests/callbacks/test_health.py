@@ -22,7 +22,7 @@ from domino_lightning.callbacks.probes import (
 )
 from domino_lightning.callbacks.throughput import Speed, matmul_peak
 from domino_lightning.data import ReferenceDataModule
-from domino_lightning.data.text import collate_texts
+from domino_lightning.data.padded import collate_texts
 from domino_lightning.generation.local_model import LocalModel
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.losses import DisentanglementLoss, InfoNCE, LikelihoodOnly

@@ -244,6 +244,11 @@ def test_unknown_class_names_key_override_and_near_match(write_experiment: Write
     assert message.endswith(f"Did you mean '{LOSSES}.InfoNCE'?")
 
 
+def test_near_matches_are_found_among_what_a_face_imports_on_first_use(write_experiment: Write) -> None:
+    message = refused(write_experiment(), "tune.model.domain_prompt.class_path=domino_lightning.nn.DomainPromt")
+    assert message.endswith("Did you mean 'domino_lightning.nn.DomainPrompt'?")
+
+
 def test_unknown_module_tells_how_modules_are_found(write_experiment: Write) -> None:
     message = refused(write_experiment(), "tune.model.loss.class_path=no_such_fork.Loss")
     assert "no_such_fork.Loss" in message

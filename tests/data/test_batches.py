@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domino_lightning.data.batches import PADDING, Rows, SeededBatches, assign_slots, make_loader, rank_slots
+from domino_lightning.data.batches import PADDING, Rows, SeededBatches, make_loader
+from domino_lightning.data.slots import assign_slots, rank_slots
 from domino_lightning.errors import UserError
 
 Owners = st.lists(st.integers(0, 9), min_size=1, max_size=25)

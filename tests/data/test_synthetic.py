@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from domino_lightning.data.chat import collate_pairs, encode_pair, encode_prompt
+from domino_lightning.data.chat import encode_pair, encode_prompt
+from domino_lightning.data.padded import collate_pairs
 from domino_lightning.data.synthetic import SyntheticDataModule
 from domino_lightning.errors import UserError
 from domino_lightning.testing import byte_tokenizer

@@ -11,7 +11,8 @@ import torch
 
 from domino_lightning.cli.main import main
 from domino_lightning.curation.answer_judge import AnswerJudge
-from domino_lightning.data.chat import collate_pairs, encode_pair
+from domino_lightning.data.chat import encode_pair
+from domino_lightning.data.padded import collate_pairs
 from domino_lightning.domains import AskedText, FreeText, Unparsable
 from domino_lightning.errors import UserError
 from domino_lightning.nn.answer_nll import answer_nll

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from domino_lightning.data.chat import encode_prompt
 from domino_lightning.errors import UserError
-from domino_lightning.generation.prompts import common_prefix, end_ids
+from domino_lightning.generation.prompt_vectors import common_prefix
+from domino_lightning.generation.prompts import end_ids
 from domino_lightning.models.backbone import load_backbone, load_tokenizer
 from domino_lightning.models.soft_prompt import save_soft_prompt
 from domino_lightning.synthesis import ModelSource, Prompt, Sampling, TransformersEngine

@@ -22,7 +22,7 @@ from domino_lightning.errors import UserError
 from domino_lightning.generation.language_model import LanguageModel, Prompt, Sampled
 from domino_lightning.models.backbone import load_backbone, load_tokenizer, local_source
 from domino_lightning.models.soft_prompt import save_soft_prompt
-from domino_lightning.nn.domain_prompt import draw_tokens
+from domino_lightning.nn.initialization import draw_tokens
 from domino_lightning.synthesis import ModelSource, Sampling, TransformersEngine, VLLMEngine, VLLMServer
 from domino_lightning.utils.seeding import generator
 

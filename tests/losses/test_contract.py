@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from inspect import isabstract, signature
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from domino_lightning import losses
 from domino_lightning.errors import UserError
-from domino_lightning.losses import DisentanglementLoss, InfoNCE, LikelihoodOnly, PromptNLL
+from domino_lightning.losses import (
+    ContrastiveLoss,
+    DisentanglementLoss,
+    InfoNCE,
+    LikelihoodOnly,
+    LinearSchedule,
+    PromptNLL,
+)
 from domino_lightning.losses.check import try_loss
 from domino_lightning.losses.contract import checked_terms
 
@@ -91,3 +101,52 @@ def test_trying_a_loss_changes_neither_it_nor_the_random_state() -> None:
 def test_a_loss_without_gradient_is_fine_where_its_input_has_none() -> None:
     terms = {"loss": torch.tensor(1.0)}
     assert checked_terms(LikelihoodOnly(), terms, with_gradient=False) is terms
+
+
+NAMED = [getattr(losses, name) for name in losses.__all__]
+SHIPPED = [
+    each for each in NAMED if isinstance(each, type) and issubclass(each, DisentanglementLoss) and not isabstract(each)
+]
+EXTREMES: dict[str, tuple[Any, ...]] = {
+    "weight": (0, 1e300, LinearSchedule(0.0, 1e300)),
+    "own_weight": (0, 1e300),
+    "temperature": (1e-300, 1e300),
+    "margin": (1e-300, 1e300),
+    "likelihood": ("sequence", "token"),
+    "bounded": (False, True),
+    "pairs": ("own", "all", 1, 10**9),
+}
+
+
+@pytest.mark.parametrize("shipped", SHIPPED)
+def test_a_shipped_loss_keeps_its_contract_whatever_it_is_given(shipped: type[DisentanglementLoss]) -> None:
+    """So a check, which would import torch for it, need not try it."""
+    names = list(signature(shipped).parameters)
+    for values in product(*(EXTREMES[name] for name in names)):
+        try_loss(shipped(**dict(zip(names, values, strict=True))))
+
+
+def test_a_contrastive_loss_without_pairs_is_refused_where_it_is_made() -> None:
+    with_pairs = [
+        each for each in SHIPPED if issubclass(each, ContrastiveLoss) and "pairs" in signature(each).parameters
+    ]
+    assert len(with_pairs) == 4
+    for each in with_pairs:
+        with pytest.raises(ValueError, match="this loss needs .* pairs; set `pairs` to 'own', 'all' or a number"):
+            each(pairs="none")  # type: ignore[call-arg]
+
+
+def test_parameters_that_would_not_train_are_told() -> None:
+    class Learned(LikelihoodOnly):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+    class Trains(LikelihoodOnly, nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+    with pytest.raises(UserError, match=r"'scale' would not train, since the loss is no torch\.nn\.Module"):
+        try_loss(Learned())
+    try_loss(Trains())

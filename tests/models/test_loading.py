@@ -10,7 +10,8 @@ import torch
 from domino_lightning.models.backbone import load_backbone
 from domino_lightning.models.loading import base_name, importing, loading, write_adapter_readme
 from domino_lightning.models.soft_prompt import save_peft_adapter
-from domino_lightning.modules.lora import Lora, save_pretrained, with_adapter
+from domino_lightning.modules.lora import save_pretrained, with_adapter
+from domino_lightning.modules.settings import Lora
 
 
 def test_the_base_is_the_spec_and_a_directory_an_absolute_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from domino_lightning import losses
 from domino_lightning import nn as domino
-from domino_lightning.data.batches import PADDING, SeededBatches, assign_slots, rank_slots
-from domino_lightning.data.text import collate_texts
+from domino_lightning.data.batches import PADDING, SeededBatches
+from domino_lightning.data.padded import collate_texts
+from domino_lightning.data.slots import assign_slots, rank_slots
 from domino_lightning.modules import PromptTuningModule
 from domino_lightning.testing import byte_tokenizer, tiny_model
 

@@ -17,7 +17,7 @@ from domino_lightning.errors import UserError
 from domino_lightning.losses import InfoNCE
 from domino_lightning.models.backbone import load_backbone, weights_dtype
 from domino_lightning.modules import CoderModule, PromptTuningModule
-from domino_lightning.modules.lora import Lora
+from domino_lightning.modules.settings import Lora
 from domino_lightning.nn import DomainPrompt
 from domino_lightning.testing import tiny_model
 from tests.modules.tuned import data_for, module

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from domino_lightning.data import SyntheticDataModule
-from domino_lightning.data.chat import ChatBatch, collate_pairs, encode_pair
+from domino_lightning.data.chat import encode_pair
+from domino_lightning.data.padded import ChatBatch, collate_pairs
 from domino_lightning.errors import StageFailed
 from domino_lightning.models.backbone import load_backbone
 from domino_lightning.modules import CoderModule, Lora

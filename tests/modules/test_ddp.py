@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from domino_lightning.cli.main import main
-from domino_lightning.data.batches import assign_slots, rank_slots
-from domino_lightning.data.chat import collate_pairs, encode_pair
-from domino_lightning.data.text import collate_texts, encode_texts
+from domino_lightning.data.chat import encode_pair
+from domino_lightning.data.padded import collate_pairs, collate_texts
+from domino_lightning.data.slots import assign_slots, rank_slots
+from domino_lightning.data.text import encode_texts
 from domino_lightning.domains import CodeExec
 from domino_lightning.models.backbone import load_backbone, load_tokenizer
 from domino_lightning.modules import CoderModule

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from domino_lightning.cli.main import main
 from domino_lightning.config.document import load_config
-from domino_lightning.data.text import collate_texts
+from domino_lightning.data.padded import collate_texts
 from domino_lightning.errors import UserError
 from domino_lightning.models.adapter import read_adapter
 from domino_lightning.models.backbone import load_backbone, load_tokenizer, start_ids, start_text

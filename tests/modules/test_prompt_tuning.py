@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from domino_lightning.data.text import collate_texts
+from domino_lightning.data.padded import collate_texts
 from domino_lightning.errors import UserError
 from domino_lightning.losses import InfoNCE, LikelihoodOnly, ReleasedObjective
 from domino_lightning.nn import TextBatch, prompted_nll
@@ -98,7 +98,7 @@ def test_the_backbone_stays_in_eval_mode_whatever_is_asked() -> None:
 
 
 def test_the_shared_state_is_the_domain_and_the_losses_parameters_alone() -> None:
-    class Learned(LikelihoodOnly):
+    class Learned(LikelihoodOnly, nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.scale = nn.Parameter(torch.ones(()))

@@ -13,11 +13,11 @@ import torch
 from lightning.pytorch import Callback
 from torch import Tensor
 
-from domino_lightning.data.text import collate_texts
+from domino_lightning.data.padded import collate_texts
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.losses import LikelihoodOnly, PromptNLL, ReleasedObjective
 from domino_lightning.models.backbone import load_backbone
-from domino_lightning.nn import DomainPrompt, TextBatch, VariationalDomainPrompt, prompted_nll
+from domino_lightning.nn import DomainPrompt, DomainTokens, TextBatch, VariationalDomainPrompt, prompted_nll
 from domino_lightning.nn.initialization import keyword_ids
 from domino_lightning.testing import save_tiny_backbone
 from tests.modules.tuned import data_for, module
@@ -137,9 +137,13 @@ def test_both_learning_rates_follow_warm_up_and_linear_decay(
 def test_every_term_of_the_loss_is_logged_and_regularizers_are_added(
     splits: Path, tiny_backbone: Path, quiet_trainer: MakeTrainer
 ) -> None:
-    class Bounded(DomainPrompt):
+    class BoundedTokens(DomainTokens):
         def regularizers(self) -> dict[str, Tensor]:
             return {"norm": self.weight.square().sum()}
+
+    class Bounded(DomainPrompt):
+        def tokens(self, *given: Any) -> DomainTokens:
+            return BoundedTokens(self.start(*given))
 
     watch = Watch()
     tuned = module(str(tiny_backbone), ReleasedObjective(weight=0.5), domain_prompt=Bounded(3))
@@ -249,9 +253,13 @@ def test_a_prompt_and_text_that_exceed_the_context_are_refused_before_training(
 def test_a_heldout_nll_that_is_no_number_is_shown_and_not_left_out_of_the_mean(
     splits: Path, tiny_backbone: Path, quiet_trainer: MakeTrainer
 ) -> None:
-    class Unlucky(DomainPrompt):
+    class UnluckyTokens(DomainTokens):
         def exported(self) -> Tensor:
             return super().exported() * math.nan
+
+    class Unlucky(DomainPrompt):
+        def tokens(self, *given: Any) -> DomainTokens:
+            return UnluckyTokens(self.start(*given))
 
     trainer = quiet_trainer(max_steps=1, limit_val_batches=1.0)
     trainer.fit(module(str(tiny_backbone), domain_prompt=Unlucky(3)), datamodule=data_for(splits, tiny_backbone))

@@ -19,7 +19,7 @@ from domino_lightning.callbacks.checkpoint import LAST, ResumableCheckpoint
 from domino_lightning.domains import CodeExec
 from domino_lightning.losses import InfoNCE
 from domino_lightning.modules import Lora, LoraTuningModule
-from domino_lightning.nn import DomainPrompt
+from domino_lightning.nn import DomainPrompt, DomainTokens
 from domino_lightning.stages.finetune import Finetune, FinetuneRuntime
 from domino_lightning.stages.tune import Tune, TuneRuntime
 from domino_lightning.store.work import Work
@@ -55,11 +55,18 @@ class Kill(Callback):
         setattr(self, hook, hooked)
 
 
-class Noisy(DomainPrompt):
+class NoisyTokens(DomainTokens):
     """Draws from global random state in every step."""
 
     def forward(self) -> Tensor:
         return self.weight + 0.01 * torch.randn_like(self.weight)
+
+
+class Noisy(DomainPrompt):
+    """With such tokens."""
+
+    def tokens(self, *given: Any) -> DomainTokens:
+        return NoisyTokens(self.start(*given))
 
 
 @dataclass

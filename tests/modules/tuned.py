@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from domino_lightning.data import ReferenceDataModule
-from domino_lightning.data.text import collate_texts
+from domino_lightning.data.padded import collate_texts
 from domino_lightning.losses import DisentanglementLoss, InfoNCE
 from domino_lightning.modules import PromptTuningModule
 from domino_lightning.nn import DomainPrompt, TextBatch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from domino_lightning.errors import UserError
-from domino_lightning.nn import DomainPrompt
+from domino_lightning.nn import DomainPrompt, DomainTokens
 from domino_lightning.nn.initialization import draw_tokens
 from domino_lightning.testing import byte_tokenizer
 
@@ -32,9 +33,7 @@ def rows_of(tokens: Tensor, table: Tensor) -> list[int]:
 
 @pytest.mark.parametrize("count", [1, 8, 50])
 def test_vocabulary_rows_are_distinct_rows_of_the_embedding_matrix(count: int) -> None:
-    prompt = DomainPrompt(count)
-    prompt.initialize(vocabulary(), seeded())
-    rows = rows_of(prompt(), vocabulary())
+    rows = rows_of(DomainPrompt(count).tokens(vocabulary(), seeded())(), vocabulary())
     assert len(set(rows)) == count
 
 
@@ -58,19 +57,16 @@ def test_normal_initialization_matches_mean_and_deviation_per_dimension_and_the_
 
 def test_a_text_gives_its_token_embeddings_cut_to_the_count(caplog: pytest.LogCaptureFixture) -> None:
     table, tokenizer = vocabulary(259), byte_tokenizer()
-    prompt = DomainPrompt(3, init="text", init_from="hello")
-    prompt.initialize(table, seeded(), tokenizer)
-    assert torch.equal(prompt(), table[torch.tensor(tokenizer("hello").input_ids[:3])])
+    tokens = DomainPrompt(3, init="text", init_from="hello").tokens(table, seeded(), tokenizer)
+    assert torch.equal(tokens(), table[torch.tensor(tokenizer("hello").input_ids[:3])])
     assert "3 domain tokens from the text of init_from, which has 5: cut" in caplog.text
 
 
 def test_a_short_text_is_repeated_with_a_notice_and_one_that_fits_has_none(caplog: pytest.LogCaptureFixture) -> None:
     table, tokenizer = vocabulary(259), byte_tokenizer()
-    exact = DomainPrompt(2, init="text", init_from="ab")
-    exact.initialize(table, seeded(), tokenizer)
+    exact = DomainPrompt(2, init="text", init_from="ab").tokens(table, seeded(), tokenizer)
     assert caplog.text == ""
-    long = DomainPrompt(5, init="text", init_from="ab")
-    long.initialize(table, seeded(), tokenizer)
+    long = DomainPrompt(5, init="text", init_from="ab").tokens(table, seeded(), tokenizer)
     a, b = exact()
     assert torch.equal(long(), torch.stack([a, b, a, b, a]))
     assert "which has 2: repeated" in caplog.text
@@ -84,13 +80,12 @@ def test_another_soft_prompt_is_taken_as_it_is(tmp_path: Path, name: str, key: s
     tokens = torch.randn(4, 6, generator=seeded(3))
     save_file({key: tokens}, str(tmp_path / name))
     prompt = DomainPrompt(4, init="soft_prompt", init_from=str(tmp_path if as_directory else tmp_path / name))
-    prompt.initialize(vocabulary(), seeded())
-    assert torch.equal(prompt(), tokens)
+    assert torch.equal(prompt.tokens(vocabulary(), seeded())(), tokens)
 
 
 def test_a_soft_prompt_of_another_width_or_none_at_all_is_refused_by_name(tmp_path: Path) -> None:
     def start() -> None:
-        DomainPrompt(4, init="soft_prompt", init_from=str(tmp_path)).initialize(vocabulary(), seeded())
+        DomainPrompt(4, init="soft_prompt", init_from=str(tmp_path)).tokens(vocabulary(), seeded())
 
     with pytest.raises(UserError, match="no soft prompt there"):
         start()
@@ -110,22 +105,20 @@ def test_init_from_goes_with_the_inits_that_need_it() -> None:
         with pytest.raises(ValueError, match="init_from goes with"):
             DomainPrompt(2, **arguments)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="needs a text in init_from"):
-        DomainPrompt(2, init="text", init_from="").initialize(vocabulary(259), seeded(), byte_tokenizer())
+        DomainPrompt(2, init="text", init_from="").tokens(vocabulary(259), seeded(), byte_tokenizer())
 
 
 def test_the_backbones_rows_are_copied_and_not_shared() -> None:
     table = vocabulary()
-    prompt = DomainPrompt(50)
-    prompt.initialize(table, seeded())
+    tokens = DomainPrompt(50).tokens(table, seeded())
     with torch.no_grad():
-        prompt.weight.zero_()
+        tokens.weight.zero_()
     assert torch.equal(table, vocabulary())
 
 
 def test_a_half_precision_embedding_gives_float32_tokens() -> None:
-    prompt = DomainPrompt(3)
-    prompt.initialize(vocabulary().bfloat16(), seeded())
-    assert prompt().dtype == torch.float32
+    tokens = DomainPrompt(3).tokens(vocabulary().bfloat16(), seeded())
+    assert tokens().dtype == torch.float32
 
 
 def test_more_tokens_than_vocabulary_rows_are_refused() -> None:
@@ -141,17 +134,20 @@ def test_bad_arguments_are_refused_by_name() -> None:
 
 
 def test_a_subclass_may_sample_its_tokens_and_still_export_them_without_noise() -> None:
-    class Noisy(DomainPrompt):
+    class NoisyTokens(DomainTokens):
         def forward(self) -> Tensor:
             return self.weight + torch.randn_like(self.weight)
 
         def regularizers(self) -> dict[str, Tensor]:
             return {"kl": self.weight.square().mean()}
 
-    prompt = Noisy(4)
-    prompt.initialize(vocabulary(), seeded())
-    assert not torch.equal(prompt(), prompt())
-    assert torch.equal(prompt.exported(), prompt.exported())
-    assert not prompt.exported().requires_grad
-    assert set(prompt.regularizers()) == {"kl"}
-    assert DomainPrompt(4).regularizers() == {}
+    class Noisy(DomainPrompt):
+        def tokens(self, *given: Any) -> DomainTokens:
+            return NoisyTokens(self.start(*given))
+
+    tokens = Noisy(4).tokens(vocabulary(), seeded())
+    assert not torch.equal(tokens(), tokens())
+    assert torch.equal(tokens.exported(), tokens.exported())
+    assert not tokens.exported().requires_grad
+    assert set(tokens.regularizers()) == {"kl"}
+    assert DomainPrompt(4).tokens(vocabulary(), seeded()).regularizers() == {}

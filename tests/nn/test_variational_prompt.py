@@ -9,17 +9,18 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from domino_lightning.nn import VariationalDomainPrompt
+from domino_lightning.nn import VariationalDomainPrompt, VariationalDomainTokens
 
 
-def prompt(**settings: float) -> VariationalDomainPrompt:
-    made = VariationalDomainPrompt(3, **settings)  # type: ignore[arg-type]
+def prompt(**settings: float) -> VariationalDomainTokens:
     random = torch.Generator().manual_seed(0)
-    made.initialize(torch.randn(50, 6, generator=random) * torch.arange(1.0, 7.0), random)
+    vocabulary = torch.randn(50, 6, generator=random) * torch.arange(1.0, 7.0)
+    made = VariationalDomainPrompt(3, **settings).tokens(vocabulary, random)  # type: ignore[arg-type]
+    assert isinstance(made, VariationalDomainTokens)
     return made
 
 
-def with_moments(mean: Tensor, std: Tensor, prior_mean: Tensor, prior_std: Tensor) -> VariationalDomainPrompt:
+def with_moments(mean: Tensor, std: Tensor, prior_mean: Tensor, prior_std: Tensor) -> VariationalDomainTokens:
     made = prompt(beta=0.5)
     with torch.no_grad():
         made.weight.data, made.log_std.data = mean, std.log()

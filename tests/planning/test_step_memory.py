@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from domino_lightning.data.chat import ChatBatch
-from domino_lightning.data.text import TextBatch
+from domino_lightning.data.padded import ChatBatch, TextBatch
 from domino_lightning.modules import CoderModule, Lora
 from domino_lightning.nn import choose_pairs, shared_prefix_nll
 from domino_lightning.planning.step_memory import (

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domino_lightning.data.batches import SeededBatches, batch_sizes
+from domino_lightning.data.batches import SeededBatches
+from domino_lightning.data.slots import batch_sizes
 from domino_lightning.stages.epochs import Epochs
 
 

@@ -16,7 +16,7 @@ from domino_lightning.models.backbone import load_backbone
 from domino_lightning.models.soft_prompt import read_sample_tokens
 from domino_lightning.nn.initialization import soft_prompt_tokens
 from domino_lightning.results.soft_prompt import SoftPrompt
-from domino_lightning.runner.pipeline import make_plan
+from domino_lightning.runner.pipeline import build, make_plan
 from domino_lightning.stages import stage_class
 from domino_lightning.utils.jsonl import read_jsonl
 
@@ -111,3 +111,23 @@ def test_how_many_texts_are_encoded_at_a_time_is_no_part_of_the_fingerprint(
     whole = fingerprint(write_experiment())
     assert fingerprint(write_experiment({"tune": {"model": {"pair_micro_batch": 2}}})) == whole
     assert fingerprint(write_experiment({"tune": {"model": {"num_sample_tokens": 3}}})) != whole
+
+
+def test_a_shipped_loss_with_a_schedule_of_someone_else_is_tried(
+    tmp_path: Path, write_experiment: WriteExperiment
+) -> None:
+    lines = ["from domino_lightning.losses import Schedule", "class Words(Schedule):"]
+    lines += ["    def __call__(self, progress):", "        return 'much'"]
+    (tmp_path / "own_schedule.py").write_text("\n".join(lines))
+    loss = {
+        "class_path": "domino_lightning.losses.InfoNCE",
+        "init_args": {"weight": {"class_path": "own_schedule.Words"}},
+    }
+    with pytest.raises(UserError, match=r"InfoNCE breaks .*: forward raised TypeError"):
+        build(load_config(write_experiment({"tune": {"model": {"loss": loss}}})), ["tune"])
+
+
+def test_a_loss_without_the_pairs_that_it_needs_is_told_before_anything_runs(write_experiment: WriteExperiment) -> None:
+    config = load_config(write_experiment(), ["tune.model.loss.init_args.pairs=none"])
+    with pytest.raises(UserError, match=r"this loss needs \(text, sample prompt\) pairs"):
+        build(config, ["tune"])
