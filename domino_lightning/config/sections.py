@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import re
+from dataclasses import is_dataclass
 from typing import Any, Union, get_args
 
 from domino_lightning.config.document import Config
 from domino_lightning.config.layers import ABSENT, lookup, unknown_key
 from domino_lightning.config.nodes import class_of
-from domino_lightning.config.types import evaluate_types
+from domino_lightning.config.types import classes, evaluate_types
 from domino_lightning.errors import UserError
 
 CLASS_KEYS = ("class_path", "init_args")
+LARGEST = 2**63
 
 
 def parse_section(parser: Any, section: str, config: Config) -> Any:
@@ -28,10 +30,8 @@ def parse_section(parser: Any, section: str, config: Config) -> Any:
         value = lookup(config.document, key)
         if value is not ABSENT and not isinstance(value, dict):
             raise UserError(f"{config.where(key)}: key '{key}': expected a mapping of keys, got {value!r}.")
-    for action in parser._actions:
-        key = f"{section}.{action.dest}"
-        if lookup(config.document, key) is None and not _takes_null(action):
-            raise UserError(f"{config.where(key)}: key '{key}': expected a value, got null.")
+    _refuse_nulls(parser, config.document[section], section, config)
+    _refuse_huge(config.document[section], section, config)
     _try_int_before_float(parser)
     try:
         return parser.parse_object(copy.deepcopy(config.document[section]))  # it would write into the lists
@@ -108,10 +108,14 @@ def _shortened(value: Any) -> str:
 
 
 def _class_parser(class_path: str, where: str) -> Any:
+    return _parser_of(class_of(class_path, where))
+
+
+def _parser_of(cls: type) -> Any:
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(evaluate_types(class_of(class_path, where)), None, fail_untyped=False)
+    parser.add_class_arguments(evaluate_types(cls), None, fail_untyped=False)
     return parser
 
 
@@ -119,6 +123,49 @@ def _options(parser: Any, group: str) -> list[str]:
     """The keys that a parser, or one of its groups, accepts."""
     prefix = f"{group}." if group else ""
     return sorted({dest[len(prefix) :].split(".")[0] for dest in _dests(parser) if dest.startswith(prefix)})
+
+
+def _refuse_nulls(parser: Any, node: Any, key: str, config: Config) -> None:
+    """Refuse null, at any depth, where its type has none; jsonargparse checks every other value.
+
+    Raises:
+        UserError: the first one.
+    """
+    for action in parser._actions:
+        value, inner = lookup(node, action.dest), f"{key}.{action.dest}"
+        if value is None and not _takes_null(action):
+            raise UserError(f"{config.where(inner)}: key '{inner}': expected a value, got null.")
+        for part, place in [(value, inner), *((each, inner) for each in (value if isinstance(value, list) else []))]:
+            if not _holds_null(part):
+                continue
+            if isinstance(part.get("class_path"), str):
+                arguments = part.get("init_args")
+                inside = _class_parser(part["class_path"], f"{config.where(place)}: key '{place}'")
+                _refuse_nulls(inside, arguments, f"{place}.init_args", config)
+            else:
+                for taken in classes(get_args(getattr(action, "_typehint", None))):
+                    if is_dataclass(taken):
+                        _refuse_nulls(_parser_of(taken), part, place, config)
+
+
+def _holds_null(node: Any) -> bool:
+    return isinstance(node, dict) and any(value is None or _holds_null(value) for value in node.values())
+
+
+def _refuse_huge(node: Any, key: str, config: Config) -> None:
+    """Refuse whole numbers that no float holds and no counter reaches.
+
+    Raises:
+        UserError: the first one.
+    """
+    if isinstance(node, dict):
+        for name, value in node.items():
+            _refuse_huge(value, f"{key}.{name}", config)
+    elif isinstance(node, list):
+        for value in node:
+            _refuse_huge(value, key, config)
+    elif isinstance(node, int) and abs(node) > LARGEST:
+        raise UserError(f"{config.where(key)}: key '{key}': {_shortened(node)} is too large a number.")
 
 
 def _takes_null(action: Any) -> bool:

@@ -27,15 +27,15 @@ def evaluate_types(cls: T) -> T:
             continue
         found = {name: hints[name] for name in written if name in hints}
         init.__annotations__ = written | found
-        for taken in _classes(list(found.values())):
+        for taken in classes(list(found.values())):
             if is_dataclass(taken):
                 evaluate_types(taken)
     return cls
 
 
-def _classes(hints: Any) -> Iterator[type]:
+def classes(hints: Any) -> Iterator[type]:
     """The classes that types name, however nested."""
     for hint in hints:
         if isinstance(hint, type):
             yield hint
-        yield from _classes(get_args(hint))
+        yield from classes(get_args(hint))

@@ -25,6 +25,14 @@ class DomainPrompt:
         init_from: the text, or the directory or file of the soft prompt.
     """
 
+    def __init_subclass__(cls) -> None:
+        """Refuse what would not be asked: what D gives while it trains is up to its tokens."""
+        if strange := {"forward", "regularizers", "exported"} & vars(cls).keys():
+            raise TypeError(
+                f"{cls.__name__} overrides {min(strange)}, and a DomainPrompt only describes D: override it in a "
+                "DomainTokens, and give that by `tokens` (domino_lightning.nn.VariationalDomainPrompt does)."
+            )
+
     def __init__(self, num_tokens: int = 8, init: DomainInit = "vocabulary", init_from: str | None = None) -> None:
         if num_tokens < 1:
             raise ValueError(f"num_tokens must be 1 or more, not {num_tokens}")

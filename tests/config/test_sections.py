@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from domino_lightning.config.document import load_config
+from domino_lightning.errors import UserError
+from domino_lightning.runner.pipeline import build
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,3 +30,35 @@ def test_a_count_stays_a_count_whatever_was_imported_before() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "[8, 11, 0.5]"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "tune.model.learning_rate",
+        "tune.model.domain_prompt.init_args.num_tokens",
+        "synthesize.generator.init_args.temperature",
+        "synthesize.generator.init_args.engine.init_args.dtype",
+        "finetune.model.lora.rank",
+        "answer.solver.samples",
+        "answer.solver.sampling.temperature",
+    ],
+)
+def test_null_is_refused_at_any_depth_where_a_type_has_none(key: str) -> None:
+    with pytest.raises(UserError, match=f"key '{re.escape(key)}': expected a value, got null"):
+        build(load_config(ROOT / "experiments" / "quickstart.yaml", [f"{key}=null"]))
+
+
+def test_null_is_taken_where_a_type_has_it() -> None:
+    asked = [
+        "tune.model.domain_prompt.init_args.init_from=null",
+        "finetune.model.lora=null",
+        "answer.solver.backbone=x",
+    ]
+    build(load_config(ROOT / "experiments" / "quickstart.yaml", null))
+
+
+@pytest.mark.parametrize("key", ["tune.trainer.max_steps", "synthesize.generator.init_args.temperature"])
+def test_a_number_that_no_float_holds_is_refused(key: str) -> None:
+    with pytest.raises(UserError, match=f"key '{re.escape(key)}': 9+... is too large a number"):
+        build(load_config(ROOT / "experiments" / "quickstart.yaml", [f"{key}={'9' * 400}"]))

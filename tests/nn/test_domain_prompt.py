@@ -151,3 +151,8 @@ def test_a_subclass_may_sample_its_tokens_and_still_export_them_without_noise() 
     assert not tokens.exported().requires_grad
     assert set(tokens.regularizers()) == {"kl"}
     assert DomainPrompt(4).tokens(vocabulary(), seeded()).regularizers() == {}
+
+
+def test_a_fork_that_overrides_what_nobody_asks_is_told() -> None:
+    with pytest.raises(TypeError, match="Noisy overrides forward.*DomainTokens"):
+        type("Noisy", (DomainPrompt,), {"forward": lambda self: None})
