@@ -50,11 +50,7 @@ def test_null_is_refused_at_any_depth_where_a_type_has_none(key: str) -> None:
 
 
 def test_null_is_taken_where_a_type_has_it() -> None:
-    asked = [
-        "tune.model.domain_prompt.init_args.init_from=null",
-        "finetune.model.lora=null",
-        "answer.solver.backbone=x",
-    ]
+    null = ["tune.model.domain_prompt.init_args.init_from=null", "finetune.model.lora=null"]
     build(load_config(ROOT / "experiments" / "quickstart.yaml", null))
 
 
