@@ -61,8 +61,8 @@ def test_a_notebook_becomes_text_and_code(hooks: Any, tmp_path: Path) -> None:
 def test_pictures_are_small_and_used() -> None:
     pictures = {path.name: path.stat().st_size for path in (DOCS / "pictures").iterdir()}
     assert all(size < 150_000 for size in pictures.values()), pictures
-    index = (DOCS / "index.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"\(pictures/([\w.]+)\)", index)) == set(pictures)
+    pages = "".join(path.read_text(encoding="utf-8") for path in DOCS.glob("*.md"))
+    assert set(re.findall(r"\(pictures/([\w.]+)\)", pages)) == set(pictures)
 
 
 def test_the_citation_names_this_version_and_the_paper() -> None:

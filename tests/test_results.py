@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import spearmanr, ttest_1samp
 
 from domino_lightning.evaluation.crossed import (
     Components,
@@ -167,23 +167,24 @@ def corpus_lines() -> list[str]:
 
 
 def claim_lines() -> list[str]:
-    """Differences from likelihood alone, paired by seed, with t intervals over seeds."""
+    """Differences from likelihood alone, paired by seed, with t intervals over seeds; a star where Holm's p < 0.05."""
     probe: dict[str, dict[int, float]] = defaultdict(dict)
     for row in read_csv("evidence_membership.csv"):
         if row["seed"]:
             probe[row["arm"]][int(row["seed"])] = float(row["nearest_is_reference"])
-    lines = []
+    cells: list[tuple[str, str, float]] = []
     for name in WRITERS:
-        if name == BASELINE:
-            continue
-        cells = [NAMES[name]]
         of = [(probe[name], probe[BASELINE], 3)]
         for metric, decimals in (("reference_similarity", 3), ("novelty", 3), ("support", 3), ("vendi", 1)):
             of.append((values(name, f"answer/pairs/{metric}"), values(BASELINE, f"answer/pairs/{metric}"), decimals))
-        for own, base, decimals in of:
-            cells.append(of_seeds([own[seed] - base[seed] for seed in sorted(own.keys() & base.keys())], decimals, "+"))
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+        for own, base, decimals in of if name != BASELINE else ():
+            gains = [own[seed] - base[seed] for seed in sorted(own.keys() & base.keys())]
+            cells.append((name, of_seeds(gains, decimals, "+"), float(ttest_1samp(gains, 0).pvalue)))
+    corrected = holm([p for _, _, p in cells])
+    rows: dict[str, list[str]] = {}
+    for (name, text, _), p in zip(cells, corrected, strict=True):
+        rows.setdefault(name, [NAMES[name]]).append(text + " *" * (p < 0.05))
+    return ["| " + " | ".join(row) + " |" for row in rows.values()]
 
 
 def probe_lines() -> list[str]:
@@ -301,7 +302,7 @@ def draw(folder: Path) -> None:
     (floor,) = rows["real functions"]
     shares = [(NAMES[name], estimate.value, estimate.low, estimate.high)
               for name in WRITERS for estimate in [independent_mean(rows[name])]]  # fmt: skip
-    label = "share of texts nearer to a reference than to a held-out function; dashed: real test functions"
+    label = "share of texts nearest to a reference; dashed: of real test functions"
     _intervals(shares, label, "Whose functions do they write?", folder / "results_probe.svg", floor)
     support = []
     for name in WRITERS[1:]:
