@@ -86,6 +86,7 @@ def test_a_trial_is_three_small_files_and_the_same_bytes_every_time(exported: tu
     assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "trial.json", "verdicts.jsonl"]
     assert read_json(folder / "metrics.json")["tune/heldout/nll"] == 2.5
     record = read_json(folder / "trial.json")
+    assert record["overrides"] and not any(text.startswith("root=") for text in record["overrides"])
     edit(folder / "trial.json", versions={**record["versions"], "torch": "another machine's"})
     before = {path: path.read_bytes() for path in source.rglob("*.json*")}
     taken(sweep, source)
