@@ -95,7 +95,7 @@ def arm_lines() -> list[str]:
     own = {name: table(name) for name in NAMES}
     seeded = [one for name, one in own.items() if name != "source=none"]
     gains = {name: table(name, BASELINE) for name in NAMES if name != BASELINE}
-    means = {name: one.mean(lent(gains.values())) for name, one in gains.items()}
+    means = {name: one.difference(lent(gains.values())) for name, one in gains.items()}
     corrected = dict(zip(means, holm([float(two_sided_p(mean)) for mean in means.values()]), strict=True))
     lines = []
     for name, label in NAMES.items():
@@ -291,7 +291,7 @@ def draw(folder: Path) -> None:
     gains = {name: table(name, BASELINE) for name in NAMES if name != BASELINE}
     scored = []
     for name, one in gains.items():
-        mean = one.mean(lent(gains.values()))
+        mean = one.difference(lent(gains.values()))
         low, high = difference_interval(mean)
         scored.append((NAMES[name], 100 * float(mean.value), 100 * float(low), 100 * float(high)))
     label = "points of pass@1 over DOMINO with likelihood alone, 95% intervals"

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
+ENOUGH = 5  # seeds that tell the variance of their differences by themselves
 _TINY = 1e-12  # below it two numbers are equal but for rounding
 
 Floats = NDArray[np.float64]
@@ -97,24 +98,52 @@ class Components(NamedTuple):
         Args:
             lent: the variance between seeds of comparable tables, for one with a single seed or a smaller variance.
         """
-        S, G = self.seeds, self.groups
+        G = self.groups
         of_groups = np.maximum(self.by_group, self.rest)
         of_seeds = self.by_seed - self.rest
         of_seeds = np.where(of_seeds > _TINY, of_seeds, 0)  # no rounding decides whether it counts
-        uncertain = np.zeros_like(of_seeds)
-        fewest = np.full_like(of_seeds, max(G - 1, 1))
-        if S > 1:
-            squares = self.by_seed**2 / (S - 1) + self.rest**2 / ((S - 1) * max(G - 1, 1))
-            uncertain = np.where(of_seeds > 0, squares, 0)
-            fewest = np.minimum(fewest, S - 1)
+        uncertain, fewest = np.where(of_seeds > 0, self._uncertain_seeds, 0), self._fewest
         if lent is not None:
             loan = G * np.maximum(lent.value, 0)
             larger = loan > of_seeds * (1 + 1e-9) + _TINY
             uncertain = np.where(larger, loan**2 / lent.freedom, uncertain)
             fewest = np.where(larger, min(lent.freedom, max(G - 1, 1)), fewest)
             of_seeds = np.where(larger, loan, of_seeds)
-        uncertain = uncertain + of_groups**2 / max(G - 1, 1)
-        total = of_groups + of_seeds
+        return self._mean(of_groups + of_seeds, uncertain + of_groups**2 / max(G - 1, 1), fewest)
+
+    def difference(self, lent: SeedVariance | None = None) -> Mean:
+        """As `mean`, of a table of differences between two arms.
+
+        With `ENOUGH` seeds it goes by its own squares alone, and what seeds add may come out below 0: no caution is
+        needed any more for two seeds that happen to agree, and a component that is cut off at 0 is too large on
+        average, which would cost power. The whole is never below what the rest alone makes of it.
+
+        Args:
+            lent: taken where there are fewer seeds.
+        """
+        if self.seeds < ENOUGH:
+            return self.mean(lent)
+        of_groups = np.maximum(self.by_group, self.rest)
+        total = np.maximum(of_groups + self.by_seed - self.rest, self.rest)
+        uncertain = self._uncertain_seeds + of_groups**2 / max(self.groups - 1, 1)
+        return self._mean(total, uncertain, self._fewest)
+
+    @property
+    def _uncertain_seeds(self) -> Floats:
+        """Squares over degrees of freedom of the mean squares that the variance between seeds is made of."""
+        S, G = self.seeds, self.groups
+        if S == 1:
+            return np.zeros_like(self.value)
+        return self.by_seed**2 / (S - 1) + self.rest**2 / ((S - 1) * max(G - 1, 1))
+
+    @property
+    def _fewest(self) -> Floats:
+        """The degrees of freedom of the mean square that has fewest."""
+        free = max(self.groups - 1, 1)
+        return np.full_like(self.value, free if self.seeds == 1 else min(free, self.seeds - 1))
+
+    def _mean(self, total: Floats, uncertain: Floats, fewest: Floats) -> Mean:
+        S, G = self.seeds, self.groups
         freedom = np.divide(total**2, uncertain, out=np.array(fewest), where=uncertain > 0)
         skewed = 2 / (2 / max(G - 1, 1) + self.excess / G)
         return Mean(self.value, total / (S * G), np.maximum(freedom, fewest), G, self.alike, skewed)

@@ -86,7 +86,7 @@ def power(found: Variances, gain: float, seeds: int, groups: int) -> float:
     by_seed = square(found.rest + G * found.seeds, S - 1)
     rest = square(found.rest, (S - 1) * (G - 1))
     drawn = Components(value, by_group, by_seed, rest, S, G, np.zeros(_DRAWS, dtype=np.bool_), np.zeros(_DRAWS))
-    return float(((two_sided_p(drawn.mean()) < LEVEL) & (value * gain > 0)).mean())
+    return float(((two_sided_p(drawn.difference()) < LEVEL) & (value * gain > 0)).mean())
 
 
 def seeds_needed(found: Variances, gain: float, groups: int, wanted: float) -> int | None:

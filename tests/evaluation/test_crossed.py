@@ -112,6 +112,20 @@ def test_a_larger_variance_of_the_other_arms_replaces_an_arms_own_and_a_smaller_
         assert table.mean(SeedVariance(lower, 8)) == alone
 
 
+def test_a_difference_with_enough_seeds_goes_by_its_own_squares_alone() -> None:
+    """The unbiased sum, with a variance between seeds below 0, and Satterthwaite's degrees of freedom."""
+    table = squares(0.3, 0.05, 0.1, seeds=5)
+    found = table.difference(SeedVariance(0.1, 8))
+    assert found == table.difference()
+    total = 0.3 + 0.05 - 0.1
+    assert found.variance == pytest.approx(total / 55)
+    assert found.freedom == pytest.approx(total**2 / (0.3**2 / 10 + 0.05**2 / 4 + 0.1**2 / 40))
+    assert found.variance < table.mean().variance
+    assert squares(0.1, 0.0, 0.1, seeds=5).difference().variance == pytest.approx(0.1 / 55)  # never below the rest's
+    few = squares(0.3, 0.5, 0.1)
+    assert few.difference(SeedVariance(0.1, 8)) == few.mean(SeedVariance(0.1, 8))
+
+
 def test_arms_lend_their_mean_variance_by_seeds_less_one() -> None:
     found = lent([squares(0.3, 0.5, 0.1), squares(0.3, 0.2, 0.1, seeds=5), components([[1, 0, 0]])])
     assert found is not None and found.freedom == 6
