@@ -114,18 +114,17 @@ class Components(NamedTuple):
     def difference(self, lent: SeedVariance | None = None) -> Mean:
         """As `mean`, of a table of differences between two arms.
 
-        With `ENOUGH` seeds it goes by its own squares alone, and what seeds add may come out below 0: no caution is
-        needed any more for two seeds that happen to agree, and a component that is cut off at 0 is too large on
-        average, which would cost power. The whole is never below what the rest alone makes of it.
+        With `ENOUGH` seeds it goes by its own squares alone, and components may come out below 0: no caution is needed
+        any more for two seeds that happen to agree, and what is cut off at 0 is too large on average, which costs
+        power. The sum is no less than a quarter of what the rest alone makes of it, so that luck cannot leave none.
 
         Args:
             lent: taken where there are fewer seeds.
         """
         if self.seeds < ENOUGH:
             return self.mean(lent)
-        of_groups = np.maximum(self.by_group, self.rest)
-        total = np.maximum(of_groups + self.by_seed - self.rest, self.rest)
-        uncertain = self._uncertain_seeds + of_groups**2 / max(self.groups - 1, 1)
+        total = np.maximum(self.by_group + self.by_seed - self.rest, self.rest / 4)
+        uncertain = self._uncertain_seeds + self.by_group**2 / max(self.groups - 1, 1)
         return self._mean(total, uncertain, self._fewest)
 
     @property
