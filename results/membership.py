@@ -8,7 +8,7 @@ the floor is not a half but what real test functions give, the rows without a se
 before filters remove copies. `reached` is the perplexity of the nearest references: how many of them the texts are
 spread over.
 
-    python benchmarks/membership.py STORE/sweeps/NAME --out membership.csv
+    python results/membership.py STORE/sweeps/NAME --out membership.csv
 
 The store must hold the texts; results that were imported have none.
 """
