@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import queue
 import sys
 import time
 from typing import Any
@@ -71,10 +72,13 @@ def main() -> None:
     arguments = (news, go, seconds, "cuda" if there else "cpu", layers)
     for _ in range(count):
         context.Process(target=steps, args=arguments, daemon=True).start()
-    for _ in range(count):
-        news.get(timeout=PATIENCE_S)
-    go.set()
-    total = sum(news.get(timeout=PATIENCE_S) for _ in range(count))
+    try:
+        for _ in range(count):
+            news.get(timeout=PATIENCE_S)
+        go.set()
+        total = sum(news.get(timeout=PATIENCE_S) for _ in range(count))
+    except queue.Empty:
+        sys.exit(f"a process said nothing for {PATIENCE_S:g} s; its error is above. Try fewer --processes.")
     sys.stdout.write(f"{count} processes: {total / seconds:.1f} steps/s in all\n")
 
 

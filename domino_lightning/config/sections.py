@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
+from collections.abc import Sequence
 from dataclasses import is_dataclass
 from typing import Any, Union, get_args
 
@@ -14,7 +16,6 @@ from domino_lightning.config.types import classes, evaluate_types
 from domino_lightning.errors import UserError
 
 CLASS_KEYS = ("class_path", "init_args")
-LARGEST = 2**63
 
 
 def parse_section(parser: Any, section: str, config: Config) -> Any:
@@ -135,37 +136,45 @@ def _refuse_nulls(parser: Any, node: Any, key: str, config: Config) -> None:
         value, inner = lookup(node, action.dest), f"{key}.{action.dest}"
         if value is None and not _takes_null(action):
             raise UserError(f"{config.where(inner)}: key '{inner}': expected a value, got null.")
-        for part, place in [(value, inner), *((each, inner) for each in (value if isinstance(value, list) else []))]:
-            if not _holds_null(part):
-                continue
-            if isinstance(part.get("class_path"), str):
-                arguments = part.get("init_args")
-                inside = _class_parser(part["class_path"], f"{config.where(place)}: key '{place}'")
-                _refuse_nulls(inside, arguments, f"{place}.init_args", config)
-            else:
-                for taken in classes(get_args(getattr(action, "_typehint", None))):
-                    if is_dataclass(taken):
-                        _refuse_nulls(_parser_of(taken), part, place, config)
+        named = list(classes([getattr(action, "_typehint", None)]))
+        if named:  # else it is free data, such as dict[str, Any]
+            _refuse_nulls_within(named, value, inner, config)
+
+
+def _refuse_nulls_within(named: Sequence[type], node: Any, key: str, config: Config) -> None:
+    """In what is given for an argument whose type names these classes."""
+    if isinstance(node, list):
+        for place, part in enumerate(node):
+            _refuse_nulls_within(named, part, f"{key}.{place}", config)
+    if not isinstance(node, dict) or not _holds_null(node):
+        return
+    if isinstance(path := node.get("class_path"), str):
+        found = class_of(path, f"{config.where(key)}: key '{key}'")
+        if isinstance(found, type):  # a function that makes one is told nothing of here
+            _refuse_nulls(_parser_of(found), node.get("init_args"), f"{key}.init_args", config)
+    elif taken := next(filter(is_dataclass, named), None):
+        _refuse_nulls(_parser_of(taken), node, key, config)
+    else:
+        for name, part in node.items():
+            _refuse_nulls_within(named, part, f"{key}.{name}", config)
 
 
 def _holds_null(node: Any) -> bool:
-    return isinstance(node, dict) and any(value is None or _holds_null(value) for value in node.values())
+    parts = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return any(part is None or _holds_null(part) for part in parts)
 
 
 def _refuse_huge(node: Any, key: str, config: Config) -> None:
-    """Refuse whole numbers that no float holds and no counter reaches.
+    """Refuse whole numbers that no float holds: arithmetic with them ends wherever it is first tried.
 
     Raises:
         UserError: the first one.
     """
-    if isinstance(node, dict):
-        for name, value in node.items():
-            _refuse_huge(value, f"{key}.{name}", config)
-    elif isinstance(node, list):
-        for value in node:
-            _refuse_huge(value, key, config)
-    elif isinstance(node, int) and abs(node) > LARGEST:
-        raise UserError(f"{config.where(key)}: key '{key}': {_shortened(node)} is too large a number.")
+    parts = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for name, value in parts:
+        _refuse_huge(value, f"{key}.{name}", config)
+    if type(node) is int and abs(node) > sys.float_info.max:
+        raise UserError(f"{config.where(key)}: key '{key}': {_shortened(node)} is too large: give fewer digits.")
 
 
 def _takes_null(action: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from domino_lightning.losses.schedules import Schedule, non_negative
 
@@ -69,8 +69,10 @@ class DisentanglementLoss(ABC):
     varies: Varies = "prompt"
 
     def __call__(self, nll: PromptNLL, progress: float = 0.0) -> dict[str, Tensor]:
-        """What `forward` gives."""
-        return self.forward(nll, progress)
+        """What `forward` gives; where the loss is a `torch.nn.Module` too, by way of its hooks."""
+        inherited: Any = getattr(super(), "__call__", self.forward)  # noqa: B004 - of the next class, not of this one
+        terms: dict[str, Tensor] = inherited(nll, progress)
+        return terms
 
     @abstractmethod
     def forward(self, nll: PromptNLL, progress: float = 0.0) -> dict[str, Tensor]:

@@ -40,8 +40,11 @@ def try_loss(loss: DisentanglementLoss) -> None:
         checked_pairs(loss.pairs)
     except ValueError as error:
         raise broken(loss, str(error)) from None
-    if not isinstance(loss, nn.Module) and (name := _trainable(loss)) is not None:
-        raise broken(loss, f"'{name}' would not train, since the loss is no torch.nn.Module: make it a base class too")
+    if not isinstance(loss, nn.Module) and (name := trainable(loss)) is not None:
+        raise broken(
+            loss,
+            f"'{name}' would not train, since the loss is no torch.nn.Module: make that a base too, after the loss",
+        )
     nll = example_nll(loss, [1, 2, 3, 4])
     for values in (nll.domain, nll.paired):
         if values is not None:
@@ -54,10 +57,17 @@ def try_loss(loss: DisentanglementLoss) -> None:
     checked_terms(loss, terms, with_gradient=True)
 
 
-def _trainable(loss: DisentanglementLoss) -> str | None:
-    """The first attribute that holds parameters, if any does."""
-    held = ((name, value) for name, value in vars(loss).items() if isinstance(value, (nn.Parameter, nn.Module)))
-    return next((name for name, _ in held), None)
+def trainable(described: object) -> str | None:
+    """The first attribute that holds parameters, modules or tensors that take a gradient, if any does."""
+    return next((name for name, value in vars(described).items() if _takes_gradient(value)), None)
+
+
+def _takes_gradient(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(map(_takes_gradient, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_takes_gradient, value))
+    return isinstance(value, nn.Module) or (isinstance(value, Tensor) and value.requires_grad)
 
 
 def example_nll(loss: DisentanglementLoss, samples: list[int], padding: Iterable[int] = (), seed: int = 0) -> PromptNLL:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from domino_lightning.errors import UserError
 from domino_lightning.losses.base import PromptNLL, masked_mean
 from domino_lightning.losses.contract import checked_terms
 from domino_lightning.modules.domain_learner import DomainLearner
@@ -89,8 +90,12 @@ class PromptTuningModule(PromptTuningSettings, DomainLearner):
             owned: the samples whose tokens lie on this rank; by default all.
             keywords: S token ids for every sample, under `sample_init: keywords`.
         """
+        from domino_lightning.losses.check import trainable
         from domino_lightning.models.backbone import bos_ids
 
+        if (name := trainable(self.prompt)) is not None:
+            what = type(self.prompt).__name__
+            raise UserError(f"tune.model.domain_prompt: '{name}' of {what} would not train: hold it in a DomainTokens.")
         self.backbone = backbone.requires_grad_(False).eval()
         self.bos = [] if tokenizer is None else bos_ids(tokenizer)
         self.likelihoods = Likelihoods(self.backbone, self.bos, self.pair_micro_batch)

@@ -27,7 +27,7 @@ class DomainPrompt:
 
     def __init_subclass__(cls) -> None:
         """Refuse what would not be asked: what D gives while it trains is up to its tokens."""
-        if strange := {"forward", "regularizers", "exported"} & vars(cls).keys():
+        if strange := {"initialize", "forward", "regularizers", "exported", "kl"} & vars(cls).keys():
             raise TypeError(
                 f"{cls.__name__} overrides {min(strange)}, and a DomainPrompt only describes D: override it in a "
                 "DomainTokens, and give that by `tokens` (domino_lightning.nn.VariationalDomainPrompt does)."

@@ -68,7 +68,8 @@ def _write(run: Run, numbers: Mapping[str, float], place: Path) -> None:
     stage = run.path / LAST
     made = read_object(stage / IMPORTED) if is_imported(stage) else read_manifest(stage) or {}
     record = {name: run.trial[name] for name in _KEPT if name in run.trial}
-    record["overrides"] = [text for text in record["overrides"] if not text.startswith("root=")]  # a place, no setting
+    given = record.get("overrides", [])
+    record["overrides"] = [text for text in given if not text.startswith("root=")]  # a place, no setting
     record |= {"status": "finished", **{name: made.get(name) for name in _MADE}}
     write_json(place / TRIAL, {**record, "sha256": {name: sha256_file(place / name) for name in (METRICS, VERDICTS)}})
 

@@ -49,6 +49,16 @@ def test_null_is_refused_at_any_depth_where_a_type_has_none(key: str) -> None:
         build(load_config(ROOT / "experiments" / "quickstart.yaml", [f"{key}=null"]))
 
 
+def test_null_in_the_second_of_a_list_is_named_by_its_place() -> None:
+    listed = (
+        "{class_path: domino_lightning.curation.Trivial}, {class_path: domino_lightning.curation.Executes, init_args: "
+    )
+    with pytest.raises(UserError, match=r"key 'curate\.filters\.1\.init_args\.timeout_s': expected a value, got null"):
+        build(
+            load_config(ROOT / "experiments" / "quickstart.yaml", [f"curate.filters=[{listed}{{timeout_s: null}}}}]"])
+        )
+
+
 def test_null_is_taken_where_a_type_has_it() -> None:
     null = ["tune.model.domain_prompt.init_args.init_from=null", "finetune.model.lora=null"]
     build(load_config(ROOT / "experiments" / "quickstart.yaml", null))
@@ -56,5 +66,5 @@ def test_null_is_taken_where_a_type_has_it() -> None:
 
 @pytest.mark.parametrize("key", ["tune.trainer.max_steps", "synthesize.generator.init_args.temperature"])
 def test_a_number_that_no_float_holds_is_refused(key: str) -> None:
-    with pytest.raises(UserError, match=f"key '{re.escape(key)}': 9+... is too large a number"):
+    with pytest.raises(UserError, match=f"key '{re.escape(key)}': 9+... is too large: give fewer"):
         build(load_config(ROOT / "experiments" / "quickstart.yaml", [f"{key}={'9' * 400}"]))

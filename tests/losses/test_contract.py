@@ -20,7 +20,7 @@ from domino_lightning.losses import (
     LinearSchedule,
     PromptNLL,
 )
-from domino_lightning.losses.check import try_loss
+from domino_lightning.losses.check import example_nll, try_loss
 from domino_lightning.losses.contract import checked_terms
 
 
@@ -150,3 +150,22 @@ def test_parameters_that_would_not_train_are_told() -> None:
     with pytest.raises(UserError, match=r"'scale' would not train, since the loss is no torch\.nn\.Module"):
         try_loss(Learned())
     try_loss(Trains())
+
+
+class Hooked(LikelihoodOnly, nn.Module):
+    """A loss that is a module too."""
+
+
+def test_a_loss_that_is_a_module_runs_its_hooks() -> None:
+    loss, seen = Hooked(), []
+    loss.register_forward_hook(lambda *_: seen.append(1))
+    loss(example_nll(loss, [1, 2, 3]))
+    assert seen == [1]
+
+
+@pytest.mark.parametrize("held", [torch.ones((), requires_grad=True), [nn.Parameter(torch.ones(()))], nn.Linear(1, 1)])
+def test_what_would_not_train_is_told(held: object) -> None:
+    loss = LikelihoodOnly()
+    loss.held = held  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match="'held' would not train.*after the loss"):
+        try_loss(loss)

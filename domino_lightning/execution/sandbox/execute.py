@@ -35,8 +35,8 @@ def execute(
 ) -> list[Ended]:
     """Run one job, or two that share a socket, each in a process tree of its own.
 
-    A program that ran into the wall limit while it waited for a core is run once more with no other program
-    of this process beside it, and then that counts.
+    A program that ran into the wall limit while it waited for a core, or whose box ended under it, is run once more
+    with no other program of this process beside it, and then that counts.
 
     Args:
         jobs: what `inside/modes.py` takes.
@@ -51,35 +51,35 @@ def execute(
         Stopped: `stop` was set.
     """
     with _GATE.shared():
-        ended = _attempt(jobs, limits, stdin, stop, tier)
-    if any(each.killed == "wall" and each.waited_s > _STARVED * limits.wall_s for each in ended):
+        ended, again = _attempt(jobs, limits, stdin, stop, tier)
+    if again or any(each.killed == "wall" and each.waited_s > _STARVED * limits.wall_s for each in ended):
         with _GATE.alone():
-            ended = _attempt(jobs, limits, stdin, stop, tier)
+            ended, _ = _attempt(jobs, limits, stdin, stop, tier)
     return ended
 
 
 def _attempt(
     jobs: Sequence[dict[str, Any]], limits: Limits, stdin: bytes, stop: threading.Event | None, tier: str | None
-) -> list[Ended]:
+) -> tuple[list[Ended], bool]:
+    """How the jobs ended, and whether their box did so under them, which any program in it may have caused."""
     problem = ""
-    for attempt in range(1, _ATTEMPTS + 1):
+    for _ in range(_ATTEMPTS):
         box = open_box(tier)
         try:
             ended = _run(box, jobs, limits, stdin, stop)
         except Stuck:
             discard_box(box)
-            return [Ended(killed="wall") for _ in jobs]
+            return [Ended(killed="wall") for _ in jobs], False
         except BoxFailed as error:
             problem = str(error)
             discard_box(box)
             continue
         problem = next((each.failure for each in ended if each.failure), "")
-        lost = box.gone and any(each.code is None and not each.killed for each in ended)
-        if lost and attempt < _ATTEMPTS:  # another program's fault; what ends every box is the program
-            discard_box(box)
-            continue
         if not problem:
-            return ended
+            lost = box.gone and any(each.code is None and not each.killed for each in ended)
+            if lost:
+                discard_box(box)
+            return ended, lost
     raise StageFailed(f"the sandbox could not run a program ({problem}); is the machine out of memory or processes?")
 
 
