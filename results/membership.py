@@ -65,7 +65,7 @@ def probe(texts: Sequence[str], references: Sequence[str], heldout: Sequence[str
 
 
 def main() -> None:
-    """Probe every corpus of a sweep, each once."""
+    """Probe the corpus of every trial of a sweep; the domain is CodeExec."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sweep", type=Path, help="STORE/sweeps/NAME")
     parser.add_argument("--out", type=Path, required=True, help="CSV to write")
@@ -78,9 +78,10 @@ def main() -> None:
         keys = trial["stages"]
         raw = sorted((stages / "synthesize" / keys.get("synthesize", "-")).glob("raw-*.jsonl"))
         if not raw:
-            continue
+            continue  # of references, or of none
         sampled = subjects([row for path in raw for row in read_jsonl(path)], domain, given.most)
         if len(sampled) < 2:
+            sys.stdout.write(f"left out: {trial['trial']}, {len(sampled)} functions pass the screen\n")
             continue
         real = stages / "prepare" / keys["prepare"]
         names = ("reference", "heldout", "test")
@@ -91,6 +92,8 @@ def main() -> None:
         if real not in floors:
             floors[real] = {"arm": "real functions", "seed": "", **probe(test, references, heldout)}
         sys.stdout.write(f"{rows[-1]}\n")
+    if len(floors) != 1:
+        sys.exit(f"{given.sweep}: its trials rest on {len(floors)} splits, and the floor is one of one split.")
     with open(given.out, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
         writer.writeheader()

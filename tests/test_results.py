@@ -1,4 +1,4 @@
-"""Every number in docs/results.md and in the README's table is computed again from the rows under results/.
+"""Every table in docs/results.md, and the README's, is computed again from the rows under results/.
 
 `python -m tests.test_results` prints the tables, and with a folder as argument draws the pictures into it.
 """
@@ -61,11 +61,11 @@ def read_csv(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@lru_cache(maxsize=1)
-def arms() -> dict[str, dict[int, dict[str, Any]]]:
+@lru_cache
+def arms(sweep: str = "evidence") -> dict[str, dict[int, dict[str, Any]]]:
     """Arm → seed → its scores, their problems and groups, and its numbers."""
     found: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
-    for path in sorted((RESULTS / "evidence").iterdir()):
+    for path in sorted((RESULTS / sweep).iterdir()):
         record: Record = read_object(path / "trial.json")
         rows = sorted(read_jsonl(path / "verdicts.jsonl"), key=lambda row: str(row["id"]))
         found[record["arm"]][record["seed"]] = {
@@ -77,13 +77,13 @@ def arms() -> dict[str, dict[int, dict[str, Any]]]:
     return found
 
 
-def table(arm: str, other: str | None = None) -> Components:
+def table(arm: str, other: str | None = None, sweep: str = "evidence") -> Components:
     """Variance components of an arm's scores, or of its differences from another one on the seeds of both."""
-    own = arms()[arm]
-    seeds = sorted(own if other is None else own.keys() & arms()[other].keys())
+    own = arms(sweep)[arm]
+    seeds = sorted(own if other is None else own.keys() & arms(sweep)[other].keys())
     rows = np.array([own[seed]["scores"] for seed in seeds])
     if other is not None:
-        rows = rows - np.array([arms()[other][seed]["scores"] for seed in seeds])
+        rows = rows - np.array([arms(sweep)[other][seed]["scores"] for seed in seeds])
     return components(group_table(rows, own[seeds[0]]["groups"]))
 
 
@@ -91,19 +91,23 @@ def points(value: Any, sign: str = "") -> str:
     return f"{100 * float(value):{sign}.1f}"
 
 
-def arm_lines() -> list[str]:
-    own = {name: table(name) for name in NAMES}
+def arm_lines(sweep: str = "evidence", baseline: str = BASELINE) -> list[str]:
+    found = arms(sweep)
+    names = [name for name in NAMES if name in found]
+    own = {name: table(name, sweep=sweep) for name in names}
     seeded = [one for name, one in own.items() if name != "source=none"]
-    gains = {name: table(name, BASELINE) for name in NAMES if name != BASELINE}
+    gains = {name: table(name, baseline, sweep) for name in names if name != baseline}
     means = {name: one.difference(lent(gains.values())) for name, one in gains.items()}
     corrected = dict(zip(means, holm([float(two_sided_p(mean)) for mean in means.values()]), strict=True))
     lines = []
-    for name, label in NAMES.items():
+    for name in names:
         # Decoding is greedy and nothing is trained, so the untouched coder is one and the same under every seed.
-        one = components(group_table(np.array([arms()[name][0]["scores"]]))) if name == "source=none" else own[name]
-        low, high = score_interval(one.mean(None if name == "source=none" else lent(seeded)))
-        cells = [label, str(len(arms()[name])), points(one.value), f"{points(low)} to {points(high)}"]
-        if name == BASELINE:
+        alone = name == "source=none"
+        only = found[name][0]
+        one = components(group_table(np.array([only["scores"]]), only["groups"])) if alone else own[name]
+        low, high = score_interval(one.mean(None if alone else lent(seeded)))
+        cells = [NAMES[name], str(len(found[name])), points(one.value), f"{points(low)} to {points(high)}"]
+        if name == baseline:
             cells += ["–", "–"]
         else:
             least, most = difference_interval(means[name])
@@ -113,6 +117,31 @@ def arm_lines() -> list[str]:
                 "< 0.001" if p < 0.001 else f"{p:.2f}",
             ]
         lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def embedded_lines() -> list[str]:
+    return arm_lines("evidence_embedded")
+
+
+def reference_lines() -> list[str]:
+    """One row a number of references: means over seeds, and each seed's pass@1."""
+    found = arms("evidence_references")
+    own = {name: table(name, sweep="evidence_references") for name in found}
+    lines = []
+    for name in sorted(found, key=lambda name: int(name.partition(",")[0].partition("=")[2])):
+        numbers = [trial["metrics"] for trial in found[name].values()]
+        low, high = score_interval(own[name].mean(lent(own.values())))
+        cells = [name.partition(",")[0].partition("=")[2], str(len(numbers))]
+        for key, form in (
+            ("tune/heldout/nll_best", "{:.2f}"),
+            ("synthesize/raw/screened_in", "{:.0f}"),
+            ("curate/accepted/rows", "{:.0f}"),
+            ("answer/pairs/novelty", "{:.3f}"),
+            ("answer/pairs/support", "{:.3f}"),
+        ):
+            cells.append(form.format(fmean(each[key] for each in numbers)))
+        lines.append("| " + " | ".join([*cells, points(own[name].value), f"{points(low)} to {points(high)}"]) + " |")
     return lines
 
 
@@ -144,9 +173,12 @@ def tuning_lines() -> list[str]:
         for metric, decimals, sign in metrics:
             found = list(values(name, metric).values())
             cells.append(of_seeds(found, decimals, sign) if found else "–")
-        screened, pairs = (
-            fmean(values(name, key).values()) for key in ("synthesize/raw/screened_in", "answer/pairs/rows")
-        )
+        counts = {key: list(values(name, key).values()) for key in ("synthesize/raw/screened_in", "answer/pairs/rows")}
+        for row in read_csv("evidence_failed.csv"):  # what came too short is counted too
+            if row["arm"] == name:
+                counts["synthesize/raw/screened_in"].append(float(row["screened_in"]))
+                counts["answer/pairs/rows"].append(float(row["pairs"]))
+        screened, pairs = map(fmean, counts.values())
         candidates = fmean(values(name, "synthesize/raw/candidates").values())
         cells += [f"{candidates:.0f}", f"{screened:.0f}", f"{pairs:.0f}"]
         lines.append("| " + " | ".join(cells) + " |")
@@ -234,19 +266,27 @@ TABLES = {
     "claims": claim_lines,
     "corpora": corpus_lines,
     "correlations": correlation_lines,
+    "embedded": embedded_lines,
+    "references": reference_lines,
 }
+SWEEPS = ("evidence", "evidence_embedded", "evidence_references")
 
 
-def test_the_rows_are_those_that_were_exported() -> None:
-    for trial in (RESULTS / "evidence").iterdir():
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_the_rows_are_those_that_were_exported(sweep: str) -> None:
+    for trial in (RESULTS / sweep).iterdir():
         for name, digest in read_object(trial / "trial.json")["sha256"].items():
             assert sha256_file(trial / name) == digest, trial
 
 
-def test_every_arm_answered_the_same_problems() -> None:
-    assert set(arms()) == set(NAMES)
-    problems = {(tuple(trial["ids"]), tuple(trial["groups"])) for arm in arms().values() for trial in arm.values()}
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_every_arm_answered_the_same_problems(sweep: str) -> None:
+    problems = {(tuple(trial["ids"]), tuple(trial["groups"])) for arm in arms(sweep).values() for trial in arm.values()}
     assert len(problems) == 1
+
+
+def test_every_trial_is_there_or_among_those_that_failed() -> None:
+    assert set(arms()) == set(NAMES)
     failed: Mapping[str, set[int]] = defaultdict(set)
     for row in read_csv("evidence_failed.csv"):
         failed[row["arm"]].add(int(row["seed"]))
@@ -271,6 +311,7 @@ Rows = Sequence[tuple[str, float, float, float]]  # label, value, low, high
 
 
 def _intervals(rows: Rows, x_label: str, title: str, path: Path, zero: float | None = 0.0) -> None:
+    import matplotlib
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 0.9 + 0.34 * len(rows)), layout="constrained")
@@ -283,7 +324,8 @@ def _intervals(rows: Rows, x_label: str, title: str, path: Path, zero: float | N
     axes.set_xlabel(x_label)
     axes.set_title(title, fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, metadata={"Date": None})
+    with matplotlib.rc_context({"svg.hashsalt": path.name}):
+        figure.savefig(path, metadata={"Date": None})
 
 
 def draw(folder: Path) -> None:
