@@ -19,7 +19,8 @@ from domino_lightning.tracking.records import raw_records, write_records
 from domino_lightning.tracking.tags import note_tags, open_tags
 from domino_lightning.tracking.wandb import start_run
 from tests.conftest import finished_offline_runs
-from tests.tracking.test_wandb import killed_twice, local_paths
+from tests.tracking.test_wandb import local_paths
+from tests.tracking.test_wandb_trouble import killed_twice
 
 
 @pytest.fixture
