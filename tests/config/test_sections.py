@@ -61,7 +61,8 @@ def test_null_in_the_second_of_a_list_is_named_by_its_place() -> None:
 
 def test_null_is_taken_where_a_type_has_it() -> None:
     null = ["tune.model.domain_prompt.init_args.init_from=null", "finetune.model.lora=null"]
-    build(load_config(ROOT / "experiments" / "quickstart.yaml", null))
+    stages = build(load_config(ROOT / "experiments" / "quickstart.yaml", null))
+    assert vars(stages["finetune"])["model"]["lora"] is None
 
 
 @pytest.mark.parametrize("key", ["tune.trainer.max_steps", "synthesize.generator.init_args.temperature"])
