@@ -19,6 +19,7 @@ from domino_lightning.execution.literals import NotALiteral, literal_equal, pars
 
 _WATCH = f"{beside(watcher, '_domino_watcher')}; _domino_watcher['watch']()"
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}")
+_HOLDS_ADDRESS = re.compile(r"<.+ at 0x[0-9a-f]{6,}>")  # what objects print as that have no text of their own
 _STATUS_CODES = {"timeout": "slow"}
 
 
@@ -26,9 +27,9 @@ class Executes(Filter):
     """Rejects a record whose program fails, is slow, prints, changes files, or does not give one answer.
 
     It runs twice, the second time watched by an audit hook for files opened for writing, directories, processes
-    and sockets. One that uses sets or hashes runs a third time, in an interpreter with other string hashes, since
-    the order of a set of strings is no answer. Records that hold no program pass, code-generation problems among
-    them.
+    and sockets, and with other addresses for its objects. One that uses sets, hashes or `id` runs a third time, in
+    an interpreter with other string hashes, since the order of a set of strings is no answer. Records that hold no
+    program pass, code-generation problems among them.
 
     Codes: `error`, `slow`, `memory`, `output_limit`, `crashed`, `no_value`, `nondeterministic`, `side_effect`.
 
@@ -85,8 +86,10 @@ class Executes(Filter):
             return f"side_effect: {', '.join(map(str, events))}"
         if not literal_equal(value, again):
             return "nondeterministic: two runs return different values"
+        if _HOLDS_ADDRESS.search(plain.value):
+            return "nondeterministic: the value holds an address"
         if rehashed is not None and not _is_printed(value, rehashed):
-            return "nondeterministic: the value depends on string hashes"
+            return "nondeterministic: another interpreter gives another value"
         return None
 
     def _job(self, candidate: Candidate) -> list[Call] | Exception | None:
@@ -107,10 +110,11 @@ class Executes(Filter):
 
 
 def _uses_hashes(code: str) -> bool:
-    """Whether a program holds a set, or what makes one, or asks for a hash."""
+    """Whether a program holds a set, or what makes one, or asks for a hash or an address."""
     nodes = list(ast.walk(parse_python(code)))
     names = {node.id for node in nodes if isinstance(node, ast.Name)}
-    return bool(names & {"set", "frozenset", "hash"}) or any(isinstance(node, ast.Set | ast.SetComp) for node in nodes)
+    asks = bool(names & {"set", "frozenset", "hash", "id"})
+    return asks or any(isinstance(node, ast.Set | ast.SetComp) for node in nodes)
 
 
 def without_addresses(detail: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 events: list[str] = []
 _CHANGING = ("os.", "shutil.", "socket.", "subprocess.", "tempfile.", "sqlite3.", "ftplib.", "smtplib.", "urllib.")
 _HARMLESS = {"os.listdir", "os.scandir", "os.walk", "os.fwalk", "os.getxattr", "os.listxattr"}
+_SMALL = 512  # bytes of an object that Python's allocator keeps places for
 _WRITING = 0o3103  # O_WRONLY, O_RDWR, O_CREAT, O_TRUNC, O_APPEND
 
 
@@ -34,5 +35,16 @@ def watch() -> None:
 
 
 def watched(call: Callable[..., Any]) -> Callable[..., list[Any]]:
-    """A call that gives its value and what was noted until then."""
-    return lambda *args, **kwargs: [call(*args, **kwargs), sorted(set(events))[:5]]
+    """A call that gives its value and what was noted until then, with objects at other addresses than without it.
+
+    Both runs are forks of one process, and an object is made where the last of its size was freed: what hangs on an
+    address would be the same in both. So the free places of every small size are taken first.
+    """
+
+    def noted(*args: Any, **kwargs: Any) -> list[Any]:
+        kept: list[object] = [bytes(size) for size in range(0, _SMALL, 8) for _ in range(100)]
+        kept += [make() for make in (list, dict, object) for _ in range(100)]
+        kept += [float(number) for number in range(100)]
+        return [call(*args, **kwargs), sorted(set(events))[:5]]
+
+    return noted
