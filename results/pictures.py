@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
 
 from domino_lightning.evaluation.crossed import difference_interval, lent
 from domino_lightning.evaluation.statistics import independent_mean
-from results.rows import BASELINE, NAMES, WRITERS, read_csv, table, values
+from results.rows import BASELINE, NAMES, SIZES, WRITERS, arms, read_csv, table, values
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Rows = Sequence[tuple[str, float, float, float]]  # label, value, low, high
 
 
-def _intervals(rows: Rows, x_label: str, title: str, path: Path, zero: float | None = 0.0) -> None:
+def _save(figure: Figure, path: Path) -> None:
     import matplotlib
+
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    with matplotlib.rc_context({"svg.hashsalt": path.name}):
+        figure.savefig(path, metadata={"Date": None})
+
+
+def _intervals(rows: Rows, x_label: str, title: str, path: Path, zero: float | None = 0.0) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 0.9 + 0.34 * len(rows)), layout="constrained")
@@ -27,21 +40,44 @@ def _intervals(rows: Rows, x_label: str, title: str, path: Path, zero: float | N
     axes.set_yticks(range(len(rows)), [row[0] for row in reversed(rows)])
     axes.set_xlabel(x_label)
     axes.set_title(title, fontsize=10, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    with matplotlib.rc_context({"svg.hashsalt": path.name}):
-        figure.savefig(path, metadata={"Date": None})
+    _save(figure, path)
+
+
+def _over(pairs: Mapping[str, tuple[str, str]], sweep: str) -> Rows:
+    """Label → arm and baseline, as differences of pass@1 in points."""
+    gains = {label: table(*arms, sweep) for label, arms in pairs.items()}
+    means = {label: one.difference(lent(gains.values())) for label, one in gains.items()}
+    ends = {label: (mean.value, *difference_interval(mean)) for label, mean in means.items()}
+    return [(label, *(100 * float(end) for end in three)) for label, three in ends.items()]
+
+
+def _corpora(path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 3.0), layout="constrained")
+    shown = {"reference_similarity": "similarity to the nearest reference", "support": "support of held-out functions"}
+    for axes, (metric, label) in zip(figure.subplots(1, 2, sharey=True), shown.items(), strict=True):
+        found = [(fmean(values(name, f"answer/pairs/{metric}").values()), table(name), NAMES[name]) for name in WRITERS]
+        for place, (x, one, name) in enumerate(sorted(found, key=lambda row: float(row[1].value))):
+            y, label_at = 100 * float(one.value), (5, -9 if place % 2 else 4)  # neighbours' labels apart
+            axes.plot(x, y, "o", color="#1f6fb4")
+            axes.annotate(name.removeprefix("DOMINO, "), (x, y), label_at, textcoords="offset points", fontsize=7)
+        axes.set_xlabel(label)
+        axes.margins(x=0.25)
+    figure.axes[0].set_ylabel("pass@1, %")
+    _save(figure, path)
 
 
 def draw(folder: Path) -> None:
     """One picture a question."""
-    gains = {name: table(name, BASELINE) for name in NAMES if name != BASELINE}
-    scored = []
-    for name, one in gains.items():
-        mean = one.difference(lent(gains.values()))
-        low, high = difference_interval(mean)
-        scored.append((NAMES[name], 100 * float(mean.value), 100 * float(low), 100 * float(high)))
     label = "points of pass@1 over DOMINO with likelihood alone, 95% intervals"
-    _intervals(scored, label, "The coder", folder / "results_arms.svg")
+    for sweep, file in (("evidence", "results_arms"), ("evidence_embedded", "results_embedded")):
+        scored = {NAMES[name]: (name, BASELINE) for name in NAMES if name != BASELINE and name in arms(sweep)}
+        _intervals(_over(scored, sweep), label, "The coder", folder / f"{file}.svg")
+    label = "points of pass@1, InfoNCE less likelihood alone, 95% intervals"
+    scored = {f"{size} references": (both["infonce"], both["likelihood"]) for size, both in SIZES.items()}
+    _intervals(_over(scored, "evidence_references"), label, "Contrast by references", folder / "results_references.svg")
+    _corpora(folder / "results_corpora.svg")
     rows: dict[str, list[float]] = defaultdict(list)
     for row in read_csv("evidence_membership.csv"):
         rows[row["arm"]].append(float(row["nearest_is_reference"]))

@@ -28,6 +28,8 @@ NAMES = {
     "source=synthetic,generator=few-shot,pairs=48": "few-shot",
     "source=synthetic,generator=oss-instruct,candidates=1536,pairs=48": "OSS-Instruct",
 }
+LOSSES = {"likelihood": "likelihood", "infonce": "InfoNCE"}
+SIZES = {size: {loss: f"references={size},loss={loss}" for loss in LOSSES} for size in (8, 32, 128)}
 WRITERS = [name for name in NAMES if name.startswith("source=synthetic")]
 
 

@@ -20,9 +20,8 @@ from domino_lightning.evaluation.crossed import (
     two_sided_p,
 )
 from domino_lightning.evaluation.statistics import holm, independent_mean
-from results.rows import BASELINE, NAMES, WRITERS, arms, read_csv, table, values
+from results.rows import BASELINE, LOSSES, NAMES, SIZES, WRITERS, arms, read_csv, table, values
 
-LOSSES = {"likelihood": "likelihood", "infonce": "InfoNCE"}
 # Of the pairs of an arm, taken over 48 functions of each: (metric, heading, decimals).
 MEASURES = [
     ("reference_similarity", 3),
@@ -73,58 +72,60 @@ def embedded_lines() -> list[str]:
     return arm_lines("evidence_embedded")
 
 
-def _settings() -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Label, sweep and loss → arm of the settings in which likelihood and InfoNCE alone are compared."""
-    for count in (8, 32, 128):
-        both = {loss: f"references={count},loss={loss}" for loss in LOSSES}
-        yield f"{count}", "evidence_references", both
-    yield "8, and 64 domain tokens, 400 steps", "evidence_capacity", {loss: f"loss={loss}" for loss in LOSSES}
-
-
 def contrast_lines() -> list[str]:
     """What InfoNCE does to tokens and texts where there are few or many references: means over seeds."""
+    sweep = "evidence_references"
+    rows = read_csv(f"{sweep}_membership.csv")
     lines = []
-    for label, sweep, both in _settings():
-        rows = read_csv(f"{sweep}_membership.csv")
+    for size, both in SIZES.items():
+        (floor,) = (r["nearest_is_reference"] for r in rows if not r["seed"] and r["references"] == str(size))
         for loss, arm in both.items():
             shares = [float(row["nearest_is_reference"]) for row in rows if row["arm"] == arm]
-            of = label.partition(",")[0]
-            floor = [row["nearest_is_reference"] for row in rows if not row["seed"] and row["references"] == of]
-            screened = values(arm, "synthesize/raw/screened_in", sweep)
-            copies = [
-                sum(values(arm, f"curate/rejected/{why}", sweep)[seed] for why in ("copied", "memorised")) / count
-                for seed, count in screened.items()
-            ]
-            cells = [label, LOSSES[loss], str(len(screened))]
-            for metric, decimals in (("tune/heldout/nll_best", 2), ("tune/heldout/nll", 2)):
+            cells = [str(size), LOSSES[loss], str(len(shares))]
+            for metric, decimals in (
+                ("tune/heldout/nll_best", 2),
+                ("synthesize/raw/screened_in", 0),
+                ("curate/rejected/copied", 1),
+                ("curate/rejected/memorised", 1),
+                ("answer/pairs/rows", 0),
+                ("answer/pairs/novelty", 3),
+                ("answer/pairs/support", 3),
+            ):
                 cells.append(f"{fmean(values(arm, metric, sweep).values()):.{decimals}f}")
-            cells += [
-                f"{fmean(screened.values()):.0f}",
-                f"{100 * fmean(copies):.1f}",
-                f"{of_seeds(shares, 3)}; {float(floor[0]):.3f}",
-                f"{fmean(values(arm, 'answer/pairs/novelty', sweep).values()):.3f}",
-                f"{fmean(values(arm, 'answer/pairs/support', sweep).values()):.3f}",
-            ]
-            lines.append("| " + " | ".join(cells) + " |")
+            lines.append("| " + " | ".join([*cells, of_seeds(shares, 3), f"{float(floor):.3f}"]) + " |")
     return lines
 
 
 def reference_lines() -> list[str]:
-    """pass@1 of likelihood and InfoNCE in each setting and their difference, p by Holm over the settings."""
-    found = list(_settings())
-    own = {arm: table(arm, sweep=sweep) for _, sweep, both in found for arm in both.values()}
-    gains = [table(both["infonce"], both["likelihood"], sweep) for _, sweep, both in found]
-    means = [one.difference(lent(gains)) for one in gains]
-    corrected = holm([float(two_sided_p(mean)) for mean in means])
+    """pass@1 of likelihood and InfoNCE for each number of references and their difference, p by Holm over these."""
+    sweep = "evidence_references"
+    own = {arm: table(arm, sweep=sweep) for both in SIZES.values() for arm in both.values()}
+    gains = {size: table(both["infonce"], both["likelihood"], sweep) for size, both in SIZES.items()}
+    means = {size: one.difference(lent(gains.values())) for size, one in gains.items()}
+    corrected = dict(zip(means, holm([float(two_sided_p(mean)) for mean in means.values()]), strict=True))
     lines = []
-    for (label, _, both), mean, p in zip(found, means, corrected, strict=True):
-        cells = [label]
+    for size, both in SIZES.items():
+        cells = [str(size)]
         for arm in both.values():
             low, high = score_interval(own[arm].mean(lent(own.values())))
             cells.append(f"{points(own[arm].value)} ({points(low)} to {points(high)})")
-        least, most = difference_interval(mean)
-        cells += [f"{points(mean.value, '+')} ({points(least, '+')} to {points(most, '+')})", f"{p:.2f}"]
-        lines.append("| " + " | ".join(cells) + " |")
+        low, high = difference_interval(means[size])
+        cells.append(f"{points(means[size].value, '+')} ({points(low, '+')} to {points(high, '+')})")
+        lines.append("| " + " | ".join([*cells, f"{corrected[size]:.2f}"]) + " |")
+    return lines
+
+
+def capacity_lines() -> list[str]:
+    """What is left of 768 texts where D can memorise its references: means over seeds."""
+    lines = []
+    for loss in LOSSES:
+        rows = [row for row in read_csv("evidence_capacity.csv") if row["arm"] == f"loss={loss}"]
+        names = [name for name in rows[0] if name != "arm" and all(row[name] for row in rows)]
+        mean = {name: fmean(float(row[name]) for row in rows) for name in names}
+        copies = mean["copied"] + mean["memorised"]
+        cells = [LOSSES[loss], str(len(rows)), f"{mean['nll_best']:.2f}", f"{mean['nll']:.2f}"]
+        cells += [f"{mean[name]:.0f}" for name in ("candidates", "duplicate", "screened_in")]
+        lines.append("| " + " | ".join([*cells, f"{copies:.0f}", f"{mean['pairs']:.1f}"]) + " |")
     return lines
 
 
@@ -252,6 +253,7 @@ TABLES = {
     "embedded": embedded_lines,
     "contrast": contrast_lines,
     "references": reference_lines,
+    "capacity": capacity_lines,
 }
 
 

@@ -12,7 +12,7 @@ from results.rows import NAMES, RESULTS, arms, read_csv
 from results.tables import TABLES, readme_lines
 
 ROOT = RESULTS.parent
-SWEEPS = ("evidence", "evidence_embedded", "evidence_references", "evidence_capacity", "evidence_repeat")
+SWEEPS = ("evidence", "evidence_embedded", "evidence_references", "evidence_repeat")
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)

@@ -22,6 +22,7 @@ QUESTIONS = {
     "backbone",
     "domain_tokens",
     "evidence",
+    "evidence_capacity",
     "evidence_references",
     "filters",
     "generation_tokens",
