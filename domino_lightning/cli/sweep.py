@@ -169,6 +169,8 @@ def run(
             if taken:
                 count = import_results(taken, graph, store)
                 console.print(f"{count} trials imported{_strange(taken)}", highlight=False, soft_wrap=True)
+            for damage in filter(None, (store.resized(*key) for key in graph.nodes)):  # of what counts as finished
+                console.print(damage, highlight=False, soft_wrap=True)
             with Display(console) as display, _terminable():
                 scheduler = Scheduler(sweep, graph, launcher, retry_failed, display)
                 console.print(foresight(sweep), highlight=False, soft_wrap=True)
