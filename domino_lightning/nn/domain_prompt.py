@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from domino_lightning.nn.domain_tokens import DomainTokens
 
 
-class DomainPrompt(Contract, more="docs/losses.md says what a domain prompt gives."):
+class DomainPrompt(Contract, more="`domino help DomainPrompt` says what it gives."):
     """How many tokens D has and where they start. Subclass it, overriding `tokens`, for another kind.
 
     Args:

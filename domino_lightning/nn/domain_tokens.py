@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from domino_lightning.utils.contract import Contract
 
 
-class DomainTokens(Contract, nn.Module, more="docs/losses.md says what domain tokens give."):
+class DomainTokens(Contract, nn.Module, more="domino_lightning.nn.VariationalDomainTokens is an example."):
     """A table of D trainable vectors. Subclass it, overriding `forward` and `regularizers`, for another kind.
 
     Args:

@@ -81,12 +81,12 @@ def fingerprint(
 
 
 def _replaced(tree: Any, path: list[str], value: Any) -> Any:
-    """The tree with the value under a path; in a list, a part of the path is an index."""
+    """The tree with the value under a path, also where a default stands there; in a list, a part of it is an index."""
     head, rest = path[0], path[1:]
     if isinstance(tree, list):
         changed = _replaced(tree[int(head)], rest, value) if rest else value
         return [changed if index == int(head) else item for index, item in enumerate(tree)]
-    return {**tree, head: _replaced(tree[head], rest, value) if rest else value}
+    return {**tree, head: _replaced(tree.get(head, {}), rest, value) if rest else value}
 
 
 class Store:
