@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import time
 from pathlib import Path
@@ -12,7 +13,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from domino_lightning.store.attempts import SUM
 from domino_lightning.utils.atomic import atomic_write
+from domino_lightning.utils.contract import breaks
 from domino_lightning.utils.jsonl import sha256_file
+from domino_lightning.utils.own_frames import raised
 from domino_lightning.utils.seeding import derived_seed
 from domino_lightning.utils.yielding import make_room
 
@@ -49,7 +52,8 @@ class ResumableCheckpoint(Callback):
         self.best, self.best_step = state_dict["best"], state_dict["best_step"]
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock, and see that there is nothing that could not be saved."""
+        refuse_unsavable(trainer)
         self._saved_at = time.monotonic()
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
@@ -111,6 +115,7 @@ class ResumableCheckpoint(Callback):
             self._saved, self._saved_at = trainer.global_step, time.monotonic()
 
     def _write(self, trainer: Trainer, path: Path) -> None:
+        refuse_unsavable(trainer)
         if not trainer.is_global_zero:  # it takes part, and the first rank writes
             trainer.save_checkpoint(path)
             return
@@ -120,6 +125,26 @@ class ResumableCheckpoint(Callback):
             known = sums.read_text().split()[-1:] if sums.is_file() else []
             with atomic_write(sums) as beside:  # the old one's stays: either may be there after a kill
                 beside.write_text("\n".join([*known, sha256_file(temporary)]) + "\n")
+
+
+def refuse_unsavable(trainer: Trainer) -> None:
+    """Refuse a callback whose state could not be written into a checkpoint, or not be read back from it.
+
+    Raises:
+        BrokenContract: it names the callback; those of Lightning and of this package are taken as they are.
+    """
+    for each in trainer.callbacks:  # type: ignore[attr-defined]
+        cls = type(each)
+        if cls.__module__.partition(".")[0] in ("lightning", "domino_lightning") or not (state := each.state_dict()):
+            continue
+        try:
+            torch.save(state, saved := io.BytesIO())
+            torch.load(io.BytesIO(saved.getvalue()), weights_only=True, map_location="cpu")
+        except Exception as error:  # whatever pickle makes of it
+            problem = (
+                f"state_dict must return tensors and plain values, which a checkpoint holds ({raised(error)[:200]})"
+            )
+            raise breaks(cls, "lightning.pytorch.Callback", problem, "Leave the rest out of it.") from None
 
 
 def intact(path: Path) -> bool:

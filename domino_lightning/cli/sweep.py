@@ -33,6 +33,7 @@ from domino_lightning.sweep.results import open_sweep
 from domino_lightning.sweep.scheduler import CANCEL, Scheduler
 from domino_lightning.sweep.spec import Sweep, load_sweep
 from domino_lightning.sweep.validation import validate, validate_apart
+from domino_lightning.utils.contract import check_attributes
 from domino_lightning.utils.jsonl import read_object
 
 if TYPE_CHECKING:
@@ -121,7 +122,9 @@ def make_launcher(sweep: Sweep) -> Launcher:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(evaluate_types(cls), None)
     parsed = parse_section(parser, section, Config({section: node.init_args}, sweep.source.layers))
-    return cls(**vars(parser.instantiate(parsed)))
+    launcher = cls(**vars(parser.instantiate(parsed)))
+    check_attributes(launcher)
+    return launcher
 
 
 def dry_run(sweep: Sweep, graph: Graph, budgets: Mapping[str, str], launcher: Launcher, console: Console) -> None:
@@ -169,6 +172,8 @@ def run(
             if taken:
                 count = import_results(taken, graph, store)
                 console.print(f"{count} trials imported{_strange(taken)}", highlight=False, soft_wrap=True)
+            for damage in filter(None, (store.resized(*key) for key in graph.nodes)):  # of what counts as finished
+                console.print(damage, highlight=False, soft_wrap=True)
             with Display(console) as display, _terminable():
                 scheduler = Scheduler(sweep, graph, launcher, retry_failed, display)
                 console.print(foresight(sweep), highlight=False, soft_wrap=True)

@@ -25,6 +25,8 @@ from domino_lightning.curation.measures.wording import wording
 from domino_lightning.curation.similarity import Nearest, tokens
 from domino_lightning.domains.base import Domain
 from domino_lightning.errors import UserError
+from domino_lightning.utils.conformance import shown
+from domino_lightning.utils.contract import broken, returned
 from domino_lightning.utils.jsonl import Record, sha256_text
 
 MAX_COMPARED = 100  # self-BLEU takes quadratic time
@@ -81,7 +83,7 @@ def look_at(
         rule.open(Context(domain, references))
         texts = [[domain.subject(row) for row in rows] for rows in (known, ours[:compared], real[:compared])]
         budget = min(sum(len(tokens(text)) for text in each) for each in texts[1:])
-        around, mine, theirs = embedding.embed(*texts)
+        around, mine, theirs = _checked_vectors(embedding, texts, embedding.embed(*texts))
         similar = [[near[2] if (near := nearest.find(text)) else 0.0 for text in each] for each in texts[1:]]
         places, explained = components(around, theirs, mine)
         result["explained"] = np.round(explained, 4).tolist()
@@ -101,11 +103,38 @@ def look_at(
             for words, found, vectors, supported in zip(texts[1:], similar, (mine, theirs), supports, strict=True)
         ]
         base, groups = Group(texts[0], around), (Group(texts[1], mine), Group(texts[2], theirs))
-        for measured, group in zip(both, groups, strict=True):
-            for each in further:
-                _add(measured, each.measure(group, base, seed))
+        for each in further:
+            values = (each.measure(group, base, seed) for group in groups)
+            found = [returned(each, "measure", value, dict[str, Measured]) for value in values]
+            if found[0].keys() != found[1].keys():
+                names = " and ".join(", ".join(sorted(value)) or "nothing" for value in found)
+                raise broken(each, f"measure must give the same names for every group, and gave {names}")
+            for measured, value in zip(both, found, strict=True):
+                _add(measured, value)
         result["measures"] = {name: {**named(both[0][name]), **named(both[1][name], "floor_")} for name in both[0]}
     return result
+
+
+def _checked_vectors(embedding: Embedding, texts: Sequence[Sequence[str]], found: object) -> Sequence[Floats]:
+    """What an embedding gave for groups of texts.
+
+    Raises:
+        BrokenContract: it is no such vectors.
+    """
+    if not isinstance(found, list | tuple) or len(found) != len(texts):
+        raise broken(embedding, f"embed must return one array for each of {len(texts)} groups, and gave {shown(found)}")
+    for group, each in zip(texts, found, strict=True):
+        if not isinstance(each, np.ndarray) or each.ndim != 2 or each.dtype.kind != "f":
+            raise broken(embedding, f"embed must return arrays of (n, d) numbers with a point, and gave {shown(each)}")
+        if each.shape != (len(group), found[0].shape[1]):
+            wanted = f"({len(group)}, {found[0].shape[1]})"
+            raise broken(embedding, f"embed must return an array of shape {wanted} here, and it has {each.shape}")
+        lengths = np.linalg.norm(each.astype(np.float64), axis=1)
+        off = lengths[~((np.abs(lengths - 1) < 0.01) | (lengths == 0))]  # NaN among them
+        if len(off):
+            told = f"and one has length {off[0]:.4g}"
+            raise broken(embedding, f"embed must return vectors of length 1, or of zeros, {told}")
+    return found
 
 
 def _add(measured: dict[str, Measured], values: Mapping[str, Measured]) -> None:

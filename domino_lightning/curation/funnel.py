@@ -14,7 +14,9 @@ from domino_lightning.domains.base import Unparsable
 from domino_lightning.domains.rows import Accepted
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.utils.block_log import BlockLog
-from domino_lightning.utils.jsonl import Record
+from domino_lightning.utils.conformance import shown
+from domino_lightning.utils.contract import broken
+from domino_lightning.utils.jsonl import Record, json_fault
 from domino_lightning.utils.progress import progress_bar
 
 log = logging.getLogger(__name__)
@@ -144,7 +146,11 @@ def _details(each: Filter, number: int, candidates: Sequence[Candidate], journal
 
 
 def _guarded(each: Filter, candidates: Sequence[Candidate]) -> Iterator[str | None]:
-    """What the filter says of each row; where it crashes, that, and on with the next row."""
+    """What the filter says of each row; where it crashes, that, and on with the next row.
+
+    Raises:
+        UserError: it breaks its contract, or something outside the rows that it needs is missing.
+    """
     results: Iterator[str | None] = iter(())
     start = done = 0
     while done < len(candidates):
@@ -152,6 +158,7 @@ def _guarded(each: Filter, candidates: Sequence[Candidate]) -> Iterator[str | No
             results = iter(each.review(candidates[start:]))
         try:
             detail = next(results)
+            _check_left(each, candidates[done], detail)
         except StopIteration:  # a generator that crashed before is over; begin again with the rows it left
             if start == done:
                 raise StageFailed(
@@ -168,3 +175,19 @@ def _guarded(each: Filter, candidates: Sequence[Candidate]) -> Iterator[str | No
             detail = f"filter crashed: {type(error).__name__}: {error}"
         yield detail
         done += 1
+    next(results, None)  # whether it gives more than there are rows
+
+
+def _check_left(each: Filter, candidate: Candidate, detail: str | None) -> None:
+    """Look at what a filter leaves behind with a row: why it is rejected, notes, and what it may have changed.
+
+    Raises:
+        BrokenContract: a row is rejected without a word, or what is left cannot be written as JSON.
+    """
+    if detail == "":
+        raise broken(each, "a row is rejected by a text that says why, and this one is empty; None lets the row pass")
+    left = {"notes": candidate.notes, "row": candidate.row, "record": vars(candidate).get("record")}
+    if fault := json_fault(left):
+        where = fault[0].replace("['", "", 1).replace("']", "", 1)
+        what = f"candidate.{where} must be what JSON can hold, and is {shown(fault[1])}"
+        raise broken(each, f"{what}, on row '{candidate.row['id']}'")

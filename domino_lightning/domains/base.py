@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from domino_lightning.domains.rows import Message, Reference
 from domino_lightning.errors import UserError
+from domino_lightning.utils.contract import BrokenContract, Contract, one_each
 from domino_lightning.utils.jsonl import SURROGATE, Record, sha256_text
 from domino_lightning.utils.ranges import ONE_OR_MORE, POSITIVE, UNIT_OPEN_LOW, check_ranges
 
@@ -102,7 +103,7 @@ class Verdict(NamedTuple):
         return self._asdict()
 
 
-class Domain(ABC):
+class Domain(Contract, ABC, more="domino_lightning.testing.check_domain(domain, rows) says more."):
     """A kind of data. Subclass it in a fork and name it by `class_path`.
 
     Four methods must be written: `read`, `render`, `parse` and `prompt`. The rest has defaults that fit records
@@ -140,9 +141,9 @@ class Domain(ABC):
     languages: ClassVar[tuple[str, ...]] = ("en",)
     tags: ClassVar[tuple[str, ...]] = ()
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, **others: Any) -> None:
         """Give it a label, where neither it nor a parent has one."""
-        super().__init_subclass__()
+        super().__init_subclass__(**others)
         cls.kind = getattr(cls, "kind", cls.__name__.lower())
 
     # What must be written.
@@ -185,6 +186,8 @@ class Domain(ABC):
             shown = [message["content"] for message in self.prompt(record)]
             halves = map(SURROGATE.search, [*shown, record["text"], self.answer_text(record) or ""])
             half = next(filter(None, halves), None)
+        except BrokenContract as error:
+            raise UserError(f"{where}: {error}") from None
         except UserError:
             raise
         except Exception as error:  # a fork's methods may take a field for granted
@@ -213,6 +216,7 @@ class Domain(ABC):
         """What is wrong with a reference that can be told without running it, or None."""
         return None
 
+    @one_each
     def complete(self, records: Sequence[Record], workers: int) -> Iterator[tuple[Record, str | None]]:
         """Each record with what was missing filled in, and what is wrong with it, or None."""
         for record in records:
@@ -256,7 +260,7 @@ class Domain(ABC):
         value = record.get(self.answer_field)
         return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
-    def pair(self, record: Mapping[str, Any]) -> Sequence[Message]:
+    def pair(self, record: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         """The chat pair that a coder is trained on: by default the prompt, and the record's answer.
 
         Raises:
@@ -293,6 +297,7 @@ class Domain(ABC):
             )  # fmt: skip
         return found
 
+    @one_each
     def answer(
         self,
         records: Sequence[Record],
@@ -314,6 +319,7 @@ class Domain(ABC):
             else:
                 yield Answered(record, "no_answer", f"the text gives no '{self.answer_field}'")
 
+    @one_each
     def grade(
         self, records: Iterable[Record], completions: Iterable[Sequence[str]], workers: int
     ) -> Iterator[list[Verdict]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from domino_lightning.domains.base import DEFAULT_AGREEMENT, Agreement, Answered, Domain, Verdict
+from domino_lightning.utils.contract import returned
 from domino_lightning.utils.jsonl import Record
 
 
@@ -38,7 +39,7 @@ class VerifiableDomain(Domain):
             found = self.check(record, answer)
         except Exception as error:  # a fork's check may take a form for granted
             return Verdict(False, "error", f"check raised {type(error).__name__}: {error}")
-        if found is True:
+        if returned(self, "check", found, bool | str) is True:
             return Verdict(True, "passed")
         return Verdict(False, "failed", found if isinstance(found, str) and found else "the check says no")
 

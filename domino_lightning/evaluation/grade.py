@@ -17,6 +17,7 @@ from domino_lightning.domains.base import row_id
 from domino_lightning.domains.problems import grade_problems, read_problem
 from domino_lightning.errors import UserError
 from domino_lightning.execution.unit_test import SHARED, Rules
+from domino_lightning.utils.atomic import naming
 from domino_lightning.utils.jsonl import Record, canonical_json, read_numbered_jsonl, sha256_text
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ def grade_files(
     summary = Summary(rules.resolve_tier())
     jobs = _read_jobs(problems, solutions, rules, summary.tier, skip_bad_lines)
     total = sum(len(job.completions) for job in jobs)
-    with _open_output(output) as file:
+    with _opened(output) as file:
         for verdicts in _recover(file, output, jobs):
             summary.add(verdicts)
         left = jobs[summary.rows :]
@@ -107,8 +108,9 @@ def grade_files(
             row = {"id": job.id, "verdicts": [verdict.as_dict() for verdict in found], "key": job.key}
             if rules.compat:
                 row["compat"] = rules.compat
-            file.write(json.dumps(row).encode() + b"\n")
-            file.flush()
+            with naming(output):
+                file.write(json.dumps(row).encode() + b"\n")
+                file.flush()
             summary.add(row["verdicts"])
             summary.graded += len(found)
             progress(summary.programs, total)
@@ -175,10 +177,12 @@ def _require_own_output(path: Path, problems: Path, solutions: Path) -> None:
         raise UserError(f"--output {path}: not a regular file, so it cannot be continued. Give another --output.")
 
 
-def _open_output(path: Path) -> IO[bytes]:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """The output, locked, to be read and appended to."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+b")  # noqa: SIM115  closed by the caller
+        file = open(path, "a+b")  # noqa: SIM115  closed below
     except OSError as error:
         raise UserError(f"--output {path}: {error.strerror}.") from None
     try:
@@ -186,7 +190,11 @@ def _open_output(path: Path) -> IO[bytes]:
     except BlockingIOError:
         file.close()
         raise UserError(f"--output {path}: another domino grade is writing it.") from None
-    return file
+    try:
+        yield file
+    finally:
+        with naming(path):  # what a full disk did not take is tried once more
+            file.close()
 
 
 def _recover(file: IO[bytes], path: Path, jobs: list[_Job]) -> Iterator[list[dict[str, Any]]]:

@@ -13,10 +13,13 @@ from domino_lightning.domains.rows import Message
 from domino_lightning.errors import UserError
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.store.contents import backbone_hash
+from domino_lightning.utils.contract import Contract, one_each
 from domino_lightning.utils.jsonl import read_object
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_MORE = "docs/synthesis.md says what an engine gives."
 
 Prompt = str | Sequence[Message]  # a text to continue, or a chat for the assistant to answer
 
@@ -27,6 +30,10 @@ class Sampled(NamedTuple):
     text: str
     finished: bool
     num_tokens: int
+
+    def fault(self) -> str | None:
+        """The field that cannot be what it is, if one cannot."""
+        return "num_tokens" if self.num_tokens < 0 else None
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class ModelSource:
         return cls(backbone or str(read_object(directory / "soft_prompt.json")["backbone"]), soft_prompt=directory)
 
 
-class LanguageModel(ABC):
+class LanguageModel(Contract, ABC, more=_MORE):
     """A loaded model that continues prompts.
 
     Attributes:
@@ -85,6 +92,7 @@ class LanguageModel(ABC):
     queue: int = 0
 
     @abstractmethod
+    @one_each
     def complete(
         self,
         prompts: Sequence[Prompt],
@@ -110,6 +118,7 @@ class LanguageModel(ABC):
             UserError: a prompt for which the model has too few positions.
         """
 
+    @one_each
     def stream(
         self,
         prompts: Sequence[Prompt],
@@ -137,7 +146,7 @@ class LanguageModel(ABC):
         return
 
 
-class Engine(ABC):
+class Engine(Contract, ABC, more=_MORE):
     """Settings of a way to run language models, named by `class_path`; light until `load`.
 
     Class attributes:

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from domino_lightning.losses.schedules import Schedule, non_negative
+from domino_lightning.utils.contract import Contract
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +53,7 @@ class PromptNLL(NamedTuple):
     prompt_row: Tensor | None = None
 
 
-class DisentanglementLoss(ABC):
+class DisentanglementLoss(Contract, ABC, more="domino_lightning.testing.check_loss(loss) says more."):
     """A training objective over `PromptNLL`. Subclass it in a fork and name it by `class_path`.
 
     It is arithmetic on the tensors that it is given and no `torch.nn.Module`, so that a check, which constructs it,

@@ -6,15 +6,12 @@ from torch import Tensor
 
 from domino_lightning.errors import UserError
 from domino_lightning.losses.base import DisentanglementLoss
-
-HINT = "domino_lightning.testing.check_loss(loss) says more."
+from domino_lightning.utils import contract
 
 
 def broken(loss: DisentanglementLoss, problem: str) -> UserError:
     """The error about a loss that does not keep the contract."""
-    cls = type(loss)
-    contract = "domino_lightning.losses.DisentanglementLoss"
-    return UserError(f"tune.model.loss: {cls.__module__}.{cls.__qualname__} breaks {contract}: {problem}. {HINT}")
+    return UserError(f"tune.model.loss: {contract.broken(loss, problem)}")
 
 
 def problem_of(terms: object) -> str | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
+from domino_lightning.utils.contract import Contract
 from domino_lightning.utils.ranges import ZERO_OR_MORE
 
 
-class Schedule(ABC):
+class Schedule(Contract, ABC, more="docs/extend_a_loss.md says what a schedule gives."):
     """A number that depends on `progress` in [0, 1]; a fork subclasses it and names it by `class_path`."""
 
     @abstractmethod

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from domino_lightning.errors import UserError
 from domino_lightning.losses.base import PromptNLL, masked_mean
-from domino_lightning.losses.contract import checked_terms
+from domino_lightning.losses.contract import checked_terms, problem_of
 from domino_lightning.modules.domain_learner import DomainLearner
 from domino_lightning.modules.optim import check_finite, scheduled_adamw
 from domino_lightning.modules.sample_table import SampleTable
@@ -28,6 +28,7 @@ from domino_lightning.nn import (
     gather_rows,
 )
 from domino_lightning.nn.initialization import keyword_ids
+from domino_lightning.utils.contract import broken
 from domino_lightning.utils.seeding import generator
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class PromptTuningModule(PromptTuningSettings, DomainLearner):
         embed: Any = backbone.get_input_embeddings()
         with torch.no_grad():  # as the layers see them: Gemma scales the rows of its matrix when it looks them up
             vocabulary = embed(torch.arange(len(embed.weight), device=embed.weight.device)).cpu().float()
-        self.domain_prompt = self.prompt.tokens(vocabulary, generator("domain", self.seed), tokenizer)
+        self.domain_prompt = self.prompt.made(vocabulary, generator("domain", self.seed), tokenizer)
         self.sample_tokens = self.sample_table = None
         if self.loss.pairs != "none":
             self.sample_tokens = SampleTokens(
@@ -156,6 +157,8 @@ class PromptTuningModule(PromptTuningSettings, DomainLearner):
         nll = self.prompt_nll(batch, step)
         terms = checked_terms(self.loss, self.loss(nll, progress=progress), nll.domain.requires_grad)
         regularizers = self.domain_prompt.regularizers()
+        if problem := problem_of({"loss": terms["loss"], **regularizers}):
+            raise broken(self.domain_prompt, f"of its regularizers {problem}")
         total = terms["loss"] + sum(regularizers.values(), torch.zeros_like(terms["loss"]))
         return {"nll": masked_mean(nll.domain.detach(), nll.valid), **terms, **regularizers, "loss": total}
 

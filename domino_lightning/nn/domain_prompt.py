@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from domino_lightning.nn.starts import DomainInit
+from domino_lightning.utils.conformance import shown
+from domino_lightning.utils.contract import Contract, broken
 
 if TYPE_CHECKING:
     import torch
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from domino_lightning.nn.domain_tokens import DomainTokens
 
 
-class DomainPrompt:
+class DomainPrompt(Contract, more="`domino help DomainPrompt` says what it gives."):
     """How many tokens D has and where they start. Subclass it, overriding `tokens`, for another kind.
 
     Args:
@@ -25,8 +27,9 @@ class DomainPrompt:
         init_from: the text, or the directory or file of the soft prompt.
     """
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, **others: Any) -> None:
         """Refuse what would not be asked: what D gives while it trains is up to its tokens."""
+        super().__init_subclass__(**others)
         if strange := {"initialize", "forward", "regularizers", "exported", "kl"} & vars(cls).keys():
             raise TypeError(
                 f"{cls.__name__} overrides {min(strange)}, and a DomainPrompt only describes D: override it in a "
@@ -56,6 +59,24 @@ class DomainPrompt:
         from domino_lightning.nn.domain_tokens import DomainTokens
 
         return DomainTokens(self.start(vocabulary, generator, tokenizer))
+
+    def made(
+        self, vocabulary: Tensor, generator: torch.Generator, tokenizer: PreTrainedTokenizerBase | None = None
+    ) -> DomainTokens:
+        """What `tokens` gives, looked at.
+
+        Raises:
+            BrokenContract: it is no `DomainTokens` of as many tokens as there are to be.
+        """
+        from domino_lightning.nn.domain_tokens import DomainTokens
+
+        tokens = self.tokens(vocabulary, generator, tokenizer)
+        if not isinstance(tokens, DomainTokens):
+            raise broken(self, f"tokens must return a DomainTokens, and returned {shown(tokens)}")
+        shape, wanted = tuple(tokens.exported().shape), (self.num_tokens, vocabulary.shape[1])
+        if shape != wanted:
+            raise broken(tokens, f"exported must return a tensor of shape {wanted}, and it has {shape}")
+        return tokens
 
     def start(
         self, vocabulary: Tensor, generator: torch.Generator, tokenizer: PreTrainedTokenizerBase | None = None

@@ -7,8 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from domino_lightning.utils.contract import Contract
 
-class DomainTokens(nn.Module):
+
+class DomainTokens(Contract, nn.Module, more="domino_lightning.nn.VariationalDomainTokens is an example."):
     """A table of D trainable vectors. Subclass it, overriding `forward` and `regularizers`, for another kind.
 
     Args:

@@ -45,6 +45,9 @@ def make_plan(config: Config, until: str | None = None) -> list[PlannedStage]:
     planned: dict[str, PlannedStage] = {}
     for name in needed_stages(config, until):
         cls, section = stage_class(name), config.document[name]
+        if strange := set(cls.inputs(section)) - planned.keys():
+            there = ", ".join(planned) or "none"
+            raise UserError(f"{name}: a class of it reads '{min(strange)}', which is no stage before it ({there}).")
         inputs = {stage: planned[stage].key.fingerprint for stage in cls.inputs(section)}
         found = user_sources(section)  # before contents, which may load them
         forget_compiled(found)

@@ -85,6 +85,8 @@ def run_planned(
             store.discard(stage, digest)
         if store.finished(stage, digest):
             announce(f"{stage:<11} {digest}  finished before, not run again")
+            if damage := store.resized(stage, digest):
+                announce(f"{stage:<11} {digest}  {damage}")
             return StageOutcome(planned, directory, ran=False, wall_s=0.0)
         if (directory / MANIFEST).exists():  # cut off by a crash: what it covered cannot be told from what changed
             announce(f"{stage:<11} {digest}  its manifest is damaged, so the stage is run again")

@@ -52,8 +52,13 @@ class ReportPipe:
             os.write(self.fd, (json.dumps({"event": event, **fields}) + "\n").encode())
 
 
-def explain(error: BaseException) -> tuple[str, str]:
-    """How a stage ended, as the sweep's event log names it, and its last error in one line."""
+def explain(error: BaseException, directory: Path) -> tuple[str, str]:
+    """How a stage ended, as the sweep's event log names it, and its last error in one line.
+
+    Args:
+        error: what ended it.
+        directory: of the stage, named if the disk is the trouble and the error names no path.
+    """
     from domino_lightning.config.layers import one_line
     from domino_lightning.errors import StageFailed, UserError, disk_trouble
     from domino_lightning.utils.own_frames import own_frames
@@ -62,7 +67,7 @@ def explain(error: BaseException) -> tuple[str, str]:
         return "input", str(error)
     if isinstance(error, StageFailed):
         return "error", str(error)
-    if trouble := disk_trouble(error, "the store"):
+    if trouble := disk_trouble(error, directory):
         return "error", trouble
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "memory", f"out of memory ({one_line(error) or type(error).__name__})"
@@ -81,7 +86,7 @@ def _last_words(path: Path, rank: int, stage: str, error: Exception) -> int:
     if lost_peer(error):
         sys.stderr.write(f"rank {rank} stops, since another rank is gone.\n")
         return 1
-    how, message = explain(error)
+    how, message = explain(error, path.parents[1])
     traceback.print_exc()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {"how": how, "error": f"stage {stage}, rank {rank}: {message}"})
@@ -167,8 +172,8 @@ def main(job_file: str) -> int:
             how, message = _words_of_another(words, planned.stage)
             report.send("failed", how=how, error=message, peer=not words.is_file())
             return 2 if how == "input" else 1
-        how, message = explain(error)
-        if not isinstance(error, (UserError, StageFailed)) and not disk_trouble(error, store.root):
+        how, message = explain(error, directory)
+        if not isinstance(error, (UserError, StageFailed)) and not disk_trouble(error, directory):
             message = f"stage {planned.stage}: {message}"
             if not own_frames(error):  # or its part of the traceback is in the message
                 traceback.print_exc()

@@ -17,6 +17,7 @@ from domino_lightning.errors import Changed, OutOfRange, UserError
 from domino_lightning.generation.ledger import usage
 from domino_lightning.store.work import Section, Work
 from domino_lightning.tracking.metrics_file import last_values
+from domino_lightning.utils.contract import check_attributes
 from domino_lightning.utils.jsonl import Record, canonical_json, read_jsonl
 from domino_lightning.utils.own_frames import own_frames, raised
 
@@ -155,9 +156,11 @@ class Stage(ABC):
         parser = cls.parser(section if isinstance(section, dict) else {})
         parsed = parse_section(parser, cls.name, config)
         try:
-            return cls(**vars(parser.instantiate(parsed)))
+            made = cls(**vars(parser.instantiate(parsed)))
         except Exception as error:
             raise _refusal(error, cls.name, config) from None
+        check_attributes(made)
+        return made
 
     @classmethod
     def small(cls, config: Config, backbone: str) -> dict[str, Any]:

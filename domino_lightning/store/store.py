@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -81,12 +81,12 @@ def fingerprint(
 
 
 def _replaced(tree: Any, path: list[str], value: Any) -> Any:
-    """The tree with the value under a path; in a list, a part of the path is an index."""
+    """The tree with the value under a path, also where a default stands there; in a list, a part of it is an index."""
     head, rest = path[0], path[1:]
     if isinstance(tree, list):
         changed = _replaced(tree[int(head)], rest, value) if rest else value
         return [changed if index == int(head) else item for index, item in enumerate(tree)]
-    return {**tree, head: _replaced(tree[head], rest, value) if rest else value}
+    return {**tree, head: _replaced(tree.get(head, {}), rest, value) if rest else value}
 
 
 class Store:
@@ -210,8 +210,21 @@ class Store:
         if manifest is None:
             raise StageFailed(f"{folder}: stage {stage} has not finished (no {MANIFEST}, or not a whole one).")
         for damage in altered(folder, manifest, sha256_file):
-            raise StageFailed(f"{damage}. Run it again with --force {stage}, or restore the file.")
+            raise StageFailed(f"{damage}. {_mend(stage)}")
         return folder
+
+    def resized(self, stage: str, digest: str) -> str | None:
+        """A file of a finished stage that has another size than it had, in words, with the remedy; None: there is none.
+
+        It costs a look at each file's size and reads none, so it can be had wherever a stage is taken as finished. A
+        file that is missing is no matter here: stores are brought elsewhere in part, and who reads a stage looks whole.
+        """
+        folder = self.path(stage, digest)
+        for name, expected in (read_manifest(folder) or {"outputs": {}})["outputs"].items():
+            with suppress(OSError):
+                if isinstance(expected, dict) and (folder / name).stat().st_size != expected.get("bytes"):
+                    return f"{folder / name} has changed since stage {stage} finished. {_mend(stage)}"
+        return None
 
     def discard(self, stage: str, digest: str) -> None:
         """Remove a stage's result, the manifest first, so that a kill in between leaves it unfinished.
@@ -274,6 +287,10 @@ def lineage(directory: Path) -> dict[str, dict[str, Any]]:
     for stage, digest in manifest["inputs"].items():
         found = lineage(directory.parents[1] / stage / digest) | found
     return found
+
+
+def _mend(stage: str) -> str:
+    return f"Run it again with --force {stage}, or restore the file."
 
 
 def _is_private(path: Path) -> bool:

@@ -31,16 +31,28 @@ def follow_umask(path: Path) -> None:
 
 
 @contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Give an error of the system that names no path, as one of a full disk in mid-write does, this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """A temporary path, for a file or a symbolic link; when the block succeeds it is moved over `path`, after fsync."""
     temporary = temporary_beside(path)
     try:
-        yield temporary
-        if not temporary.is_symlink():
-            follow_umask(temporary)
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with naming(path):
+            yield temporary
+            if not temporary.is_symlink():
+                follow_umask(temporary)
+                with open(temporary, "rb") as file:
+                    os.fsync(file.fileno())
+            os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

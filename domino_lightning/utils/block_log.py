@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from domino_lightning.errors import StageFailed
+from domino_lightning.utils.atomic import naming
 from domino_lightning.utils.jsonl import Record, json_text
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ class BlockLog:
 
 
 def _append(path: Path, data: bytes) -> None:
-    with open(path, "ab") as file:
+    with naming(path), open(path, "ab") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -137,6 +137,21 @@ def json_text(value: Any, indent: int | None = None) -> str:
     return SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", json.dumps(value, ensure_ascii=False, indent=indent))
 
 
+def json_fault(value: Any, path: str = "") -> tuple[str, Any] | None:
+    """Where a value first holds what cannot be written as JSON, and what that is; None if all of it can."""
+    try:
+        json.dumps(value)
+        return None
+    except (ValueError, RecursionError):  # it holds itself, or is too deep
+        return path, value
+    except TypeError:
+        parts = (
+            value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+        )
+    inner = (json_fault(part, f"{path}[{name!r}]") for name, part in parts)
+    return next((fault for fault in inner if fault is not None), (path, value))
+
+
 def canonical_json(value: Any) -> str:
     """The one text of a JSON value: sorted keys, no spaces; what fingerprints hash."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

@@ -7,9 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from lightning.pytorch import Callback
 
 from domino_lightning.callbacks import checkpoint
-from domino_lightning.callbacks.checkpoint import ResumableCheckpoint
+from domino_lightning.callbacks.checkpoint import ResumableCheckpoint, refuse_unsavable
+from domino_lightning.errors import UserError
 
 
 def saved_steps(
@@ -27,6 +30,7 @@ def saved_steps(
     loop = SimpleNamespace(_should_check_val_fx=lambda _: False)
     trainer: Any = SimpleNamespace(
         global_step=0,
+        callbacks=[],
         is_global_zero=False,
         strategy=SimpleNamespace(broadcast=clock_of_rank_0),
         fit_loop=SimpleNamespace(_should_accumulate=lambda: False, epoch_loop=loop, _data_fetcher=None),
@@ -73,3 +77,22 @@ def test_the_time_that_writing_takes_is_no_part_of_the_seconds(tmp_path: Path, m
 def test_every_rank_goes_by_the_clock_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = iter([False, False, True, *[False] * 9])
     assert saved_steps(tmp_path, monkeypatch, 99.0, None, 4.0, clock_of_rank_0=lambda _: next(said)) == [3]
+
+
+class Holds(Callback):
+    """A callback of a fork that keeps something."""
+
+    def __init__(self, state: Any) -> None:
+        self.state = state
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"state": self.state}
+
+
+@pytest.mark.parametrize("state", [lambda: 1, Holds(0)])
+def test_a_callback_whose_state_no_checkpoint_can_hold_is_named(state: Any) -> None:
+    trainer: Any = SimpleNamespace(callbacks=[ResumableCheckpoint(Path(), 1, None), Holds([1, torch.ones(2)])])
+    refuse_unsavable(trainer)
+    trainer.callbacks.append(Holds(state))
+    with pytest.raises(UserError, match=r"test_checkpoint\.Holds breaks lightning\.pytorch\.Callback: state_dict must"):
+        refuse_unsavable(trainer)

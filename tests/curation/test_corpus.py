@@ -6,15 +6,18 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domino_lightning.curation import HashedNgrams
+from domino_lightning.curation import CorpusMeasure, Embedding, HashedNgrams
 from domino_lightning.curation.corpus import look_at
+from domino_lightning.curation.measures.base import Measured
 from domino_lightning.curation.measures.wording import compression_ratio, distinct, self_bleu
 from domino_lightning.curation.similarity import tokens
 from domino_lightning.domains import CodeExec
+from domino_lightning.errors import UserError
 
 DOMAIN = CodeExec()
 texts = st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=8), min_size=1, max_size=5)
@@ -152,3 +155,47 @@ def test_corpora_of_equal_references_lie_on_one_map_whatever_their_size() -> Non
         return [row for row in found if row["group"] != "synthetic"]
 
     assert real(records(9))[: 6 + 4] == real(records(4, 50))
+
+
+class Gives(Embedding):
+    """An embedding that gives what it is told to."""
+
+    def __init__(self, make: Any) -> None:
+        self.make = make
+
+    def embed(self, references: Any, *others: Any) -> Any:
+        return self.make(HashedNgrams().embed(references, *others))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda found: None, "embed must return one array for each of 3 groups, and gave None"),
+        (lambda found: found[:2], "one array for each of 3 groups"),
+        (lambda found: [each.tolist() for each in found], "must return arrays of"),
+        (lambda found: [each[:-1] for each in found], "must return an array of shape"),
+        (lambda found: [each[:, : 9 - n] for n, each in enumerate(found)], "length 1|of shape"),
+        (lambda found: [2 * each for each in found], "vectors of length 1, or of zeros, and one has length 2"),
+        (lambda found: [each * np.nan for each in found], "one has length nan"),
+    ],
+)
+def test_an_embedding_that_gives_no_such_vectors_is_told(make: Any, words: str) -> None:
+    with pytest.raises(UserError, match=f"Gives breaks .*Embedding: .*({words})"):
+        look_at(DOMAIN, records(3), records(3, 4), records(3, 8), embedding=Gives(make))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda count: None, "measure must return a dict by names"),
+        (lambda count: {"a": 1.0}, r"\['a'\] is 1.0"),
+        (lambda count: {"a": Measured(np.float32(1), 0.0, 1.0)}, r"\['a'\]\.value is .*write float"),
+    ],
+)
+def test_a_measure_that_gives_no_values_is_told(make: Any, words: str) -> None:
+    class Mine(CorpusMeasure):
+        def measure(self, group: Any, references: Any, seed: int) -> Any:
+            return make(len(group.texts))
+
+    with pytest.raises(UserError, match=f"Mine breaks .*CorpusMeasure: .*{words}"):
+        look_at(DOMAIN, records(3), records(3, 4), records(3, 8), further=[Mine()])

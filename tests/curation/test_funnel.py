@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,7 +75,7 @@ def rows(texts: list[str]) -> list[dict[str, Any]]:
     return [{"id": str(k), "text": text, "finished": True, "num_tokens": 1, "extra": k} for k, text in enumerate(texts)]
 
 
-outcomes = st.sampled_from(["pass", "pass", "pass", "too bad", "", "crash", "unparsable"])
+outcomes = st.sampled_from(["pass", "pass", "pass", "too bad", "crash", "unparsable"])
 
 
 @given(data=st.data())
@@ -307,3 +308,44 @@ def test_a_missing_benchmark_is_no_fault_of_a_row() -> None:
 
     with pytest.raises(UserError, match="no such file"):
         curate(rows([GOOD]), [Broken()], CONTEXT)
+
+
+class Leaves(Filter):
+    """Leaves something odd with a row."""
+
+    reason = "mine"
+
+    def __init__(self, leave: Any, verdicts: Any = None) -> None:
+        self.leave, self.verdicts = leave, verdicts
+
+    def reject(self, candidate: Candidate) -> str | None:
+        said: str | None = self.leave(candidate)
+        return said
+
+    def review(self, candidates: Sequence[Candidate]) -> Any:
+        return map(self.reject, candidates) if self.verdicts is None else self.verdicts(candidates)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (Leaves(lambda _: False), "reject must return a text or None, and returned False"),
+        (Leaves(lambda _: ""), "a row is rejected by a text that says why, and this one is empty"),
+        (Leaves(lambda each: each.notes.update(x={1, 2})), r"candidate\.notes\['x'\] must be what JSON can hold"),
+        (Leaves(lambda each: each.notes.update(x=np.float32(1.5))), r"write float\(\.\.\.\) around it"),
+        (Leaves(lambda each: each.record.update(text=object())), r"candidate\.record\['text'\] must be"),
+        (Leaves(lambda each: each.row.update(a=[{3}])), r"candidate\.row\['a'\]\[0\] must be .*, on row '0'"),
+        (Leaves(None, lambda _: None), "review must return a list, each item a text or None, and returned None"),
+        (Leaves(None, lambda each: [5 for _ in each]), r"in what it returned \[0\] is 5"),
+        (Leaves(None, lambda _: [None]), "one result for each of the 3 it was given, and gave 1"),
+        (Leaves(None, lambda _: iter([None])), "one result for each of the 3 it was given, and gave 1"),
+        (Leaves(None, lambda _: iter([None] * 4)), "one result for each of the 3 it was given, and gave more"),
+    ],
+)
+@pytest.mark.parametrize("block_size", [None, 8])
+def test_a_filter_that_breaks_its_contract_is_told_and_rejects_nothing_in_silence(
+    made: Leaves, words: str, block_size: int | None, tmp_path: Path
+) -> None:
+    made.block_size = block_size  # type: ignore[misc]
+    with pytest.raises(UserError, match=rf"test_funnel\.Leaves breaks domino_lightning\.curation\.Filter: .*{words}"):
+        curate(rows([GOOD.format(n) for n in range(3)]), [made], CONTEXT, tmp_path)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from domino_lightning.domains import Agreement, Unparsable, VerifiableDomain
+from domino_lightning.errors import UserError
 
 
 class Palindromes(VerifiableDomain):
@@ -70,3 +72,15 @@ def test_unchecked_answers_are_taken_only_where_that_is_asked_for() -> None:
 def test_a_references_own_answer_must_pass(answer: str, problem: str | None) -> None:
     found = DOMAIN.problem(DOMAIN.record({"letter": "b", "answer": answer}, "line 1"))
     assert found is None if problem is None else problem in str(found)
+
+
+@pytest.mark.parametrize("found", [None, 1, np.True_])
+def test_a_check_that_says_neither_yes_nor_no_is_told(found: Any) -> None:
+    class Vague(VerifiableDomain):
+        read = render = parse = prompt = None  # type: ignore[assignment]
+
+        def check(self, record: Any, answer: str) -> Any:
+            return found
+
+    with pytest.raises(UserError, match="Vague breaks .*Domain: check must return True or False"):
+        Vague().verdict({}, "4")

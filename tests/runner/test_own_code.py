@@ -98,7 +98,7 @@ def test_a_stage_that_fails_in_the_users_code(tmp_path: Path, scripted: Any) -> 
     with pytest.raises(RuntimeError, match="the generator is out of ideas") as caught:
         execute("synthesize", Config({"synthesize": section}, ()), work)
     assert caught.value.__notes__ == ["stage synthesize"]
-    how, message = explain(caught.value.with_traceback(within(caught.value.__traceback__)))
+    how, message = explain(caught.value.with_traceback(within(caught.value.__traceback__)), tmp_path)
     assert how == "error" and message.startswith("RuntimeError: the generator is out of ideas\n")
     assert files_of(message) == {"scripted_generator.py"}
 

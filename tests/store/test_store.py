@@ -253,3 +253,18 @@ def test_discarding_a_link_leaves_what_it_points_to(tmp_path: Path) -> None:
     other.discard("prepare", "aa")
     assert not link.is_symlink()
     assert store.finished("prepare", "aa")
+
+
+def test_a_file_of_another_size_is_told_without_reading_any_and_a_missing_one_is_no_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    folder = finished(store, {"a.txt": "abc", "b.txt": "abc"})
+    monkeypatch.setattr("domino_lightning.store.store.sha256_file", None)
+    assert store.resized("prepare", "aa") is None and store.resized("prepare", "bb") is None
+    (folder / "a.txt").unlink()
+    assert store.resized("prepare", "aa") is None
+    (folder / "b.txt").write_text("ab")
+    assert str(store.resized("prepare", "aa")).startswith(
+        f"{folder / 'b.txt'} has changed since stage prepare finished"
+    )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from pathlib import Path
 
 import pytest
 
-from domino_lightning.utils.atomic import atomic_write, temporary_beside
+from domino_lightning.errors import disk_trouble
+from domino_lightning.utils.atomic import atomic_write, naming, temporary_beside
 
 
 def test_a_block_that_succeeds_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -54,3 +56,13 @@ def test_files_that_a_library_makes_private_follow_the_umask(tmp_path: Path) -> 
             os.umask(old)
         assert (tmp_path / "weights").stat().st_mode & 0o777 == mode
     assert [path.name for path in tmp_path.iterdir()] == ["weights"]
+
+
+def test_an_error_that_names_no_path_is_told_with_that_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    with pytest.raises(OSError) as caught, atomic_write(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert str(disk_trouble(caught.value, "elsewhere")).startswith(f"{path}: the disk is full")
+    with pytest.raises(OSError) as caught, naming(path):
+        raise FileNotFoundError(errno.ENOENT, "gone", "y.txt")
+    assert caught.value.filename == "y.txt"

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from domino_lightning.curation.similarity import tokens
 from domino_lightning.domains.base import Domain, Unparsable
 from domino_lightning.errors import UserError
+from domino_lightning.utils.contract import Contract, one_each
 from domino_lightning.utils.jsonl import Record
 
 
@@ -61,7 +62,7 @@ class Candidate:
         return tokens(self.domain.subject(self.record))
 
 
-class Filter(ABC):
+class Filter(Contract, ABC, more="docs/curation.md says what a filter gives."):
     """Rejects candidates for one reason.
 
     Class attributes:
@@ -98,6 +99,7 @@ class Filter(ABC):
     def reject(self, candidate: Candidate) -> str | None:
         """Why the candidate is rejected, in a few words, or None to let it pass."""
 
+    @one_each
     def review(self, candidates: Sequence[Candidate]) -> Iterator[str | None]:
         """`reject` of each, in order; overridden by filters that treat several rows at once."""
         return map(self.reject, candidates)

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from domino_lightning.curation.similarity import ngrams, tokens
 from domino_lightning.errors import UserError
 from domino_lightning.store.contents import backbone_hash
+from domino_lightning.utils.contract import Contract
 
 if TYPE_CHECKING:
     from domino_lightning.curation.measures.base import Floats
 
 
-class Embedding(ABC):
+class Embedding(Contract, ABC, more="docs/curation.md says what an embedding gives."):
     """Vectors of texts, named by `class_path` under `answer.embedding`."""
 
     @classmethod

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from domino_lightning.errors import UserError
 from domino_lightning.store.contents import backbone_hash
+from domino_lightning.utils.contract import Contract
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +27,7 @@ class Group(NamedTuple):
     vectors: Floats
 
 
-class CorpusMeasure(ABC):
+class CorpusMeasure(Contract, ABC, more="docs/curation.md says what a measure gives."):
     """Named by `class_path` under `answer.measures`; measured of the corpus and of held-out texts, equally many."""
 
     @classmethod

@@ -14,6 +14,7 @@ from domino_lightning.errors import UserError
 from domino_lightning.runner.planned import PlannedStage
 from domino_lightning.stages import stage_class
 from domino_lightning.store.store import Store
+from domino_lightning.utils.contract import Contract
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Report(NamedTuple):
     event: dict[str, Any]
 
 
-class Launcher(ABC):
+class Launcher(Contract, ABC, more="docs/sweeps.md says what a launcher gives."):
     """Starts stages and tells how they end; it knows nothing of trials. Named by `class_path` in a sweep.
 
     A stage locks, continues, checks and finishes itself (`domino_lightning.runner.planned.run_planned`, or in a process

@@ -33,7 +33,7 @@ class InProcessLauncher(Launcher):
         except Busy:
             event = {"event": "busy"}
         except Exception as error:
-            how, message = explain(error)
+            how, message = explain(error, task.store.path(*task.planned.id))
             event = {"event": "failed", "how": how, "error": message}
         self._reports.append(Report(task, event))
         self._free_since = time.monotonic()

@@ -14,6 +14,7 @@ from domino_lightning.generation.engines import TransformersEngine
 from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource, Sampled, backbone_contents
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.store.work import Section
+from domino_lightning.utils.contract import Contract, one_each
 from domino_lightning.utils.jsonl import read_jsonl
 from domino_lightning.utils.seeding import derived_seed
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 KEY = "synthesize.generator.init_args"
 
 
-class Generator(ABC):
+class Generator(Contract, ABC, more="docs/synthesis.md says what a generator gives."):
     """A source of candidate texts, named by `class_path` under `synthesize.generator`.
 
     Attributes:
@@ -79,9 +80,11 @@ class Generator(ABC):
         return
 
     @abstractmethod
+    @one_each
     def generate(self, rows: Sequence[int], seed: int) -> list[Sampled]:
         """Texts of the given row numbers; the same (rows, seed), and rows remembered, give the same texts."""
 
+    @one_each
     def stream(self, rows: Sequence[int], seed: int) -> Iterator[Sampled]:
         """What `generate` gives, each text as soon as it and all before it are there, where that can be done."""
         return iter(self.generate(rows, seed))
