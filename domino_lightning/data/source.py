@@ -24,6 +24,7 @@ SPLITS = ("reference", "heldout", "test")
 KEY = "prepare.source.path"
 _AS_TEXT = (date, time, timedelta, Decimal, UUID)  # a datetime is a date
 MAX_NESTED = 100  # lists and mappings in each other
+_INSIDE = ", '"  # between the names of a column and of a field inside it
 REMEDY = "Fix or remove it, or leave bad lines out, counted, with --skip-bad-lines."
 
 
@@ -135,10 +136,9 @@ def _value(value: Any, name: str, depth: int = 0) -> Any:
                 "store it as text, or leave the column out."
             ) from None
     if depth >= MAX_NESTED:
-        shown = name if len(name) <= 200 else f"{name[:200]}…"
-        raise UserError(f"{shown} is nested more than {MAX_NESTED} levels deep; leave the column out.")
+        raise UserError(f"{name.split(_INSIDE)[0]} is nested more than {MAX_NESTED} levels deep; leave the column out.")
     if isinstance(value, Mapping):
-        return {str(key): _value(each, f"{name}, '{key}'", depth + 1) for key, each in value.items()}
+        return {str(key): _value(each, f"{name}{_INSIDE}{key}'", depth + 1) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_value(each, name, depth + 1) for each in value]
     raise UserError(
