@@ -60,8 +60,8 @@ def optional_code(row: Mapping[str, Any], field: str, where: str) -> str:
     return "" if row.get(field) is None else code(row, field, where, "")
 
 
-def codes(row: Mapping[str, Any], field: str, where: str) -> list[str]:
-    """A list of texts of code; empty where it is not given.
+def texts(row: Mapping[str, Any], field: str, where: str) -> list[str]:
+    """A list of texts; empty where it is not given.
 
     Raises:
         UserError: it is given and something else.
@@ -69,7 +69,17 @@ def codes(row: Mapping[str, Any], field: str, where: str) -> list[str]:
     values = row[field] if is_given(row, field) else []
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise UserError(f"{where}: field '{field}' must be a list of strings; it is {str(values)[:80]!r}.")
-    return [as_code(value, f"{where}: field '{field}[{number}]'") for number, value in enumerate(values)]
+    return values
+
+
+def codes(row: Mapping[str, Any], field: str, where: str) -> list[str]:
+    """A list of texts of code; empty where it is not given.
+
+    Raises:
+        UserError: it is given and something else.
+    """
+    named = enumerate(texts(row, field, where))
+    return [as_code(value, f"{where}: field '{field}[{number}]'") for number, value in named]
 
 
 def from_json(value: str, name: str) -> Any:
