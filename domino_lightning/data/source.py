@@ -16,12 +16,15 @@ from domino_lightning.errors import Unreachable, UserError
 from domino_lightning.store.contents import HUB_DATASET, data_file
 from domino_lightning.utils.jsonl import Record, canonical_json, read_numbered_jsonl, sha256_text
 from domino_lightning.utils.ranges import Range, check_ranges
+from domino_lightning.utils.typed_text import TypedText
 
 log = logging.getLogger(__name__)
 
 SPLITS = ("reference", "heldout", "test")
 KEY = "prepare.source.path"
 _AS_TEXT = (date, time, timedelta, Decimal, UUID)  # a datetime is a date
+MAX_NESTED = 100  # lists and mappings in each other
+_INSIDE = ", '"  # between the names of a column and of a field inside it
 REMEDY = "Fix or remove it, or leave bad lines out, counted, with --skip-bad-lines."
 
 
@@ -114,16 +117,16 @@ def _plain(row: Mapping[str, Any], where: str) -> Record:
     """The row as JSON knows it: dates and decimals as their text, bytes as the UTF-8 text that they hold.
 
     Raises:
-        UserError: bytes that are no text, or a value of another type; it names the column.
+        UserError: bytes that are no text, a value of another type or one nested too deep; it names the column.
     """
     return {name: _value(value, f"{where}: column '{name}'") for name, value in row.items()}
 
 
-def _value(value: Any, name: str) -> Any:
+def _value(value: Any, name: str, depth: int = 0) -> Any:
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, _AS_TEXT):
-        return str(value)
+        return TypedText(value)
     if isinstance(value, bytes):
         try:
             return value.decode("utf-8")
@@ -132,10 +135,12 @@ def _value(value: Any, name: str) -> Any:
                 f"{name} holds bytes that are not UTF-8 text ({error.reason} at byte {error.start}); "
                 "store it as text, or leave the column out."
             ) from None
+    if depth >= MAX_NESTED:
+        raise UserError(f"{name.split(_INSIDE)[0]} is nested more than {MAX_NESTED} levels deep; leave the column out.")
     if isinstance(value, Mapping):
-        return {str(key): _value(each, f"{name}, '{key}'") for key, each in value.items()}
+        return {str(key): _value(each, f"{name}{_INSIDE}{key}'", depth + 1) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_value(each, name) for each in value]
+        return [_value(each, name, depth + 1) for each in value]
     raise UserError(
         f"{name} holds a {type(value).__name__}, which is neither text, number, date, list nor mapping; "
         "leave the column out."

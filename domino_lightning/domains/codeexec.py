@@ -16,6 +16,8 @@ from domino_lightning.domains.base import (
     Verdict,
     row_id,
 )
+from domino_lightning.domains.fields import as_code, is_given
+from domino_lightning.domains.fields import code as code_field
 from domino_lightning.domains.python.source import (
     missing_imports,
     parse_python,
@@ -77,11 +79,14 @@ class CodeExec(Domain):
         for field in ("code", "input"):
             if not isinstance(row.get(field), str):
                 raise UserError(f"{where}: field '{field}' must be a string; it is {row.get(field)!r}.")
+            as_code(row[field], f"{where}: field '{field}'")
         if not isinstance(row.get("output"), str | None):
             raise UserError(
                 f"{where}: field 'output' must be a string, the value's repr, or null to have it executed; "
                 f"it is {row['output']!r}."
             )
+        if row.get("output") is not None:
+            as_code(row["output"], f"{where}: field 'output'")
         code = row["code"].rstrip()
         try:
             imports = missing_imports(code) if "function_name" in row else ""
@@ -91,9 +96,8 @@ class CodeExec(Domain):
             group = sha256_text(same_names(code) if problem is None else f"livecodebench {problem}")[:12]
         except Unparsable as error:
             raise UserError(f"{where}: field 'code' is not Python ({error}).") from None
-        entry_point = row.get("entry_point") or row.get("function_name") or (functions[-1] if functions else None)
-        if not isinstance(entry_point, str | None):
-            raise UserError(f"{where}: field 'entry_point' must be a string; it is {entry_point!r}.")
+        stated = next((field for field in ("entry_point", "function_name") if is_given(row, field)), None)
+        entry_point = code_field(row, stated, where) if stated else functions[-1] if functions else None
         if entry_point is None:
             raise UserError(f"{where}: field 'code' defines no function, and there is no 'entry_point'.")
         record = {

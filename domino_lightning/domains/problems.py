@@ -8,8 +8,10 @@ from typing import Any
 
 from domino_lightning.domains.base import Domain, Verdict
 from domino_lightning.domains.codeexec import CodeExec
+from domino_lightning.domains.codegen.blank import empty_tests
 from domino_lightning.domains.codegen.domain import CodeGen
 from domino_lightning.domains.codegen.grading import grade_completion, grade_completions
+from domino_lightning.domains.fields import is_given
 from domino_lightning.errors import UserError
 from domino_lightning.execution.unit_test import Rules
 from domino_lightning.utils.jsonl import Record
@@ -21,15 +23,31 @@ def read_problem(row: Mapping[str, Any], where: str) -> Record:
     """A row in any format of either domain as a record that can be graded; tests need no statement.
 
     Raises:
-        UserError: a row of no known format, or a code-execution one without its output.
+        UserError: a row of no known format, one without tests, or a code-execution one without its output.
     """
+    domain: Domain = CodeGen()
     if "code" in row and "input" in row and "tests" not in row:
-        record = CodeExec().record(row, where)
-        if not CodeExec().has_answer(record):
-            raise UserError(f"{where}: field 'output' must be a string; it is {record.get('output')!r}.")
-        return record
-    stated = row if row.get("tests") is None or row.get("prompt") else {**row, "prompt": "(no statement)"}
-    return CodeGen().record(stated, where)
+        domain = CodeExec()
+    elif is_given(row, "tests") and not is_given(row, "prompt"):
+        row = {**row, "prompt": "(no statement)"}
+    record = domain.record(row, where)
+    if domain.kind == CodeExec.kind and not domain.has_answer(record):
+        raise UserError(f"{where}: field 'output' must be a string; it is {record.get('output')!r}.")
+    if (problem := domain.problem(record)) is not None:
+        raise UserError(f"{where}: row '{record['id']}' {problem}.")
+    return record
+
+
+def empty_problems(records: Sequence[Record], workers: int, rules: Rules) -> dict[str, str]:
+    """What is wrong with problems whose tests no program could fail, by id; their tests are run to find out.
+
+    Raises:
+        UserError: the host has no sandbox, and none was waived by name.
+        StageFailed: the sandbox itself fails.
+    """
+    tested = [record for record in records if record["kind"] == CodeGen.kind]
+    found = zip(tested, empty_tests(tested, workers, rules), strict=True)
+    return {record["id"]: problem for record, problem in found if problem is not None}
 
 
 def grade_problems(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from domino_lightning.domains.base import row_id
-from domino_lightning.domains.problems import grade_problems, read_problem
+from domino_lightning.domains.problems import empty_problems, grade_problems, read_problem
 from domino_lightning.errors import UserError
 from domino_lightning.execution.unit_test import SHARED, Rules
 from domino_lightning.utils.atomic import naming
@@ -96,7 +96,7 @@ def grade_files(
         raise UserError(f"--workers {workers}: give at least one.")
     _require_own_output(output, problems, solutions)
     summary = Summary(rules.resolve_tier())
-    jobs = _read_jobs(problems, solutions, rules, summary.tier, skip_bad_lines)
+    jobs = _read_jobs(problems, solutions, rules, summary.tier, workers, skip_bad_lines)
     total = sum(len(job.completions) for job in jobs)
     with _opened(output) as file:
         for verdicts in _recover(file, output, jobs):
@@ -117,38 +117,49 @@ def grade_files(
     return summary
 
 
-def _read_jobs(problems: Path, solutions: Path, rules: Rules, tier: str, skip: bool) -> list[_Job]:
+def _read_jobs(problems: Path, solutions: Path, rules: Rules, tier: str, workers: int, skip: bool) -> list[_Job]:
+    """The rows of the solutions file; tests of the problems that they name are run once, to see that they can fail."""
     records = _read_problems(problems, skip)
     settings = canonical_json({"limits": vars(rules.limits), "compat": rules.compat, "tier": tier})
-    hashes = {name: sha256_text(settings + canonical_json(record)) for name, record in records.items()}
+    hashes = {name: sha256_text(settings + canonical_json(record)) for name, (_, record) in records.items()}
 
-    def read(row: Record, where: str) -> _Job:
+    def read(row: Record, where: str) -> tuple[str, _Job]:
         name = row_id(row, where)
-        record = records.get(name)
-        if record is None:
+        if name not in records:
             raise UserError(f"{where}: field 'id' is {row['id']!r}, and {problems} has no such problem.")
         texts = row["completions"]
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise UserError(f"{where}: field 'completions' must be a list of strings; it is {str(texts)[:80]!r}.")
         key = sha256_text(hashes[name] + canonical_json(texts))[:16]
-        return _Job(row["id"], record, texts, key)
+        return where, _Job(row["id"], records[name][1], texts, key)
 
-    jobs = _each(solutions, ("id", "completions"), read, skip)
-    if not jobs:
+    found = _each(solutions, ("id", "completions"), read, skip)
+    if not found:
         raise UserError(f"{solutions}: no solutions; give rows of 'id' and 'completions'.")
+    named = {job.record["id"]: job.record for _, job in found}
+    empty = empty_problems([*named.values()], workers, rules)
+    _leave_out(problems, [f"{records[name][0]}: row '{name}' {problem}." for name, problem in empty.items()], skip)
+    lost = [f"{where}: its problem is left out." for where, job in found if job.record["id"] in empty]
+    _leave_out(solutions, lost, skip)
+    jobs = [job for _, job in found if job.record["id"] not in empty]
+    if not jobs:
+        raise UserError(f"{problems}: no problem is left to grade by; give problems with tests that can fail.")
     return jobs
 
 
-def _read_problems(path: Path, skip: bool) -> dict[str, Record]:
-    found: dict[str, Record] = {}
+def _read_problems(path: Path, skip: bool) -> dict[str, tuple[str, Record]]:
+    """Problems by id, each with the name of its line."""
+    found: dict[str, tuple[str, Record]] = {}
 
     def read(row: Record, where: str) -> None:
         record = read_problem(row, where)
         if record["id"] in found:
             raise UserError(f"{where}: field 'id' is {record['id']!r}, as on an earlier line.")
-        found[record["id"]] = record
+        found[record["id"]] = where, record
 
     _each(path, (), read, skip)
+    if not found:
+        raise UserError(f"{path}: no problem to grade by; give rows with tests.")
     return found
 
 
@@ -159,12 +170,19 @@ def _each(path: Path, required: tuple[str, ...], read: Callable[[Record, str], A
         try:
             made.append(read(row, f"{path}, line {number}"))
         except UserError as error:
-            if not skip:
-                raise UserError(f"{error} {_REMEDY}") from None
             skipped.append(str(error))
-    if skipped:
-        log.warning("%s: left out %d bad lines; the first: %s", path, len(skipped), skipped[0])
+            if not skip:
+                break
+    _leave_out(path, skipped, skip)
     return made
+
+
+def _leave_out(path: Path, bad: list[str], skip: bool) -> None:
+    """Refuse bad lines, or count them."""
+    if bad and not skip:
+        raise UserError(f"{bad[0]} {_REMEDY}")
+    if bad:
+        log.warning("%s: left out %d bad lines; the first: %s", path, len(bad), bad[0])
 
 
 def _require_own_output(path: Path, problems: Path, solutions: Path) -> None:

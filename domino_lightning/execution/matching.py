@@ -134,7 +134,7 @@ def _tagged(tree: dict[str, Any], wanted: Any, compat: str) -> Pairs | None:
             return None
     if tag == "n" and isinstance(content, list) and len(content) == 2:
         return [(content[1], wanted)]
-    if tag == "a" and compat != LCB and isinstance(content, list) and len(content) == 3:
+    if tag in ("a", "am") and compat != LCB and isinstance(content, list) and len(content) == 3:
         return _array(content[1], content[2], wanted)
     if tag in _DICTS and isinstance(wanted, dict):
         return _members(content, wanted)

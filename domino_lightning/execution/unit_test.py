@@ -93,6 +93,15 @@ def run_test(
     return _run_assertions(program, entry_point, test["code"], rules, stop)
 
 
+def run_beside(program: str, code: str, rules: Rules = RULES, stop: threading.Event | None = None) -> Judged:
+    """Run assertions in the process of a program that is trusted: what each object of its says, counts.
+
+    Raises:
+        UserError, StageFailed, Stopped: as for `run_test`.
+    """
+    return _run_shared(program, code, rules, stop)
+
+
 def _run_stdin(program: str, test: Mapping[str, Any], rules: Rules, stop: threading.Event | None) -> Judged:
     job = {"mode": "program", "code": program, "implicit": True}
     (ended,) = execute([job], rules.limits, test["input"].encode("utf-8", "surrogatepass"), stop, rules.tier)

@@ -158,29 +158,31 @@ class Prepare(Stage):
         """Rows of a source as records; bad ones stop it, or are left out and counted."""
         bad: list[str] = []
         records: list[Record] = []
+        places: list[str] = []
         for where, row in source.rows(self.runtime.skip_bad_lines, key):
             try:
                 record = self.domain.record(row, where)
                 if (problem := self.domain.problem(record)) is not None:
                     raise UserError(f"{where}: row '{record['id']}' {problem}.")
                 records.append(record)
+                places.append(where)
             except UserError as error:
                 bad.append(str(error))
                 self._refuse(bad)
         if execute:
-            records = self._completed(records, bad, source.path)
+            records = self._completed(records, bad, places)
         if bad:
             log.warning("%s: left out %d bad rows; the first: %s", source.path, len(bad), bad[0])
         return records
 
-    def _completed(self, records: Sequence[Record], bad: list[str], path: str) -> list[Record]:
+    def _completed(self, records: Sequence[Record], bad: list[str], places: Sequence[str]) -> list[Record]:
         kept: list[Record] = []
-        done = self.domain.complete(records, self.runtime.workers)
-        for record, problem in progress_bar(iterable=done, total=len(records), desc="prepare", unit="row"):
+        done = zip(places, self.domain.complete(records, self.runtime.workers), strict=False)  # a fork may give fewer
+        for where, (record, problem) in progress_bar(iterable=done, total=len(records), desc="prepare", unit="row"):
             if problem is None:
                 kept.append(record)
             else:
-                bad.append(f"{path}: row '{record['id']}' {problem}.")
+                bad.append(f"{where}: row '{record['id']}' {problem}.")
                 self._refuse(bad)
         return kept
 

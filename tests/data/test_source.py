@@ -279,9 +279,24 @@ def test_dates_times_and_decimals_are_text_and_other_objects_are_refused(monkeyp
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: [{"v": value} for value in values])
     shown = [row["v"] for _, row in Source("hf:some/data").rows()]
     assert shown == ["2024-02-01", "09:30:00", "1.50", True, None, 2.5, [1, "a"]]
+    assert [getattr(value, "kind", None) for value in shown[:4]] == ["date", "time", "Decimal", None]
     values[:] = [{1, 2}]
     with pytest.raises(UserError, match="row 1: column 'v' holds a set"):
         Source("hf:some/data").rows()
+
+
+@pytest.mark.parametrize(("opened", "closed"), [("[", "]"), ('{"a": ', "}")])
+def test_a_value_that_nests_without_end_is_refused_by_column_or_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, opened: str, closed: str
+) -> None:
+    nested = {number: f'{{"note": {opened * number}1{closed * number}}}\n' for number in (100, 101, 900)}
+    path = tmp_path / "rows.jsonl"
+    for number in (101, 900):
+        path.write_text(nested[100] + nested[number])
+        with pytest.raises(UserError, match=r"rows\.jsonl, line 2: column 'note' is nested more than 100 levels deep"):
+            Source(str(path)).rows()
+        assert len(Source(str(path)).rows(skip_bad_lines=True)) == 1
+    assert "left out 1 bad rows" in caplog.text
 
 
 def test_a_row_without_a_mapped_column_can_be_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

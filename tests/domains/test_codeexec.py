@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from domino_lightning.data.source import Source
 from domino_lightning.domains import CodeExec, Unparsable
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import read_jsonl
+from domino_lightning.utils.typed_text import TypedText
 
 DOMAIN = CodeExec()
 CODE = "def f(a, b=0):\n    return a + b"
@@ -233,3 +236,18 @@ def test_zero_is_an_id(given: object, name: str) -> None:
 def test_a_call_that_is_no_python_is_told_without_running_anything(field: str) -> None:
     made = DOMAIN.read({"code": CODE, "input": "1", field: "(("}, "data.jsonl, line 4")
     assert "which is no Python" in str(DOMAIN.problem(made))
+
+
+@pytest.mark.parametrize("value", [date(2020, 10, 12), Decimal(3)])
+@pytest.mark.parametrize("field", ["code", "input", "output", "entry_point"])
+def test_the_text_of_a_date_or_a_decimal_is_no_code(field: str, value: object) -> None:
+    row = {"code": "def f(a):\n    return a", "input": "1", field: TypedText(value)}
+    with pytest.raises(UserError, match=rf"row 3: field '{field}' must be a string; it is a {type(value).__name__}"):
+        CodeExec().read(row, "data, row 3")
+
+
+@pytest.mark.parametrize("value", [0, False, [], {}, "  "])
+@pytest.mark.parametrize("field", ["entry_point", "function_name"])
+def test_an_entry_point_of_another_type_is_refused(field: str, value: object) -> None:
+    with pytest.raises(UserError, match=f"row 3: field '{field}' must be a string"):
+        CodeExec().read({"code": "def f(a):\n    return a", "input": "1", field: value}, "data, row 3")

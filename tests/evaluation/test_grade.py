@@ -30,13 +30,13 @@ CALL = {
     "input": "1",
     "output": "1",
 }
-EMPTY = {"id": "empty", "prompt": "Nothing.", "tests": []}
-PROBLEMS = [DOUBLE, ECHO, CALL, EMPTY]
+NEXT = {"id": "next", "tests": [{"type": "assert", "code": "assert following(1) == 2"}]}
+PROBLEMS = [DOUBLE, ECHO, CALL, NEXT]
 SOLUTIONS = [
     {"id": 7, "completions": ["print(input())", "print(1)"]},
     {"id": "double", "completions": ["```python\ndef f(x):\n    return 2 * x\n```", "", "def f(x): return 5"]},
     {"id": "call", "completions": ["[ANSWER]1[/ANSWER]", "1 + 0"]},
-    {"id": "empty", "completions": ["print(1)"]},
+    {"id": "next", "completions": ["print(1)"]},
 ]
 
 
@@ -64,7 +64,7 @@ def test_every_completion_gets_a_verdict_in_the_order_of_the_solutions(files: Pa
     seen: list[tuple[int, int]] = []
     found = grade(files, progress=lambda done, total: seen.append((done, total)))
     rows = verdicts(files)
-    assert [row["id"] for row in rows] == [7, "double", "call", "empty"]
+    assert [row["id"] for row in rows] == [7, "double", "call", "next"]
     statuses = [[verdict["status"] for verdict in row["verdicts"]] for row in rows]
     assert statuses == [["passed", "failed"], ["passed", "failed", "failed"], ["passed", "error"], ["error"]]
     fields = {"passed", "status", "detail", "wall_s", "tier", "trust"}
@@ -137,7 +137,7 @@ def test_a_line_that_a_kill_cut_is_graded_again(files: Path, begun: bytes, caplo
     (files / "V.jsonl").write_bytes(begun)
     assert grade(files).graded == 8
     assert "interrupted line" in caplog.text
-    assert [row["id"] for row in verdicts(files)] == [7, "double", "call", "empty"]
+    assert [row["id"] for row in verdicts(files)] == [7, "double", "call", "next"]
 
 
 @pytest.mark.parametrize("given", ["P.jsonl", "S.jsonl"])
@@ -257,17 +257,35 @@ def test_integer_ids_from_zero_are_the_problems_own(tmp_path: Path) -> None:
             "defines no function check",
         ),
         ({**CALL, "output": 1}, "field 'output' must be a string"),
+        ({**CALL, "output": "f(1)"}, "output is no literal"),
+        ({"id": 1, "prompt": "x", "tests": []}, "row '1' has no tests"),
+        ({"id": 1, "test_list": [], "text": "x"}, "row '1' has no tests"),
+        (
+            {"id": 1, "tests": [{"type": "assert", "code": "for x in []:\n    assert f(x) == x"}]},
+            "row '1' has tests that no program could fail",
+        ),
     ],
-    ids=["no assertion", "unittest", "native output"],
+    ids=["no assertion", "unittest", "native output", "no literal", "no tests", "empty test_list", "never run"],
 )
 def test_problems_that_would_be_graded_by_nothing_are_refused(
-    tmp_path: Path, problem: dict[str, Any], message: str
+    tmp_path: Path, problem: dict[str, Any], message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(tmp_path / "P.jsonl", [problem, {**CALL, "id": "call"}])
-    write(tmp_path / "S.jsonl", [{"id": "call", "completions": ["1"]}])
+    write(tmp_path / "S.jsonl", [{"id": "call", "completions": ["1"]}, {"id": 1, "completions": ["def f(x): pass"]}])
     with pytest.raises(UserError, match=f"P.jsonl, line 1: .*{message}"):
         grade(tmp_path)
     assert grade(tmp_path, skip_bad_lines=True).passed == 1
+    assert "P.jsonl: left out 1 bad lines" in caplog.text
+    assert "S.jsonl: left out 1 bad lines" in caplog.text
+    assert grade(tmp_path, skip_bad_lines=True).graded == 0
+
+
+@pytest.mark.parametrize("code", ["f(1)", "assert callable(f)"])
+def test_problems_that_are_all_bad_are_not_blamed_on_the_solutions(tmp_path: Path, code: str) -> None:
+    write(tmp_path / "P.jsonl", [{"id": 1, "tests": [{"type": "assert", "code": code}]}])
+    write(tmp_path / "S.jsonl", [{"id": 1, "completions": ["def f(x): pass"]}])
+    with pytest.raises(UserError, match=r"P\.jsonl: no problem"):
+        grade(tmp_path, skip_bad_lines=True)
 
 
 def test_a_byte_order_mark_loses_no_problem(files: Path) -> None:

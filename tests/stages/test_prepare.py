@@ -93,10 +93,13 @@ def test_equal_rows_are_kept_once(tmp_path: Path) -> None:
     [
         ("not json", "data.jsonl, line 13: not JSON"),
         ({"code": "def f(", "input": "1"}, "data.jsonl, line 13: field 'code' is not Python"),
-        ({"code": "def f(a):\n    return a", "input": "1", "output": "2"}, "output says 2, execution says 1"),
+        (
+            {"code": "def f(a):\n    return a", "input": "1", "output": "2"},
+            "line 13: row '13' output says 2, execution says 1",
+        ),
         (
             {"id": "hangs", "code": "def f(a):\n    return a.b", "input": "1"},
-            "row 'hangs' does not run (error",
+            "data.jsonl, line 13: row 'hangs' does not run (error",
         ),
     ],
 )

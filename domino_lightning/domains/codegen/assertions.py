@@ -13,27 +13,28 @@ def asserts_nothing(tree: ast.Module, entry_point: str | None = None) -> str | N
 
     What is executed is what stands outside of definitions, and the definitions that this names, directly or by one
     another. In it there must be an `assert` of something that is not true whatever the program does, a `raise`, or
-    the call of an imported function whose value is thrown away (`np.testing.assert_allclose(...)`).
+    the name of something that asserts (`np.testing.assert_allclose`). More can be told by running it (`blank.py`).
 
     Args:
         tree: the test's code.
         entry_point: the function under test; calling it is no assertion.
     """
     nodes = list(_executed(tree))
-    imported = {
-        (alias.asname or alias.name).partition(".")[0]
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names
-    } - {entry_point}
     asserted = [node for node in nodes if isinstance(node, ast.Assert)]
-    statements = [node.value for node in nodes if isinstance(node, ast.Expr)]
+    asserting = {
+        alias.asname
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname and _asserts(alias.name)
+    }
     if (
         any(not _always_true(node.test, entry_point) for node in asserted)
         or any(isinstance(node, ast.Raise) for node in nodes)
-        or any(isinstance(value, ast.Call) and _root(value.func) in imported for value in statements)
+        or any(_name(node) in asserting or _asserts(_name(node)) for node in nodes)
     ):
         return None
+    statements = [node.value for node in nodes if isinstance(node, ast.Expr)]
     if asserted:
         return f"what it asserts is true of every program ({ast.unparse(asserted[0])[:60]})"
     if any(isinstance(node, _Definition) for node in ast.walk(tree)):
@@ -43,13 +44,16 @@ def asserts_nothing(tree: ast.Module, entry_point: str | None = None) -> str | N
     return "there is no assertion in it"
 
 
-def defines(tree: ast.Module, name: str) -> bool:
-    """Whether code defines a function or sets a variable of that name."""
-    return any(
-        (isinstance(node, _Definition) and node.name == name)
-        or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == name)
-        for node in ast.walk(tree)
-    )
+def has_check(tree: ast.Module) -> bool:
+    """Whether code defines HumanEval's `check`: a function of the top level that can be called with one argument."""
+    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "check"]
+    if not found:
+        return False
+    arguments = found[-1].args
+    positional = len(arguments.posonlyargs) + len(arguments.args)
+    required = positional - len(arguments.defaults)
+    named = any(default is None for default in arguments.kw_defaults)
+    return required <= 1 and (positional >= 1 or arguments.vararg is not None) and not named
 
 
 def _executed(tree: ast.Module) -> Iterator[ast.AST]:
@@ -66,8 +70,7 @@ def _executed(tree: ast.Module) -> Iterator[ast.AST]:
             continue  # its body counts when it is named
         yield node
         left += ast.iter_child_nodes(node)
-        name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
-        for definition in definitions.pop(name, ()):
+        for definition in definitions.pop(_name(node), ()):
             left += ast.iter_child_nodes(definition)
 
 
@@ -87,7 +90,10 @@ def _always_true(test: ast.expr, entry_point: str | None) -> bool:
     return not any(isinstance(node, ast.Name | ast.Call | ast.Await) for node in ast.walk(test))
 
 
-def _root(function: ast.expr) -> str | None:
-    while isinstance(function, ast.Attribute):
-        function = function.value
-    return function.id if isinstance(function, ast.Name) else None
+def _name(node: ast.AST) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def _asserts(name: str) -> bool:
+    """Whether it is called like a function that asserts, such as `assert_allclose` or `assertEqual`."""
+    return "assert" in name.lower() and name != "AssertionError"

@@ -8,7 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from domino_lightning.domains.base import DEFAULT_AGREEMENT, Agreement, Answered, Domain, Unparsable, Verdict
 from domino_lightning.domains.codegen.assertions import asserts_nothing
@@ -17,6 +17,9 @@ from domino_lightning.domains.python.source import parse_python, source_lines
 from domino_lightning.domains.rows import Message
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.utils.jsonl import Record, sha256_text
+
+if TYPE_CHECKING:
+    from domino_lightning.execution.unit_test import Rules
 
 log = logging.getLogger(__name__)
 
@@ -99,21 +102,28 @@ class CodeGen(Domain):
         return None if record["tests"] else "has no tests, so nothing could grade its solutions"
 
     def complete(self, records: Sequence[Record], workers: int) -> Iterator[tuple[Record, str | None]]:
-        """Run every record's own solution, where it has one: tests that it does not pass grade others wrong too.
+        """Run every record's own solution, where it has one, and see that its tests can fail.
 
-        One that runs out of time or memory, or crashes, is kept with a warning: limits or load may be at fault.
+        Tests that the solution does not pass grade others wrong too; one that runs out of time or memory, or crashes,
+        is kept with a warning: limits or load may be at fault. Tests that nothing fails grade nobody.
         """
-        tested = [record for record in records if record["tests"] and self.has_answer(record)]
-        graded = self.grade(tested, ([self._solution(record)] for record in tested), workers)
+        from domino_lightning.domains.codegen.blank import empty_tests
+
+        tested = [record for record in records if record["tests"]]
+        blank = empty_tests(tested, workers, self._rules())
+        solved = [record for record in tested if self.has_answer(record)]
+        graded = self.grade(solved, ([self._solution(record)] for record in solved), workers)
         unsure = []
         for record in records:
-            problem = self.problem(record)
-            if problem is None and self.has_answer(record):
+            empty = next(blank) if record["tests"] else None
+            problem = self.problem(record) or empty
+            if record["tests"] and self.has_answer(record):
                 (verdict,) = next(graded)
+                said = f"({verdict.status}: {verdict.detail})"
                 if verdict.status in _WRONG:
-                    problem = f"has a solution that its own tests do not pass ({verdict.status}: {verdict.detail})"
+                    problem = problem or f"has a solution that its own tests do not pass {said}"
                 elif not verdict.passed:
-                    unsure.append(f"'{record['id']}' ({verdict.status}: {verdict.detail})")
+                    unsure.append(f"'{record['id']}' {said}")
             yield record, problem
         if unsure:
             log.warning("%d solutions of rows did not end within the limits; the first: %s", len(unsure), unsure[0])
@@ -223,13 +233,17 @@ class CodeGen(Domain):
         self, records: Iterable[Record], completions: Iterable[Sequence[str]], workers: int
     ) -> Iterator[list[Verdict]]:
         """Run every program on its problem's tests; it passes when all of them do, and never without any."""
+        from domino_lightning.domains.codegen.grading import grade_completions
+
+        return grade_completions(records, completions, workers, self._rules())
+
+    def _rules(self) -> Rules:
         from dataclasses import replace
 
-        from domino_lightning.domains.codegen.grading import grade_completions
         from domino_lightning.execution.unit_test import GRADING, Rules
 
         limits = replace(GRADING, timeout_s=self.timeout_s, memory_mb=self.memory_mb)
-        return grade_completions(records, completions, workers, Rules(limits, compat=self.compat))
+        return Rules(limits, compat=self.compat)
 
     @classmethod
     def smoke_answer(cls, prompt: str) -> str:

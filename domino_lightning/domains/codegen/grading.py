@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from domino_lightning.domains.base import Verdict
 from domino_lightning.domains.python.extraction import find_program
@@ -15,6 +15,7 @@ from domino_lightning.domains.python.source import MAX_CHARACTERS
 from domino_lightning.execution.unit_test import PARENT, RULES, SHARED, Rules, run_test
 from domino_lightning.utils.jsonl import Record
 
+Result = TypeVar("Result")
 _BLOCK = re.compile(r"^```(?:python|py|python3)?[ \t]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
 
 
@@ -38,13 +39,28 @@ def grade_completions(
         UserError: the host has no sandbox, and none was waived by name.
         StageFailed: the sandbox itself fails.
     """
+    judge = grade or grade_completion
+
+    def job(record: Record, text: str) -> Callable[[threading.Event], Verdict]:
+        return lambda stop: judge(record, text, stop, rules)
+
+    pairs = zip(records, completions, strict=True)
+    return run_ahead(([job(record, text) for text in texts] for record, texts in pairs), workers)
+
+
+def run_ahead(jobs: Iterable[Sequence[Callable[[threading.Event], Result]]], workers: int) -> Iterator[list[Result]]:
+    """What every list of jobs comes to, in order; `workers` at a time, a few lists ahead.
+
+    Args:
+        jobs: each is called with an event that is set where its result is no longer wanted.
+        workers: jobs at a time.
+    """
     stop = threading.Event()
-    pending: deque[list[Future[Verdict]]] = deque()
+    pending: deque[list[Future[Result]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="grade")
     try:
-        for record, texts in zip(records, completions, strict=True):
-            graded = [pool.submit(grade or grade_completion, record, text, stop, rules) for text in texts]
-            pending.append(graded)
+        for each in jobs:
+            pending.append([pool.submit(job, stop) for job in each])
             if len(pending) > 2 * workers:
                 yield [future.result() for future in pending.popleft()]
         while pending:

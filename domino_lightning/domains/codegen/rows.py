@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import ast
-import base64
-import binascii
 import builtins
-import json
-import pickletools
+import re
 import textwrap
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from domino_lightning.domains.base import Unparsable, row_id
-from domino_lightning.domains.codegen.assertions import asserts_nothing, defines
+from domino_lightning.domains.codegen.assertions import asserts_nothing, has_check
+from domino_lightning.domains.codegen.livecodebench import read_livecodebench
+from domino_lightning.domains.fields import as_code, code, codes, from_json, is_given, optional_code, text
 from domino_lightning.domains.python.source import (
     MAX_CHARACTERS,
     missing_modules,
@@ -26,9 +24,8 @@ from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import Record
 
 TEST_FIELDS = {"stdin": ("input", "output"), "functional": ("input", "output"), "assert": ("code",)}
-MAX_PACKED_BYTES = 256 << 20
-_STRING_OPCODES = {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
-_FRAMING_OPCODES = {"PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "STOP"}
+_TESTS = ("tests", "test_list", "test", "public_test_cases", "private_test_cases")
+_CHECK = re.compile(r"^def check\(", re.MULTILINE)
 _TRANSLATED = {
     "text", "code", "test_list", "test_setup_code", "test_imports", "test", "canonical_solution",
     "question_content", "public_test_cases", "private_test_cases", "metadata",
@@ -43,36 +40,38 @@ def read_problem(row: Mapping[str, Any], where: str) -> Record:
     Raises:
         UserError: a row of no known format, or a missing or ill-typed field; the message starts with `where`.
     """
-    if "question_content" in row:
-        fields = _livecodebench(row, where)
-    elif "test_list" in row:
-        fields = _mbpp(row, where)
-    elif "test" in row and ("canonical_solution" in row or "entry_point" in row) and "tests" not in row:
-        fields = _humaneval(row, where)
+    own: tuple[str, ...]
+    named = {name for name, value in row.items() if value is not None}
+    if "question_content" in named:
+        fields, own = read_livecodebench(row, where), ("public_test_cases", "private_test_cases")
+    elif "test_list" in named:
+        fields, own = _mbpp(row, where), ("test_list", "test")
+    elif "test" in named and row.keys() & {"canonical_solution", "entry_point"} and "tests" not in named:
+        fields, own = _humaneval(row, where), ("test",)
     elif "prompt" in row:
-        fields = {"prompt": _text(row, "prompt", where), "tests": row.get("tests") or []}
-        if fields["tests"] and row.get("test"):
-            raise UserError(f"{where}: there are tests in 'tests' and in 'test'; leave out those that shall not count.")
+        tests = row["tests"] if is_given(row, "tests") else []
+        fields, own = {"prompt": text(row, "prompt", where), "tests": tests}, ("tests",)
     else:
         raise UserError(
             f"{where}: no problem in a known format; fields: {', '.join(map(repr, row)) or 'none'}. "
             "Known are 'prompt' with 'tests', MBPP ('test_list'), HumanEval ('canonical_solution') and "
             "LiveCodeBench ('question_content')."
         )
+    _refuse_other_tests(row, own, where)
     record = {
         **{name: value for name, value in row.items() if name not in _TRANSLATED or name in fields},
         **fields,
         "id": row_id(row, where, ("id", "task_id", "question_id")),
         "prompt": fields["prompt"].strip(),
     }
-    record["starter_code"] = _optional(record, "starter_code", where).strip("\n").rstrip()
-    solution = _optional(record, "solution", where).rstrip()
+    record["starter_code"] = optional_code(record, "starter_code", where).strip("\n").rstrip()
+    solution = optional_code(record, "solution", where).rstrip()
     if solution or record.get("solution") is not None:
         record["solution"] = solution or None
     record["tests"] = _checked_tests(record["tests"], where)
     record["entry_point"] = _entry_point(record, where)
     for number, test in enumerate(record["tests"]):
-        _refuse_an_empty_assertion(test, record["entry_point"], f"{where}: field '{_test_field(row, number)}'")
+        _refuse_an_empty_assertion(test, record["entry_point"], f"{where}: field '{_test_field(row, own[0], number)}'")
     return record
 
 
@@ -124,11 +123,11 @@ def _called(tree: ast.Module, defined: set[str] | None) -> list[str]:
 
 def _entry_point(record: Mapping[str, Any], where: str) -> str | None:
     """The given one, or the starter code's, or the one that the assertions call; None for whole programs."""
-    given = record.get("entry_point") or None
-    if given is not None and not (isinstance(given, str) and given.isidentifier()):
-        raise UserError(f"{where}: field 'entry_point' must be a Python name; it is {given!r}.")
-    if given is not None:
-        return str(given)
+    if is_given(record, "entry_point"):
+        given = record["entry_point"]
+        if not (isinstance(given, str) and given.isidentifier()):
+            raise UserError(f"{where}: field 'entry_point' must be a Python name; it is {given!r}.")
+        return given
     try:
         found = starter_entry_point(record["starter_code"])
         if found is None:
@@ -146,46 +145,46 @@ def _entry_point(record: Mapping[str, Any], where: str) -> str | None:
 
 def _mbpp(row: Mapping[str, Any], where: str) -> Record:
     """MBPP+ has stronger tests in `test` beside those of MBPP; they are not shown to a solver."""
-    setup = [*_texts(row, "test_imports", where), *_optional(row, "test_setup_code", where).splitlines()]
-    codes = _texts(row, "test_list", where)
+    setup = [*codes(row, "test_imports", where), *optional_code(row, "test_setup_code", where).splitlines()]
+    asserted = codes(row, "test_list", where)
     if "test_imports" not in row:  # some releases lack that field, and their tests call `math.isclose` all the same
-        setup = [f"import {name}" for name in _modules("\n".join([*setup, *codes]))] + setup
-    tests: list[Record] = [{"type": "assert", "code": "\n".join([*setup, code.strip()])} for code in codes]
-    stronger = _optional(row, "test", where)
+        setup = [f"import {name}" for name in _modules("\n".join([*setup, *asserted]))] + setup
+    tests: list[Record] = [{"type": "assert", "code": "\n".join([*setup, each.strip()])} for each in asserted]
+    stronger = optional_code(row, "test", where)
     if stronger.strip():
         tests.append({"type": "assert", "code": "\n".join([*setup, stronger]), "hidden": True})
     return {
-        "prompt": _text(row, "text" if row.get("text") is not None else "prompt", where),
+        "prompt": text(row, "text" if row.get("text") is not None else "prompt", where),
         "tests": tests,
-        "solution": _optional(row, "code", where) or None,
+        "solution": optional_code(row, "code", where) or None,
     }
 
 
-def _modules(code: str) -> list[str]:
+def _modules(source: str) -> list[str]:
     try:
-        return missing_modules(code)
+        return missing_modules(source)
     except Unparsable:
         return []  # told of the test that is none
 
 
 def _humaneval(row: Mapping[str, Any], where: str) -> Record:
     """The docstring becomes the statement, and what is left of the source the starter code."""
-    source, name = _text(row, "prompt", where), _text(row, "entry_point", where)
+    source, name = code(row, "prompt", where), code(row, "entry_point", where)
     try:
         body = starter_tree(source).body
     except Unparsable as error:
         raise UserError(f"{where}: field 'prompt' is not Python ({error}).") from None
-    test = _text(row, "test", where)
+    test = code(row, "test", where)
     try:
-        checks = defines(parse_python(test), "check")
+        checks = has_check(parse_python(test))
     except Unparsable as error:
-        checks = error.reason == "too_long" and "check" in test
+        checks = error.reason == "too_long" and _CHECK.search(test) is not None
     if not checks:
         raise UserError(
-            f"{where}: field 'test' defines no function check(candidate), as HumanEval's do, so nothing would be "
-            "tested; test cases of unittest are not run. Give assertions as 'tests', or a check."
+            f"{where}: field 'test' defines no function check(candidate) at its top level, as HumanEval's do, so "
+            "nothing would be tested; test cases of unittest are not run. Give assertions as 'tests', or a check."
         )
-    solution = _optional(row, "canonical_solution", where)
+    solution = optional_code(row, "canonical_solution", where)
     lines, statement = source_lines(source), source
     for node in (each for each in body if isinstance(each, ast.FunctionDef) and each.name == name):
         for inner in node.body:
@@ -203,86 +202,22 @@ def _humaneval(row: Mapping[str, Any], where: str) -> Record:
     }
 
 
-def _livecodebench(row: Mapping[str, Any], where: str) -> Record:
-    metadata = row.get("metadata") or {}
-    if isinstance(metadata, str):
-        metadata = _json(metadata, f"{where}: field 'metadata'")
-    if not isinstance(metadata, dict):
-        raise UserError(f"{where}: field 'metadata' must be an object; it is {str(metadata)[:60]!r}.")
-    public = _optional(row, "public_test_cases", where)
-    tests = _cases(public, where, "public_test_cases") if public.strip() else []
-    private = row.get("private_test_cases")
-    if private:
-        cases = _cases(_unpacked(private, where), where, "private_test_cases")
-        tests += [{**case, "hidden": True} for case in cases]
-    return {
-        "prompt": _text(row, "question_content", where),
-        "starter_code": row.get("starter_code") or "",
-        "entry_point": metadata.get("func_name"),
-        "tests": tests,
-    }
-
-
-def _cases(text: str, where: str, field: str) -> list[Record]:
-    cases = _json(text, f"{where}: field '{field}'")
-    if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
-        raise UserError(f"{where}: field '{field}' must be the JSON text of a list of objects.")
-    return [
-        {"type": case.get("testtype", "stdin"), "input": case.get("input"), "output": case.get("output")}
-        for case in cases
-    ]
-
-
-def _unpacked(text: Any, where: str) -> str:
-    """JSON text as it stands, or from base64, zlib and a pickled string: its opcodes are read, never run."""
-    problem = f"{where}: field 'private_test_cases' is neither JSON text nor a packed string of it"
-    if not isinstance(text, str):
-        raise UserError(f"{problem}; it is a {type(text).__name__}.")
-    if text.lstrip().startswith("["):
-        return text
-    try:
-        unpack = zlib.decompressobj()
-        data = unpack.decompress(base64.b64decode(text, validate=True), MAX_PACKED_BYTES)
-        if unpack.unconsumed_tail:
-            raise UserError(f"{where}: field 'private_test_cases' unpacks to more than {MAX_PACKED_BYTES >> 20} MiB.")
-        if not unpack.eof:
-            raise UserError(f"{problem} (it is cut off).")
-        return _pickled_string(data)
-    except (binascii.Error, zlib.error, ValueError) as error:
-        raise UserError(f"{problem} ({error}).") from None
-
-
-def _pickled_string(data: bytes) -> str:
-    """The value of a pickle that is one string; every opcode that could make or call anything else is refused.
-
-    Raises:
-        ValueError: it holds more than a string, or is no pickle.
-    """
-    found = None
-    for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name in _STRING_OPCODES and found is None:
-            found = str(argument)
-        elif opcode.name not in _FRAMING_OPCODES:
-            raise ValueError(f"opcode {opcode.name} in a pickle that may hold one string and nothing else")
-    if found is None:
-        raise ValueError("a pickle without a string")
-    return found
-
-
 def _checked_tests(tests: Any, where: str) -> list[Record]:
     if not isinstance(tests, list):
         raise UserError(f"{where}: field 'tests' must be a list of objects; it is {tests!r}.")
     for number, test in enumerate(tests):
         name = f"{where}: field 'tests[{number}]"
         kind = test.get("type") if isinstance(test, dict) else None
-        if kind not in TEST_FIELDS:
+        if not isinstance(kind, str) or kind not in TEST_FIELDS:
             raise UserError(f"{name}.type' must be one of {', '.join(TEST_FIELDS)}; the test is {str(test)[:80]!r}.")
         for field in TEST_FIELDS[kind]:
             if not isinstance(test.get(field), str):
                 raise UserError(f"{name}.{field}' must be a string; it is {test.get(field)!r}.")
+            as_code(test[field], f"{name}.{field}'")
         if kind == "functional":
-            for line in [*test["input"].split("\n"), test["output"]]:
-                _json(line or "null", f"{name}'")
+            for line in filter(str.strip, test["input"].split("\n")):
+                from_json(line, f"{name}.input'")
+            from_json(test["output"], f"{name}.output'")
         elif kind == "assert" and len(test["code"]) <= MAX_CHARACTERS:  # a longer one is parsed in the sandbox
             try:
                 parse_python(test["code"])
@@ -291,11 +226,18 @@ def _checked_tests(tests: Any, where: str) -> list[Record]:
     return [{**test, "code": test["code"].strip()} if test["type"] == "assert" else test for test in tests]
 
 
-def _json(text: str, name: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{name} is not JSON ({error}): {text[:60]!r}.") from None
+def _refuse_other_tests(row: Mapping[str, Any], own: Sequence[str], where: str) -> None:
+    """Tests in fields of two formats: only one of them would count.
+
+    Raises:
+        UserError: there are such.
+    """
+    given = [name for name in own if is_given(row, name)]
+    others = [name for name in _TESTS if name not in own and is_given(row, name)]
+    if given and others:
+        raise UserError(
+            f"{where}: there are tests in '{given[0]}' and in '{others[0]}'; leave out those that shall not count."
+        )
 
 
 def _refuse_an_empty_assertion(test: Record, entry_point: str | None, name: str) -> None:
@@ -310,27 +252,8 @@ def _refuse_an_empty_assertion(test: Record, entry_point: str | None, name: str)
         raise UserError(f"{name} tests nothing, since {problem}: {test['code'][:60]!r}.")
 
 
-def _test_field(row: Mapping[str, Any], number: int) -> str:
-    """The row's name for its test of that number."""
-    if "test_list" in row:
-        return f"test_list[{number}]" if number < len(row["test_list"] or ()) else "test"
-    return f"tests[{number}].code" if "tests" in row else "test"
-
-
-def _optional(row: Mapping[str, Any], field: str, where: str) -> str:
-    """A text that need not be there: null is how tables say that it is not, as an empty text."""
-    return "" if row.get(field) is None else _text(row, field, where, "")
-
-
-def _texts(row: Mapping[str, Any], field: str, where: str) -> list[str]:
-    values = row.get(field) or []
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise UserError(f"{where}: field '{field}' must be a list of strings; it is {str(values)[:80]!r}.")
-    return values
-
-
-def _text(row: Mapping[str, Any], field: str, where: str, default: str | None = None) -> str:
-    value = row.get(field, default)
-    if not isinstance(value, str) or (default is None and not value.strip()):
-        raise UserError(f"{where}: field '{field}' must be a string that is not empty; it is {value!r}.")
-    return value
+def _test_field(row: Mapping[str, Any], own: str, number: int) -> str:
+    """The row's name for its test of that number, which stands in its field `own`, or after those there in `test`."""
+    if own == "test_list":
+        return f"test_list[{number}]" if number < len(row[own]) else "test"
+    return f"tests[{number}].code" if own == "tests" else own

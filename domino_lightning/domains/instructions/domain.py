@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from domino_lightning.domains.base import Side, Unparsable, row_id
+from domino_lightning.domains.fields import texts
 from domino_lightning.domains.instructions.constraints import problem_of, unstated
 from domino_lightning.domains.instructions.ifbench import IFBENCH
 from domino_lightning.domains.instructions.ifeval import IFEVAL
@@ -63,7 +64,7 @@ class Instructions(VerifiableDomain):
         prompt = row.get("prompt")
         if not isinstance(prompt, str) or not prompt.strip():
             raise UserError(f"{where}: field 'prompt' must be a text; it is {prompt!r}.")
-        kept, unchecked = [], list(row.get("unchecked") or [])
+        kept, unchecked = [], [*texts(row, "unchecked", where)]
         for name, arguments in _listed(row, where):
             if name in CONSTRAINTS:
                 if problem := problem_of(CONSTRAINTS[name], arguments):

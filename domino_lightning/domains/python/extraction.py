@@ -9,7 +9,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from domino_lightning.domains.base import Unparsable
-from domino_lightning.domains.python.marks import FENCE, answer_part, own_marks
+from domino_lightning.domains.python.fences import fenced_blocks
+from domino_lightning.domains.python.marks import answer_part, own_marks
 from domino_lightning.domains.python.source import MAX_CHARACTERS, parse_python, source_lines, starter_tree
 
 _PYTHON = {"python", "py", "python3", "py3"}
@@ -61,24 +62,9 @@ def find_program(completion: str, starter_code: str, entry_point: str | None) ->
 
 
 def _blocks(text: str) -> Iterator[tuple[bool, str]]:
-    """(whether it is marked as Python, body) of every block; a fence with a label also ends the one before."""
-    fence, python, body = "", False, []
-    for line in source_lines(text):
-        mark = FENCE.match(line)
-        closes = fence and (mark or line.rstrip().endswith(fence) and line.count(fence) == 1)
-        if fence and closes and not (mark and mark["fence"][0] != fence[0]):
-            if not mark:
-                body.append(line.rstrip().removesuffix(fence))
-            yield python, "\n".join(body)
-            fence, body = "", []
-            if not (mark and mark["label"]):
-                continue
-        if fence:
-            body.append(line)
-        elif mark:
-            fence, python = mark["fence"], mark["label"].lower() in _PYTHON
-    if fence:
-        yield python, "\n".join(body)
+    """(whether it is marked as Python, body) of every block."""
+    for label, start, end in fenced_blocks(text):
+        yield label.lower() in _PYTHON, text[start:end].removesuffix("\n")
 
 
 def _with_fences(text: str) -> str:

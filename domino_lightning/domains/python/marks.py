@@ -7,13 +7,10 @@ string, inside inline code or in a comment of a block belongs to the text around
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Iterator
 
-from domino_lightning.domains.base import Unparsable
-from domino_lightning.domains.python.source import parse_python
+from domino_lightning.domains.python.fences import fenced_blocks, parses
 
-FENCE = re.compile(r"[ \t]*(?P<fence>`{3,}|~{3,})[ \t]*(?P<label>[\w+#-]*)(?![^\n]*`)")
 _MANY = 32
 _THOUGHT = re.compile(r"</think(?:ing)?>")
 # `</s>` is also how HTML ends what `<s>` began, and a word in a sentence about it.
@@ -35,29 +32,11 @@ def answer_part(text: str) -> str:
 def own_marks(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
     """Matches that do not lie in code or in quotes; of very many the first and the last."""
     found = list(pattern.finditer(text))
-    blocks = [(start, end, _parses(text[start:end])) for start, end in _blocks(text)] if found else []
+    blocks = [(start, end, parses(text[start:end])) for _, start, end in fenced_blocks(text)] if found else []
     for match in found if len(found) <= 2 * _MANY else found[:_MANY] + found[-_MANY:]:
         start, end, whole = next((each for each in blocks if each[0] <= match.start() < each[1]), (0, 0, False))
         if not (whole or _is_quoted(text, match) or _is_in_code(text, match, start, end)):
             yield match
-
-
-def _blocks(text: str) -> Iterator[tuple[int, int]]:
-    """Where the bodies of fenced blocks begin and end; one that is not closed goes on to the end."""
-    fence, start, position = "", 0, 0
-    for line in text.splitlines(keepends=True):
-        mark = FENCE.match(line)
-        if mark and (not fence or mark["fence"][0] == fence[0]):
-            if fence:
-                yield start, position
-            fence = mark["fence"] if mark["label"] or not fence else ""
-            start = position + len(line)
-        elif fence and line.rstrip().endswith(fence) and line.count(fence) == 1:
-            yield start, position + line.rindex(fence)
-            fence = ""
-        position += len(line)
-    if fence:
-        yield start, position
 
 
 def _is_quoted(text: str, match: re.Match[str]) -> bool:
@@ -74,12 +53,4 @@ def _is_in_code(text: str, match: re.Match[str], start: int, end: int) -> bool:
     """Whether a mark in a block that is no Python as a whole belongs to its code all the same, and does not end it."""
     line = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
     rest = text[match.end() : end].partition("\n")[0].strip()
-    return start < end and ("#" in line or bool(rest) and not _parses(text[start : match.start()]))
-
-
-def _parses(code: str) -> bool:
-    try:
-        parse_python(textwrap.dedent(code).strip("\n"))
-    except Unparsable:
-        return False
-    return True
+    return start < end and ("#" in line or bool(rest) and not parses(text[start : match.start()]))

@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from domino_lightning.domains.codegen.assertions import asserts_nothing, defines
+from domino_lightning.domains.codegen.assertions import asserts_nothing, has_check
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,9 @@ from domino_lightning.domains.codegen.assertions import asserts_nothing, defines
         "from numpy.testing import assert_allclose\nassert_allclose(f(1), 1)",
         "def check(candidate):\n    assert candidate(1) == 1\n\ncheck(f)",
         "def same(a, b):\n    assert a == b\n\ndef check(c):\n    same(c(1), 1)\n\ncheck(f)",
+        "from numpy.testing import assert_equal as same\nsame(f(1), 1)",
+        "import unittest\ncase = unittest.TestCase()\ncase.assertEqual(f(1), 1)",
+        "import functools, numpy as np\nfunctools.partial(np.testing.assert_allclose, rtol=1)(f(1), 1)",
         "class Test:\n    def test_one(self):\n        assert f(1) == 1\n\nTest().test_one()",
         "assert (f(1), f(2)) == (1, 2)",
         "assert [f(1)] and f(2) == 2",
@@ -42,6 +45,10 @@ def test_what_a_program_can_fail_asserts_something(code: str) -> None:
         ("'assert f(1) == 1'", "no assertion"),
         ("b'assert f(1) == 1'", "no assertion"),
         ("pass", "no assertion"),
+        ("import math\nmath.isclose(f(1), 2)", "no assertion"),
+        ("import numpy as np\nnp.allclose(f(1), 2)", "no assertion"),
+        ("from operator import eq\neq(f(1), 1)", "no assertion"),
+        ("try:\n    f(1)\nexcept AssertionError:\n    pass", "no assertion"),
         ("import f\nf(1) == 1", "compares without"),
         ("assert True", "true of every program"),
         ("assert 1 == 1", "true of every program"),
@@ -66,7 +73,22 @@ def test_what_no_program_can_fail_asserts_nothing(code: str, reason: str) -> Non
 
 @pytest.mark.parametrize(
     ("code", "there"),
-    [("def check(c): pass", True), ("check = print", True), ("check(f)", False), ("def checks(c): pass", False)],
+    [
+        ("def check(candidate): pass", True),
+        ("def check(candidate, times=3, *, exact=False): pass", True),
+        ("def check(*candidates): pass", True),
+        ("def check(candidate, /): pass", True),
+        ("def check(): pass", False),
+        ("def check(candidate, expected): pass", False),
+        ("def check(candidate, *, expected): pass", False),
+        ("def check(**named): pass", False),
+        ("async def check(candidate): pass", False),
+        ("class T:\n    def check(self, candidate): pass", False),
+        ("def outer():\n    def check(candidate): pass", False),
+        ("check = print", False),
+        ("check(f)", False),
+        ("def checks(c): pass", False),
+    ],
 )
-def test_a_name_is_defined_by_a_definition_or_an_assignment(code: str, there: bool) -> None:
-    assert defines(ast.parse(code), "check") is there
+def test_a_check_is_a_function_of_the_top_level_that_takes_the_candidate(code: str, there: bool) -> None:
+    assert has_check(ast.parse(code)) is there

@@ -6,14 +6,18 @@ import base64
 import json
 import pickle
 import zlib
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from domino_lightning.domains import CodeGen, Verdict
-from domino_lightning.domains.codegen import rows as codegen_rows
+from domino_lightning.domains.codegen import livecodebench
+from domino_lightning.domains.codegen.blank import EMPTY
 from domino_lightning.errors import UserError
+from domino_lightning.utils.typed_text import TypedText
 from tests.domains.codegen.problems import DOMAIN, DOUBLE, HUMANEVAL, LIVECODEBENCH, WHERE, functional, problem, verdict
 
 
@@ -112,7 +116,7 @@ def test_a_pickle_of_anything_but_a_string_is_refused(value: object, protocol: i
 def test_packed_tests_that_are_damaged_or_too_large_are_told(
     packed: object, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(codegen_rows, "MAX_PACKED_BYTES", 1 << 20)
+    monkeypatch.setattr(livecodebench, "MAX_PACKED_BYTES", 1 << 20)
     with pytest.raises(UserError, match=message):
         DOMAIN.read({**LIVECODEBENCH, "private_test_cases": packed}, WHERE)
 
@@ -135,8 +139,11 @@ def test_packed_tests_that_are_damaged_or_too_large_are_told(
         ),
         (
             {"prompt": "x", "entry_point": "f", "tests": [functional("[1", "1")]},
-            "field 'tests[0]' is not JSON",
+            "field 'tests[0].input' is not JSON",
         ),
+        ({"prompt": "x", "entry_point": "f", "tests": [functional("1", "")]}, "field 'tests[0].output' is not JSON"),
+        ({"prompt": "x", "tests": [{"type": []}]}, "field 'tests[0].type'"),
+        ({"prompt": "x", "tests": [{"type": {"a": 1}}]}, "field 'tests[0].type'"),
         ({"prompt": "x", "tests": [functional("1", "1")]}, "functional tests need an 'entry_point'"),
         ({"prompt": "x", "tests": [], "starter_code": "def ("}, "not Python"),
         ({"prompt": "x", "tests": [], "entry_point": "a.b"}, "field 'entry_point'"),
@@ -223,10 +230,31 @@ def test_the_stronger_tests_of_mbpp_plus_count_and_stay_hidden() -> None:
     assert verdict(record, "```python\ndef double(x):\n    return 2\n```").detail.startswith("test 2 of 2")
 
 
-def test_tests_in_two_places_are_not_chosen_between() -> None:
-    row = {"prompt": "x", "tests": [{"type": "assert", "code": "assert f(1) == 1"}], "test": "assert f(2) == 2"}
-    with pytest.raises(UserError, match="in 'tests' and in 'test'"):
+NO_TEXTS = (0, False, [], {})
+ASSERTION = {"type": "assert", "code": "assert f(1) == 1"}
+
+
+@pytest.mark.parametrize(
+    ("row", "fields"),
+    [
+        ({"prompt": "x", "tests": [ASSERTION], "test": "assert f(2) == 2"}, ("tests", "test")),
+        ({"prompt": "x", "tests": [ASSERTION], "test_list": ["assert f(2) == 2"]}, ("test_list", "tests")),
+        ({**LIVECODEBENCH, "tests": [ASSERTION]}, ("public_test_cases", "tests")),
+        ({**LIVECODEBENCH, "test_list": ["assert f(2) == 2"]}, ("public_test_cases", "test_list")),
+        ({"prompt": "x", "tests": [ASSERTION], "private_test_cases": "[]"}, ("tests", "private_test_cases")),
+        ({**HUMANEVAL, "tests": [ASSERTION]}, ("tests", "test")),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_tests_in_two_places_are_not_chosen_between(row: dict[str, Any], fields: tuple[str, str]) -> None:
+    with pytest.raises(UserError, match="row 3: there are tests in '{}' and in '{}'".format(*fields)):
         DOMAIN.read(row, WHERE)
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_columns_of_other_formats_may_be_there_and_null(nothing: Any) -> None:
+    others = {"test_list": None, "test": nothing, "public_test_cases": nothing, "question_content": None}
+    assert len(DOMAIN.read({"prompt": "x", "tests": [ASSERTION], **others}, WHERE)["tests"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -255,13 +283,33 @@ def test_tests_that_assert_nothing_are_refused(row: dict[str, Any], field: str) 
         {"test_list": ["assert f(1) == 1"], "test": 3},
         {"test_list": ["assert f(1) == 1"], "id": {"n": 1}},
         {"test_list": ["assert f(1) == 1"], "id": True},
+        *({"tests": [], field: value} for field in ("entry_point", "starter_code", "solution") for value in NO_TEXTS),
+        *({"test_list": ["assert f(1) == 1"], "test_imports": value} for value in (0, False, {})),
+        *({"tests": value} for value in (0, False, {})),
+        *({**LIVECODEBENCH, "starter_code": value} for value in NO_TEXTS),
+        *({**LIVECODEBENCH, "metadata": value} for value in (0, False, [])),
     ],
     ids=str,
 )
 def test_values_of_another_type_are_refused_and_never_made_text(row: dict[str, Any]) -> None:
-    field = list(row)[-1]
+    field = next((name for name in ("starter_code", "metadata") if row.get(name) in NO_TEXTS), list(row)[-1])
     with pytest.raises(UserError, match=rf"row 3: field '{field}' must be"):
-        DOMAIN.read({"prompt": "Do it.", "code": "def f(x): return x", **row}, WHERE)
+        DOMAIN.read({"prompt": "Do it.", **({} if "tests" in row else {"code": "def f(x): return x"}), **row}, WHERE)
+
+
+@pytest.mark.parametrize("value", [0, False, [], {}])
+def test_private_tests_that_are_no_text_are_refused(value: Any) -> None:
+    with pytest.raises(UserError, match="row 3: field 'private_test_cases' is neither"):
+        DOMAIN.read({**LIVECODEBENCH, "private_test_cases": value}, WHERE)
+
+
+@pytest.mark.parametrize("day", [date(2020, 10, 12), Decimal("3.0")])
+@pytest.mark.parametrize("field", ["solution", "starter_code", "tests"])
+def test_the_text_of_a_date_or_a_decimal_is_no_code(field: str, day: object) -> None:
+    value = TypedText(day)
+    row = {"prompt": "x", "tests": [ASSERTION], field: [{**ASSERTION, "code": value}] if field == "tests" else value}
+    with pytest.raises(UserError, match=rf"row 3: field '{field}.*a {type(day).__name__} \({day}\)"):
+        DOMAIN.read(row, WHERE)
 
 
 def test_modules_that_tests_of_a_release_without_imports_use_are_imported() -> None:
@@ -278,8 +326,10 @@ def test_a_rows_own_solution_is_run_against_its_tests(
         problem("assert f(2) == 5", solution="def f(x):\n    return 2 * x"),
         problem("assert f(2) == 4"),
     ]
+    given.append(problem("for x in []:\n    assert f(x) == 4"))
     found = [wrong for _, wrong in DOMAIN.complete(given, workers=1)]
     assert (found[0], found[2]) == (None, None)
+    assert found[3] == EMPTY
     assert str(found[1]).startswith("has a solution that its own tests do not pass (failed: test 1 of 1")
     late = [[Verdict(False, "timeout", "test 1 of 1: still running")]]
     monkeypatch.setattr(CodeGen, "grade", lambda *_: iter(late))

@@ -154,3 +154,9 @@ def test_test_types_are_in_no_reference() -> None:
 def test_a_test_type_that_is_none_is_refused() -> None:
     with pytest.raises(UserError, match=r"test_types: 'startends' is no constraint's id. Did you mean 'startend'"):
         Instructions(test_types=["startends"])
+
+
+@pytest.mark.parametrize("value", [0, False, {}, "punctuation:no_comma", [1]])
+def test_unchecked_constraints_are_a_list_of_names(value: Any) -> None:
+    with pytest.raises(UserError, match="row 1: field 'unchecked' must be a list of strings"):
+        Instructions().read({**IFEVAL, "unchecked": value}, "rows.jsonl, row 1")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import array
 import collections
 import datetime
+import ipaddress
 import sys
+import types
+import uuid
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -27,7 +31,10 @@ def sent(value: object) -> Any:
         (1, [2, {3: (4,)}], {5}, frozenset({6})), {(1, 2): {"a": None}}, collections.deque([1, (2,)]),
         collections.Counter("aab"), collections.OrderedDict(b=1, a=2), Decimal("1.50"), Fraction(1, 3),
         datetime.date(2020, 1, 2), datetime.datetime(2020, 1, 2, 3, 4), datetime.time(1, 2),
-        datetime.timedelta(-1, 2, 3),
+        datetime.timedelta(-1, 2, 3), datetime.UTC, datetime.timezone(datetime.timedelta(hours=-5), "EST"),
+        uuid.UUID(int=7), ipaddress.ip_address("10.0.0.1"), ipaddress.ip_network("fd00::/8"),
+        ipaddress.ip_interface("10.0.0.1/8"), slice(1, None, 2), int, type, ValueError, ..., NotImplemented,
+        types.SimpleNamespace(a=[1], b=None), array.array("d", [1.5]), array.array("i", [1, 2]),
     ],
 )  # fmt: skip
 def test_data_comes_back_as_what_it_was(value: object) -> None:
@@ -37,7 +44,40 @@ def test_data_comes_back_as_what_it_was(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "array",
+    "error",
+    [
+        ValueError("x"),
+        KeyError("a"),
+        OSError(2, "gone"),
+        ZeroDivisionError(),
+        UnicodeDecodeError("utf-8", b"a", 0, 1, "x"),
+    ],
+    ids=repr,
+)
+def test_exceptions_of_built_in_classes_come_back_as_what_they_were(error: Exception) -> None:
+    found = sent([error])[0]
+    assert (type(found), found.args, str(found)) == (type(error), error.args, str(error))
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_a_view_of_a_dict_and_a_matrix_come_back() -> None:
+    view = sent(types.MappingProxyType({"a": (1,)}))
+    assert (type(view), dict(view)) == (types.MappingProxyType, {"a": (1,)})
+    matrix = sent(np.matrix([[1, 2], [3, 4]]))
+    assert type(matrix) is np.matrix
+    assert matrix.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize(
+    "tree", [{"o": "print"}, {"o": "__loader__"}, {"o": ["int"]}, {"E": ["int", "", []]}, {"A": ["z", []]}]
+)
+def test_names_and_exceptions_of_other_kinds_are_refused(tree: object) -> None:
+    with pytest.raises(wire.NotPlain):
+        wire.decode(tree)
+
+
+@pytest.mark.parametrize(
+    "made",
     [
         np.arange(6).reshape(2, 3), np.array([1.5, np.inf]), np.array(3), np.zeros((2, 0, 3)), np.array([1, 2], "u1"),
         np.array([True]), np.array([1j], "c8"), np.array(["a", "bcd"]), np.array([b"a"]),
@@ -45,21 +85,21 @@ def test_data_comes_back_as_what_it_was(value: object) -> None:
         np.asfortranarray(np.eye(2)), np.arange(6)[::-2],
     ],
 )  # fmt: skip
-def test_arrays_come_back_with_type_and_shape(array: Any) -> None:
-    found = sent([array])[0]
-    assert (type(found), found.dtype, found.shape) == (np.ndarray, array.dtype, array.shape)
-    assert np.array_equal(found, array)
-    if array.size:
-        scalar = array.ravel()[0]
+def test_arrays_come_back_with_type_and_shape(made: Any) -> None:
+    found = sent([made])[0]
+    assert (type(found), found.dtype, found.shape) == (np.ndarray, made.dtype, made.shape)
+    assert np.array_equal(found, made)
+    if made.size:
+        scalar = made.ravel()[0]
         assert type(sent(scalar)) is type(scalar)
         assert sent(scalar) == scalar
     found[...] = found
 
 
 def test_arrays_of_objects_keep_what_they_hold() -> None:
-    array = np.empty(3, object)
-    array[:] = [[1], "a", None]
-    found = sent(array)
+    made = np.empty(3, object)
+    made[:] = [[1], "a", None]
+    found = sent(made)
     assert found.dtype == object
     assert found.tolist() == [[1], "a", None]
 

@@ -11,35 +11,38 @@ from typing import Any
 
 _KINDS = "biufcSUOmM"
 _TIMES = "mM"
+_ARRAYS = ("ndarray", "matrix")
 _MAX_DTYPE = 32  # characters
 
 
 def is_array(value: object) -> bool:
-    """Whether it is exactly a NumPy array."""
+    """Whether it is exactly a NumPy array, or a matrix."""
     kind = type(value)
-    return kind.__module__ == "numpy" and kind.__name__ == "ndarray"
+    return kind.__module__.partition(".")[0] == "numpy" and kind.__name__ in _ARRAYS
 
 
 def encode_array(value: Any, items: Callable[[Any], list[object]]) -> object | None:
-    """The tree of an array (`a`: type, shape, items) or of a scalar (`n`: type, item); None for any other object.
+    """The tree of an array (`a`: type, shape, items; a matrix is `am`) or a scalar (`n`: type, item); else None.
 
     Args:
         value: something of a class from NumPy.
         items: the trees of the items of a list.
     """
     dtype: Any = getattr(value, "dtype", None)
-    if getattr(dtype, "kind", "V") not in _KINDS or not hasattr(value, "ravel") or type(value).__module__ != "numpy":
-        return None
     array = is_array(value)
-    if not array and (type(value).__name__ in ("matrix", "memmap", "recarray") or value.shape != ()):
+    known = getattr(dtype, "kind", "V") in _KINDS and hasattr(value, "ravel")
+    if not known or not (array or type(value).__module__ == "numpy"):
+        return None
+    if not array and (type(value).__name__ in ("memmap", "recarray") or value.shape != ()):
         return None
     if dtype.kind in _TIMES:
         value = value.astype("i8")
     elif dtype.kind in "fc" and dtype.itemsize > (8 if dtype.kind == "f" else 16):
         value = value.astype("f8" if dtype.kind == "f" else "c16")
         dtype = value.dtype
-    flat = items(value.ravel().tolist())
-    return {"a": [dtype.str, list(value.shape), flat]} if array else {"n": [dtype.str, flat[0]]}
+    matrix, shape = type(value).__name__ == "matrix", list(value.shape)
+    flat = items((value.A1 if matrix else value.ravel()).tolist())
+    return {"am" if matrix else "a": [dtype.str, shape, flat]} if array else {"n": [dtype.str, flat[0]]}
 
 
 def decode_array(content: Any, decode: Callable[[Any], Any]) -> Any:
@@ -51,6 +54,11 @@ def decode_array(content: Any, decode: Callable[[Any], Any]) -> Any:
     """
     name, shape, trees = content
     return _build(name, [decode(tree) for tree in trees]).reshape([int(size) for size in shape])
+
+
+def decode_matrix(content: Any, decode: Callable[[Any], Any]) -> Any:
+    """The matrix that a tree `am` stands for; raises as `decode_array` does."""
+    return importlib.import_module("numpy").asmatrix(decode_array(content, decode))
 
 
 def decode_scalar(content: Any, decode: Callable[[Any], Any]) -> Any:

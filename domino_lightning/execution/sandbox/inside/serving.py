@@ -21,6 +21,7 @@ from domino_lightning.execution.sandbox.inside.program import PEER, Fields
 _MUTABLE = (list, dict, set, bytearray)
 _DATA = (*_MUTABLE, type(None), bool, int, float, str, tuple)
 _BASES = (int, float, str, tuple)  # subclasses of these are sent as data, unless the test asks for more of them
+_OF_ERRORS = ("__cause__", "__context__", "__notes__", "__traceback__")  # what no copy of an exception has
 # What the checker may apply to objects, by name: these, and what `operator` has.
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     function.__name__: function
@@ -77,7 +78,8 @@ class _Objects:
         if number is None:
             number = self._numbers[id(value)] = len(self._held)
             self._held.append(value)
-        return {"h": [number, wire.message_of(type(value).__name__)]}
+        base = [wire.builtin_error(value)[0]] if isinstance(value, BaseException) else []
+        return {"h": [number, wire.message_of(type(value).__name__), *base]}
 
     def held(self, content: Any) -> Any:
         return self._held[content[0] if isinstance(content, list) else content]
@@ -94,6 +96,12 @@ class _Objects:
             return bool(self._asked & {"send", "throw", "close"})
         if type(value).__module__ == "numpy":
             return False
+        if wire.is_plain_error(value):
+            return any(
+                each in _OF_ERRORS or hasattr(value, each) > hasattr(BaseException, each) for each in self._asked
+            )
+        if type(value) in wire.STAYING:
+            return True
         base = next((base for base in _BASES if isinstance(value, base)), None)
         return base is not None and any(hasattr(value, name) and not hasattr(base, name) for name in self._asked)
 
@@ -179,7 +187,8 @@ class _Answers:
 
     def plain(self, request: Any) -> Fields:
         """What an instance of a subclass of plain data holds; of anything else nothing."""
-        return {"v": self._objects.encode(wire.base_value(self._objects.held(request["h"])))}
+        value = wire.base_value(self._objects.held(request["h"]))
+        return {"v": wire.encode(value, self._objects.number, lazily=True)}
 
     def apply(self, request: Any) -> Fields:
         """What an operator or a built-in function makes of objects, as the program sees it."""

@@ -8,19 +8,24 @@ NumPy's. Instances of subclasses are sent as the value of their plain base, so n
 
 from __future__ import annotations
 
+import array
 import collections
 import contextlib
-import datetime
 import gc
 import json
 import sys
+import types
 from collections.abc import Callable, Iterator
-from decimal import Decimal
-from fractions import Fraction
 from itertools import islice
 from typing import Any
 
-from domino_lightning.execution.sandbox.inside.arrays import decode_array, decode_scalar, encode_array
+from domino_lightning.execution.sandbox.inside.arrays import (
+    decode_array,
+    decode_matrix,
+    decode_scalar,
+    encode_array,
+)
+from domino_lightning.execution.sandbox.inside.values import PARSERS, TEXTUAL, known_name, make_error, named
 
 MAX_DEPTH = 1000  # as deep as Python itself compares lists
 MAX_NODES = 4_000_000
@@ -41,20 +46,8 @@ _SEQUENCES: dict[type, str] = {
     type({}.keys()): "dk", type({}.values()): "dv", type({}.items()): "di",
 }  # fmt: skip
 _MAPPINGS = {dict: "d", collections.Counter: "dc", collections.OrderedDict: "do", collections.defaultdict: "dd"}
-_TEXTUAL: dict[type, tuple[str, Callable[[Any], str], Callable[[str], object]]] = {
-    Decimal: ("Decimal", str, Decimal),
-    Fraction: ("Fraction", str, Fraction),
-    datetime.date: ("date", datetime.date.isoformat, datetime.date.fromisoformat),
-    datetime.time: ("time", datetime.time.isoformat, datetime.time.fromisoformat),
-    datetime.datetime: ("datetime", datetime.datetime.isoformat, datetime.datetime.fromisoformat),
-    datetime.timedelta: (
-        "timedelta",
-        lambda span: f"{span.days} {span.seconds} {span.microseconds}",
-        lambda text: datetime.timedelta(*map(int, text.split())),
-    ),
-}
+STAYING = (types.SimpleNamespace, array.array)  # objects, since they change, that equal what they hold
 _BASES: tuple[Any, ...] = (tuple, list, set, frozenset)
-_PARSERS = {name: parse for name, _, parse in _TEXTUAL.values()}
 
 Handle = Callable[[Any], object]
 
@@ -160,10 +153,14 @@ class _Encoder:
             return {"b" if kind is bytes else "ba": value.decode("latin-1")}
         if kind is complex:
             return {"c": [value.real, value.imag]}
+        if kind is slice:
+            return {"sl": self._items((value.start, value.stop, value.step), depth)}
+        if kind is types.MappingProxyType:
+            return {"dm": [self._items(pair, depth) for pair in dict(value).items()]}
         if kind is range:
             return {"r": self._items((value.start, value.stop, value.step), depth)}
-        if kind in _TEXTUAL:
-            name, text_of, _ = _TEXTUAL[kind]
+        if kind in TEXTUAL:
+            name, text_of, _ = TEXTUAL[kind]
             return {"x": [name, text_of(value)]}
         return self._other(value, kind, depth)
 
@@ -205,6 +202,14 @@ class _Encoder:
             found = encode_array(value, lambda flat: self._flat(flat) or self._items(flat, depth))
             if found is not None:
                 return found
+        if kind is types.SimpleNamespace:
+            return {"ns": self._pairs(vars(value), depth)}
+        if kind is array.array:
+            return {"A": [value.typecode, self._items(value.tolist(), depth)]}
+        if (name := known_name(value)) is not None:
+            return {"o": name}
+        if is_plain_error(value):
+            return {"E": [kind.__name__, message_of(value), self._items(value.args, depth)]}
         if isinstance(value, tuple):
             return {"t": self._items(tuple.__iter__(value), depth)}
         if isinstance(value, int | float | str):
@@ -218,8 +223,18 @@ class _Encoder:
         raise NotPlain(f"a {kind.__name__}, not a plain value")
 
 
+def is_plain_error(value: object) -> bool:
+    """Whether it is an exception of exactly a built-in class."""
+    return isinstance(value, BaseException) and known_name(type(value)) is not None
+
+
 def base_value(value: Any) -> Any:
-    """What an instance of a subclass of plain data holds, as that data; None of anything else."""
+    """What an instance of a subclass of plain data holds, as that data; None of anything else.
+
+    Of `STAYING` it is the value itself.
+    """
+    if type(value) in STAYING:
+        return value
     if isinstance(value, int):
         return int.__add__(value, 0)
     if isinstance(value, float):
@@ -232,19 +247,20 @@ def base_value(value: Any) -> Any:
     return dict(dict.items(value)) if isinstance(value, dict) else None
 
 
-def decode(tree: object, handle: Handle | None = None) -> Any:
+def decode(tree: object, handle: Handle | None = None, note: Callable[[Any], object] = lambda error: None) -> Any:
     """The value of a tree from another process.
 
     Args:
         tree: what `loads` gave.
         handle: makes the stand-in of an object that stayed in the other process.
+        note: is told of every exception in it.
 
     Raises:
         NotPlain: it is no tree that `encode` makes.
     """
     try:
         with deeply():
-            return _Decoder(handle).value(tree, 0)
+            return _Decoder(handle, note).value(tree, 0)
     except (ValueError, TypeError, KeyError, ArithmeticError, AttributeError, ImportError) as error:
         raise NotPlain(f"no plain value ({type(error).__name__}: {error})") from None
 
@@ -252,8 +268,8 @@ def decode(tree: object, handle: Handle | None = None) -> Any:
 class _Decoder:
     """One call of `decode`."""
 
-    def __init__(self, handle: Handle | None) -> None:
-        self.handle = handle
+    def __init__(self, handle: Handle | None, note: Callable[[Any], object]) -> None:
+        self.handle, self.note = handle, note
 
     def value(self, tree: Any, depth: int) -> Any:
         kind = type(tree)
@@ -268,10 +284,24 @@ class _Decoder:
             return _BUILDERS[tag](self._items(content, depth + 1))
         if tag == "a":
             return decode_array(content, lambda item: self.value(item, depth + 1))
+        if tag == "am":
+            return decode_matrix(content, lambda item: self.value(item, depth + 1))
         if tag == "n":
             return decode_scalar(content, lambda item: self.value(item, depth + 1))
         if tag == "x":
-            return _PARSERS[content[0]](content[1])
+            return PARSERS[content[0]](content[1])
+        if tag == "A":
+            return array.array(content[0], self._items(content[1], depth + 1))
+        if tag == "o":
+            return named(content)
+        if tag == "E":
+            kind_of, message, trees = content
+            error: Any = named(kind_of)
+            if not (isinstance(error, type) and issubclass(error, BaseException)):
+                raise ValueError("no exception")
+            made = make_error(error, str(message), self._items(trees, depth + 1))
+            self.note(made)
+            return made
         if tag == "i":
             return int(content, 16)
         if tag == "c":
@@ -305,6 +335,9 @@ _BUILDERS: dict[str, Callable[[list[Any]], Any]] = {
     "s": set,
     "f": frozenset,
     "r": lambda items: range(*items),
+    "ns": lambda pairs: types.SimpleNamespace(**dict(pairs)),
+    "sl": lambda items: slice(*items),
+    "dm": lambda pairs: types.MappingProxyType(dict(pairs)),
     "dc": lambda pairs: collections.Counter(dict(pairs)),
     "do": collections.OrderedDict,
     "dd": lambda pairs: collections.defaultdict(None, pairs),

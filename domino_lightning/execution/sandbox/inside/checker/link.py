@@ -9,9 +9,18 @@ from typing import Any
 
 from domino_lightning.execution.sandbox.inside import wire
 from domino_lightning.execution.sandbox.inside.arrays import is_array, overwrite_array
-from domino_lightning.execution.sandbox.inside.checker.remote import NOTHING, Remote, Unproxyable, is_class_name
+from domino_lightning.execution.sandbox.inside.checker.remote import (
+    NOTHING,
+    Remote,
+    Unproxyable,
+    is_class_name,
+    stand_in,
+)
 from domino_lightning.execution.sandbox.inside.peer import Peer
 from domino_lightning.execution.sandbox.inside.program import Fields
+from domino_lightning.execution.sandbox.inside.values import make_error
+
+_MAX_KINDS = 1000
 
 
 class Link:
@@ -29,6 +38,8 @@ class Link:
         self.equals_nothing = False
         self.refused: Unproxyable | None = None
         self._remotes: dict[int, Remote] = {}
+        self._kinds: dict[tuple[str, str], type[Remote]] = {}
+        self._errors: list[BaseException] = []  # that the program gave
 
     def fetch(self, names: frozenset[str], imports: list[str]) -> dict[str, Any]:
         """What the program has by these names, after it ran the test's own imports, which it may rest on."""
@@ -36,7 +47,7 @@ class Link:
         found = self.request(message)
         self.names = names
         for name, value in found.items():
-            if type(value) is Remote and is_class_name(name):
+            if isinstance(value, Remote) and is_class_name(name):
                 value._remote_mark("named")
         return {name: value for name, value in found.items() if name in names}
 
@@ -80,19 +91,29 @@ class Link:
 
     def decode(self, tree: object) -> Any:
         """A value of the program's."""
-        return wire.decode(tree, self._remote)
+        return wire.decode(tree, self._remote, self._errors.append)
 
     def _remote(self, content: Any) -> Remote:
         """The same one for the same object, so that `is` holds."""
-        number = int(content[0])
-        return self._remotes.setdefault(number, Remote(self, number, str(content[1])))
+        number, kind, base = int(content[0]), str(content[1]), "".join(map(str, content[2:]))
+        if number not in self._remotes:
+            if (kind, base) not in self._kinds and len(self._kinds) < _MAX_KINDS:
+                self._kinds[kind, base] = stand_in(kind, base)
+            self._remotes[number] = self._kinds.get((kind, base), Remote)(self, number, kind)
+        return self._remotes[number]
 
     def encode(self, value: object) -> object:
         """A value of the test's own."""
-        return wire.encode(value, self._handle)
+        return wire.encode(value, self._handle, keeps=self._is_own_object)
+
+    def _is_own_object(self, value: object) -> bool:
+        """Whether it is something that the test made of which a copy is another: an exception, what can change."""
+        if type(value) in wire.STAYING:
+            return True
+        return isinstance(value, BaseException) and not any(value is each for each in self._errors)
 
     def _handle(self, value: object) -> object:
-        if type(value) is Remote:
+        if isinstance(value, Remote):
             return {"h": value._remote_number}
         raise self.refuse(f"it passes a {type(value).__name__}")
 
@@ -105,15 +126,10 @@ class Link:
             return TypeError("the program answered with no exception")
         if issubclass(kind, StopIteration | StopAsyncIteration):
             return RuntimeError(f"the program raised {name}")  # not to end the test's loop: `all(map(f, x))` would hold
-        if isinstance(arguments, list):
-            with contextlib.suppress(Exception):  # whatever these arguments are
-                made: BaseException = kind(*self.decode(arguments))
-                if str(made) == message:
-                    return made
-        try:
-            return kind(message)
-        except TypeError:  # UnicodeDecodeError wants five arguments
-            return ValueError(message) if issubclass(kind, ValueError) else RuntimeError(message)
+        given: Any = None
+        with contextlib.suppress(Exception):  # whatever these arguments are
+            given = self.decode(arguments)
+        return make_error(kind, message, given)
 
 
 def _overwrite(target: Any, now: Any) -> None:

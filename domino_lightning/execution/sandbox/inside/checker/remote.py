@@ -11,6 +11,7 @@ no say in a comparison with what the test itself holds. So of an object and a pl
 
 from __future__ import annotations
 
+import builtins
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
@@ -74,7 +75,7 @@ class Remote:
         message = {"o": "call", "h": self._remote_number, "a": trees, "k": keywords}
         places: dict[int | str, Any] = dict([*enumerate(arguments), *named.items()])
         found = self._remote_link.request(message, places)
-        if type(found) is Remote:  # a method that gives back its object gives whatever the program likes
+        if isinstance(found, Remote):  # a method that gives back its object gives whatever the program likes
             object.__setattr__(found, "_remote_made", self._remote_named)
         return found
 
@@ -82,7 +83,7 @@ class Remote:
         if name.startswith("__") and not self._remote_link.mentions(name):  # a library tries what it could be
             raise AttributeError(name)
         found = self._remote_link.request({"o": "get", "h": self._remote_number, "n": name})
-        if type(found) is Remote and self._remote_named:
+        if isinstance(found, Remote) and self._remote_named:
             found._remote_mark("named")  # such as a class method
         return found
 
@@ -110,7 +111,7 @@ class Remote:
     def _remote_plain(self) -> Any:
         """What an object of a subclass of plain data holds, else None."""
         found = self._remote_link.request({"o": "plain", "h": self._remote_number})
-        return None if type(found) is Remote else found
+        return None if isinstance(found, Remote) else found
 
     def _remote_apply(self, function: str, *arguments: Any) -> Any:
         """What a function makes of this object alone, or of it and others of the program's."""
@@ -121,7 +122,7 @@ class Remote:
         """What a function makes of this object; nothing plain, if it came of an operator with a plain value."""
         found = self._remote_apply(function, self, *arguments)
         if self._remote_mixed:
-            if type(found) is not Remote:
+            if not isinstance(found, Remote):
                 raise self._remote_link.refuse(f"it takes {function} of what an operator gave")
             found._remote_mark("made", "mixed")
         return found
@@ -136,16 +137,16 @@ class Remote:
     def _remote_with(self, function: str, other: object, reflected: bool = False) -> Any:
         """What an operator makes of this object and another value; `other` comes first if it is reflected."""
         pair = (other, self) if reflected else (self, other)
-        if type(other) is Remote:
-            found = self._remote_apply(function, *pair)
-            if type(found) is Remote and (self._remote_made or other._remote_made):
-                found._remote_mark("made", *["mixed"] * (self._remote_mixed or other._remote_mixed))
-            elif type(found) is not Remote and (self._remote_mixed or other._remote_mixed) and function not in _ORDER:
+        if isinstance(other, Remote):
+            found, mixed = self._remote_apply(function, *pair), self._remote_mixed or other._remote_mixed
+            if isinstance(found, Remote) and (self._remote_made or other._remote_made):
+                found._remote_mark("made", *["mixed"] * mixed)
+            elif not isinstance(found, Remote) and function not in _COMPARISONS and mixed:
                 raise self._remote_link.refuse(f"it takes {function} of what an operator gave")
             return found
         if self._remote_made:
             found = self._remote_apply(function, *pair)
-            if type(found) is not Remote:
+            if not isinstance(found, Remote):
                 raise self._remote_link.refuse(f"it takes {function} of an object and a plain value")
             found._remote_mark("made", "mixed")
             return found
@@ -164,7 +165,7 @@ class Remote:
         self._remote_apply("delitem", self, key)
 
     def __contains__(self, item: Any) -> bool:
-        if type(item) is Remote:
+        if isinstance(item, Remote):
             return self._remote_apply("contains", self, item) is True
         held = self._remote_plain()
         if held is not None:
@@ -221,16 +222,32 @@ class Remote:
     def __pow__(self, other: Any, modulus: Any = None) -> Any:
         return self._remote_with("pow", other) if modulus is None else NotImplemented
 
-    def __eq__(self, other: object) -> bool:
-        if type(other) is Remote:
-            return self._remote_apply("eq", self, other) is True
+    def __eq__(self, other: object) -> Any:
+        if isinstance(other, Remote):
+            return self._remote_with("eq", other)  # the program's, which need not be a truth value
         held = self._remote_plain()
         if held is None:
             self._remote_link.equals_nothing = True
         return held is not None and bool(held == other)
 
-    def __ne__(self, other: object) -> bool:
-        return self._remote_apply("ne", self, other) is True if type(other) is Remote else not self == other
+    def __ne__(self, other: object) -> Any:
+        return self._remote_with("ne", other) if isinstance(other, Remote) else not self == other
+
+
+def stand_in(kind: str, base: str) -> type[Remote]:
+    """The class of stand-ins for objects of one class: called as that is, and for `isinstance` an exception if it is.
+
+    Args:
+        kind: the name of the class.
+        base: of an exception, the nearest built-in class.
+    """
+    name = kind if kind.isidentifier() else "object"
+    own: dict[str, Any] = {"__slots__": ()}
+    error = vars(builtins).get(base)
+    if isinstance(error, type) and issubclass(error, BaseException):
+        shown = type(name, (error,), {})
+        own["__class__"] = property(lambda self: shown)
+    return type(name, (Remote,), own)
 
 
 def _alone(function: str) -> Callable[[Remote], Any]:
@@ -242,6 +259,7 @@ def _binary(function: str, reflected: bool = False) -> Callable[[Remote, Any], A
 
 
 _ORDER = ("lt", "le", "gt", "ge")
+_COMPARISONS = (*_ORDER, "eq", "ne")
 _ARITHMETIC = (
     "add", "sub", "mul", "truediv", "floordiv", "mod", "divmod", "pow", "matmul", "and_", "or_", "xor", "lshift",
     "rshift",
