@@ -16,8 +16,9 @@ from domino_lightning.runner.child import run_apart
 from domino_lightning.runner.earlier import earlier_record, lost_stages, set_aside
 from domino_lightning.runner.planned import Announce, PlannedStage, StageOutcome, run_planned
 from domino_lightning.stages import STAGES, Stage, stage_class
+from domino_lightning.store.coverage import check_loaded, check_sources, look_ahead
 from domino_lightning.store.locks import LOCK, held
-from domino_lightning.store.sources import check_sources, forget_compiled, user_sources
+from domino_lightning.store.sources import forget_compiled
 from domino_lightning.store.store import StageKey, Store, fingerprint
 from domino_lightning.utils.jsonl import write_json
 from domino_lightning.utils.masking import masked, masked_override
@@ -46,10 +47,11 @@ def make_plan(config: Config, until: str | None = None) -> list[PlannedStage]:
     for name in needed_stages(config, until):
         cls, section = stage_class(name), config.document[name]
         inputs = {stage: planned[stage].key.fingerprint for stage in cls.inputs(section)}
-        found = user_sources(section)  # before contents, which may load them
+        found = look_ahead(section)  # before contents, which may load them
         forget_compiled(found)
         sources = {module: source.sha256 for module, source in found.items()}
         contents = cls.contents(section)
+        check_loaded(name, found)
         digest = fingerprint(name, cls.version, cls.identity(section), inputs, contents, sources)
         planned[name] = PlannedStage(StageKey(name, digest, inputs, contents, sources), section)
     return list(planned.values())

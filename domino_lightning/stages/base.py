@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,6 +16,8 @@ from domino_lightning.config.sections import parse_section
 from domino_lightning.config.types import evaluate_types
 from domino_lightning.errors import Changed, OutOfRange, UserError
 from domino_lightning.generation.ledger import usage
+from domino_lightning.store.coverage import check_covered, check_loaded, look_ahead
+from domino_lightning.store.sources import Source
 from domino_lightning.store.work import Section, Work
 from domino_lightning.tracking.metrics_file import last_values
 from domino_lightning.utils.jsonl import Record, canonical_json, read_jsonl
@@ -137,12 +140,16 @@ class Stage(ABC):
         """The stage as its section describes it.
 
         Raises:
-            UserError: a bad key, or a value that one of the section's classes refuses, in one line.
+            UserError: a bad key, a value that one of the section's classes refuses, or code that its fingerprint does
+                not cover, in one line.
         """
         seed = lookup(config.document, f"{cls.name}.seed")
         if type(seed) is int and not 0 <= seed < MAX_SEED:
             key = f"{cls.name}.seed"
             raise UserError(f"{config.where(key)}: key '{key}': {seed} must be from 0 to {MAX_SEED - 1}.")
+        found: Mapping[str, Source] = {}
+        with suppress(UserError):  # what is not found is told below, with its key
+            found = look_ahead(config.document[cls.name])
         for key, node in class_nodes(config.document[cls.name], f"{cls.name}."):
             if "." not in node.path:
                 continue
@@ -155,9 +162,12 @@ class Stage(ABC):
         parser = cls.parser(section if isinstance(section, dict) else {})
         parsed = parse_section(parser, cls.name, config)
         try:
-            return cls(**vars(parser.instantiate(parsed)))
+            stage = cls(**vars(parser.instantiate(parsed)))
         except Exception as error:
             raise _refusal(error, cls.name, config) from None
+        check_loaded(cls.name, found)
+        check_covered(cls.name, stage, found)
+        return stage
 
     @classmethod
     def small(cls, config: Config, backbone: str) -> dict[str, Any]:
