@@ -76,7 +76,7 @@ def validate(config: Config, stages: Sequence[str] = STAGES) -> None:
 
 
 def refuse_machines(config: Config, to_run: Sequence[PlannedStage]) -> None:
-    """Refuse stages on several machines, where one is at hand.
+    """Refuse stages on several machines, where one is at hand, and on devices that it does not have.
 
     Raises:
         UserError: the first one.
@@ -89,6 +89,9 @@ def refuse_machines(config: Config, to_run: Sequence[PlannedStage]) -> None:
                 f"{config.where(key)}: key '{key}': {nodes} machines, and `domino run` has this one. Set it to 1, or "
                 "run a sweep with a SlurmLauncher or RayLauncher (docs/clusters.md)."
             )
+        if (lack := stage_class(planned.stage).lacking(planned.section)) is not None:
+            key = f"{planned.stage}.{lack.partition(':')[0]}"
+            raise UserError(f"{config.where(key)}: {planned.stage}.{lack}")
 
 
 def run_plan(

@@ -72,6 +72,11 @@ class Stage(ABC):
         return 1
 
     @classmethod
+    def lacking(cls, section: Section) -> str | None:
+        """What a key of the section must be on this machine, beginning with the key; None: there is all it asks for."""
+        return None
+
+    @classmethod
     def devices(cls, section: Section) -> int:
         """Accelerators it uses where there are any: one if the section names a backbone, else none."""
         return int(_names_backbone(section))
@@ -236,7 +241,10 @@ def _located(error: OutOfRange, stage: str, config: Config) -> str:
                 yield f"{prefix}.{name}"
             yield from keys(value, f"{prefix}.{name}")
 
-    key = next(keys(config.document[stage], stage), None)
+    def group_said(key: str) -> bool:  # of keys alike, the one in the group that refused it
+        return f".{key.rpartition('.')[0]}".removesuffix(".init_args").endswith(f".{error.where}")
+
+    key = max(keys(config.document[stage], stage), key=group_said, default=None)
     if key is None:
         return f"{config.where(stage)}: {error}"
     group = key.rpartition(".")[0]
@@ -246,9 +254,8 @@ def _located(error: OutOfRange, stage: str, config: Config) -> str:
 def _same(given: Any, refused: Any) -> bool:
     """Whether a class was given this value of a document, where -1 may have become -1.0; NaN is itself."""
     numbers = (int, float)
-    return repr(given) == repr(refused) or (
-        isinstance(given, numbers) and isinstance(refused, numbers) and float(given) == float(refused)
-    )
+    alike = isinstance(given, numbers) and isinstance(refused, numbers) and given == refused
+    return alike or repr(given) == repr(refused)
 
 
 def _identity(node: Any, name: str = "") -> Any:
