@@ -21,4 +21,4 @@ def needed(module: str, name: str, extra: str, otherwise: str = "") -> None:
     """
     if not is_there(module):
         install = f"Install it: pip install 'domino_lightning[{extra}]'"
-        raise UserError(f"{name} needs the package {module}, which is not installed. {install}{otherwise}.")
+        raise UserError(f"{name} needs the package {module}. {install}{otherwise}.")
