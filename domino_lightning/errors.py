@@ -17,7 +17,7 @@ class OutOfRange(UserError):
     """A number outside its range, as the class that it is given to says."""
 
     def __init__(self, where: str, name: str, value: object, words: str) -> None:
-        self.name, self.value, self.words = name, value, words
+        self.where, self.name, self.value, self.words = where, name, value, words
         super().__init__(f"{where}: {name} {value} must be {words}.")
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from domino_lightning.data.text import TooLong
 from domino_lightning.errors import UserError
-from domino_lightning.utils.ranges import ONE_OR_MORE, TWO_OR_MORE, ZERO_OR_MORE, check_ranges
+from domino_lightning.utils.ranges import ONE_OR_MORE, ROWS, TWO_OR_MORE, WORKERS_OR_NONE, check_ranges
 from domino_lightning.utils.seeding import derived_seed
 
 
@@ -42,7 +42,7 @@ class ReferenceSettings:
         self.tokenizer_spec = tokenizer
         self.batch_size, self.max_length, self.too_long = batch_size, max_length, too_long
         self.seed, self.num_workers = seed, num_workers
-        check_ranges("tune.data", self, batch_size=ONE_OR_MORE, max_length=TWO_OR_MORE, num_workers=ZERO_OR_MORE)
+        check_ranges("tune.data", self, batch_size=ROWS, max_length=TWO_OR_MORE, num_workers=WORKERS_OR_NONE)
 
 
 class SyntheticSettings:
@@ -78,8 +78,8 @@ class SyntheticSettings:
         self.tokenizer_spec = tokenizer
         self.batch_size, self.max_length, self.too_long = batch_size, max_length, too_long
         self.size, self.seed, self.num_workers = size, seed, num_workers
-        limits = {"batch_size": ONE_OR_MORE, "max_length": TWO_OR_MORE, "size": ONE_OR_MORE}
-        check_ranges("finetune.data", self, **limits, num_workers=ZERO_OR_MORE)
+        limits = {"batch_size": ROWS, "max_length": TWO_OR_MORE, "size": ONE_OR_MORE}
+        check_ranges("finetune.data", self, **limits, num_workers=WORKERS_OR_NONE)
 
 
 def drawn(pairs: int, size: int, seed: int) -> list[int]:

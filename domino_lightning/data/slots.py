@@ -22,11 +22,11 @@ def assign_slots(owners: Sequence[int], slots: int, seed: int) -> list[int]:
         seed: of the assignment.
     """
     rows = Counter(owners)
-    load = [0] * slots
+    load = [0] * min(slots, len(rows))  # a slot for every sample, and the others stay empty
     slot_of = [0] * (max(owners, default=-1) + 1)
     # The samples with most rows first, ties in seeded order; each goes where there are fewest rows so far.
     for sample in sorted(rows, key=lambda each: (-rows[each], derived_seed("slot", seed, each))):
-        slot = min(range(slots), key=load.__getitem__)
+        slot = min(range(len(load)), key=load.__getitem__)
         slot_of[sample] = slot
         load[slot] += rows[sample]
     return slot_of

@@ -13,7 +13,7 @@ from domino_lightning.domains.rows import Message, Reference
 from domino_lightning.errors import UserError
 from domino_lightning.utils.contract import BrokenContract, Contract, one_each
 from domino_lightning.utils.jsonl import SURROGATE, Record, sha256_text
-from domino_lightning.utils.ranges import ONE_OR_MORE, POSITIVE, UNIT_OPEN_LOW, check_ranges
+from domino_lightning.utils.ranges import ONE_OR_MORE, SECONDS, UNIT_OPEN_LOW, check_ranges
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Agreement:
         Raises:
             UserError: it names them.
         """
-        check_ranges("answer.agreement", self, min_share=UNIT_OPEN_LOW, inputs=ONE_OR_MORE, timeout_s=POSITIVE)
+        check_ranges("answer.agreement", self, min_share=UNIT_OPEN_LOW, inputs=ONE_OR_MORE, timeout_s=SECONDS)
 
 
 DEFAULT_AGREEMENT = Agreement()

@@ -16,7 +16,7 @@ from domino_lightning.generation.language_model import Engine, LanguageModel, Mo
 from domino_lightning.generation.ledger import Ledger, current_ledger
 from domino_lightning.generation.sampling import Sampling
 from domino_lightning.utils.jsonl import Record, canonical_json, sha256_text
-from domino_lightning.utils.ranges import ONE_OR_MORE, POSITIVE, ZERO_OR_MORE, check_ranges
+from domino_lightning.utils.ranges import ONE_OR_MORE, POSITIVE, SECONDS, WORKERS, ZERO_OR_MORE, Range, check_ranges
 from domino_lightning.utils.seeding import derived_seed
 
 if TYPE_CHECKING:
@@ -57,9 +57,10 @@ class Traffic:
         Raises:
             OutOfRange: the first one.
         """
-        limits = {"concurrency": ONE_OR_MORE, "requests_per_minute": POSITIVE, "timeout_s": POSITIVE}
+        limits = {"concurrency": WORKERS, "requests_per_minute": POSITIVE, "timeout_s": SECONDS}
         prices = {"prompt_price": ZERO_OR_MORE, "completion_price": ZERO_OR_MORE}
-        check_ranges("engine.runtime", self, **limits, attempts=ONE_OR_MORE, longest_wait_s=ZERO_OR_MORE, **prices)
+        waits = {"attempts": ONE_OR_MORE, "longest_wait_s": Range("from 0 to 1000000", 0, 10**6)}
+        check_ranges("engine.runtime", self, **limits, **waits, **prices)
 
 
 TRAFFIC = Traffic()

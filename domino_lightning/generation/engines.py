@@ -7,7 +7,8 @@ from typing import Any, Literal
 from domino_lightning.errors import UserError
 from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource
 from domino_lightning.models.backbone import check_nf4
-from domino_lightning.utils.ranges import ONE_OR_MORE, POSITIVE, check_ranges
+from domino_lightning.utils.packages import needed
+from domino_lightning.utils.ranges import ROWS, SECONDS, WORKERS, check_ranges
 
 
 class TransformersEngine(Engine):
@@ -29,7 +30,7 @@ class TransformersEngine(Engine):
     ) -> None:
         self.batch_size, self.dtype, self.device = batch_size, dtype, device
         if batch_size != "auto":
-            check_ranges("engine", self, batch_size=ONE_OR_MORE)
+            check_ranges("engine", self, batch_size=ROWS)
         if device not in {"auto", "cpu"}:
             _check_device(device)
         if dtype == "nf4":
@@ -67,6 +68,8 @@ class VLLMEngine(Engine):
     def __init__(
         self, dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16", options: dict[str, Any] | None = None
     ) -> None:
+        otherwise = " in an environment of its own, since vLLM chooses its own torch, or name TransformersEngine"
+        needed("vllm", "engine: VLLMEngine", "vllm", otherwise)
         self.dtype, self.options = dtype, options or {}
 
     def load(self, source: ModelSource) -> LanguageModel:
@@ -103,7 +106,7 @@ class VLLMServer(Engine):
             raise UserError(f"engine: url '{url}' must begin with http:// or https://.")
         self.url, self.model, self.api_key_env = url.rstrip("/"), model, api_key_env
         self.concurrency, self.timeout_s, self.dtype = concurrency, timeout_s, dtype
-        check_ranges("engine", self, concurrency=ONE_OR_MORE, timeout_s=POSITIVE)
+        check_ranges("engine", self, concurrency=WORKERS, timeout_s=SECONDS)
 
     def load(self, source: ModelSource) -> LanguageModel:
         """Ask the server whether it serves the model."""

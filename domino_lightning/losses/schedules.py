@@ -58,5 +58,5 @@ def non_negative(name: str, value: float) -> float:
         ValueError: it is negative, infinite or no number.
     """
     if value not in ZERO_OR_MORE:
-        raise ValueError(f"{name} must be 0 or more, not {value}")
+        raise ValueError(f"{name} must be {ZERO_OR_MORE.refusal(value)}, not {value}")
     return value

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from domino_lightning.config.layers import one_line
+from domino_lightning.errors import UserError
+from domino_lightning.models.backbone import load_config
 from domino_lightning.models.loading import base_name, write_adapter_readme
 from domino_lightning.modules.settings import Lora
 
@@ -15,21 +21,55 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def with_adapter(backbone: PreTrainedModel, lora: Lora, seed: int) -> Any:
-    """A `PeftModel` around the backbone, whose linear layers it wraps in place; only the adapter trains."""
+def with_adapter(backbone: PreTrainedModel, lora: Lora, seed: int, where: str = "model.lora") -> Any:
+    """A `PeftModel` around the backbone, whose linear layers it wraps in place; only the adapter trains.
+
+    Raises:
+        UserError: target modules that the backbone does not have, or that PEFT cannot wrap; `where` begins it.
+    """
     from peft import LoraConfig, get_peft_model
 
     settings = asdict(lora)
+    targets = settings["target_modules"]
     config = LoraConfig(
         r=settings["rank"],
         lora_alpha=settings["alpha"],
         lora_dropout=settings["dropout"],
-        target_modules=settings["target_modules"],
+        target_modules=targets,
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng(devices=[]):  # PEFT draws from the global generator
-        torch.manual_seed(seed)
-        return get_peft_model(backbone, config)
+    names = [name for name, _ in backbone.named_modules()]
+    absent = [each for each in targets if not any(f".{name}".endswith(f".{each}") for name in names)]
+    try:
+        if isinstance(targets, list) and absent:
+            raise ValueError(f"there is no {', '.join(absent)}")
+        with torch.random.fork_rng(devices=[]):  # PEFT draws from the global generator
+            torch.manual_seed(seed)
+            return get_peft_model(backbone, config)
+    except (ValueError, re.error) as error:
+        linear = {name.rpartition(".")[2] for name, part in backbone.named_modules() if type(part) is torch.nn.Linear}
+        raise UserError(
+            f"{where}: target_modules {targets} cannot be adapted ({one_line(error)}). Give all-linear, or some of "
+            f"{', '.join(sorted(linear))}."
+        ) from None
+
+
+@lru_cache(maxsize=8)
+def check_adapter(spec: str, targets: str | tuple[str, ...], where: str) -> None:
+    """Refuse target modules that a backbone does not have, on its shapes alone: no weights are loaded.
+
+    Raises:
+        UserError: what `with_adapter` would raise, or the spec names nothing that can be loaded.
+        Unreachable: it is on a hub that does not answer.
+    """
+    from transformers import AutoModelForCausalLM
+
+    config = load_config(spec)
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # told, if ever, when it trains
+        backbone = AutoModelForCausalLM.from_config(config)
+        lora = Lora(rank=1, target_modules=targets if isinstance(targets, str) else [*targets])
+        with_adapter(backbone, lora, 0, where)
 
 
 def leave_frozen_to_itself(module: torch.nn.Module) -> None:

@@ -13,7 +13,9 @@ from domino_lightning.curation import LMJudge
 from domino_lightning.data.lengths import bos_count, pair_lengths, text_lengths
 from domino_lightning.data.samples import sample_indices
 from domino_lightning.data.settings import drawn
+from domino_lightning.domains.rows import Message
 from domino_lightning.errors import UserError
+from domino_lightning.evaluation.breakdown import Breakdown
 from domino_lightning.generation.api_engine import APIEngine
 from domino_lightning.generation.prompts import check_lengths
 from domino_lightning.models.backbone import (
@@ -38,6 +40,7 @@ NF4_KEYS = (
     "evaluate.backbone_dtype",
     "evaluate.engine.init_args.dtype",
 )
+FEW_GROUPS = 4  # of references: less than a batch of as many samples
 ASKED = 2000  # questions whose length is looked at
 
 
@@ -86,12 +89,23 @@ class Foresight:
         """Whether anyone but the package has set the key."""
         return any(lookup(layer.tree, key) is not ABSENT for layer in self.config.layers[1:])
 
+    def _prepare(self, stage: Any) -> list[str]:
+        notes, references = [], self.splits["reference"]
+        groups = len({record["group"] for record in references})
+        if stage.subset.share < 1 and groups < FEW_GROUPS:
+            left = f"{groups} group{'s'[groups == 1 :]} of references, {len(references)} rows"
+            notes.append(f"prepare.subset.share {stage.subset.share} leaves {left}.")
+        if stage.noise.source is not None and not any(record.get("foreign") for record in references):
+            notes.append(f"prepare.noise.source has no effect: share {stage.noise.share} replaces no group.")
+        return notes
+
     def _tune(self, stage: Any) -> list[str]:
         data, model = stage.data, stage.described()
         spec, cut = data["tokenizer"], (data["max_length"], data["too_long"])
         lengths = [text_lengths(self.splits[name], spec, *cut, f"split {name}") for name in ("reference", "heldout")]
         longest = max(tokens for split in lengths for tokens in split)
         model.check_context(longest, positions_of(model.backbone_spec), bos_count(spec))
+        stage.check_samples()
         owners = sample_indices(self.splits["reference"])
         idle = stage.idle_settings(owners)
         if isinstance(model, PromptTuningSettings) and model.loss.pairs == "none":
@@ -103,29 +117,41 @@ class Foresight:
     def _finetune(self, stage: Any) -> list[str]:
         if stage.source == "none":
             return []
-        if stage.domain.fills_answers:  # when `prepare` runs the records
-            answered = {name: list(filter(stage.domain.has_answer, rows)) for name, rows in self.splits.items()}
-        else:
-            answered = stage.answered(self.splits)
-        records = [
-            record
-            for name in ("reference", "heldout")
-            if not (name == "reference" and stage.source == "synthetic")
-            for record in answered[name]
-        ]
-        lengths = pair_lengths([stage.domain.pair(record) for record in records], stage.data["tokenizer"])
-        tokens = {f"the pair of '{record['id']}'": count for record, (count, _) in zip(records, lengths, strict=True)}
-        kept = {name: count for name, count in tokens.items() if count <= stage.data["max_length"]}
-        self._check_size(stage, len(answered["reference"]) if "reference" in answered else 0)
+        # Where `prepare` completes the records by running them, all are answered by then.
+        answered = self.splits if stage.domain.fills_answers else stage.answered(self.splits)
+        notes: list[str] = []
+        kept: dict[str, dict[str, int]] = {}
+        for name in ("reference", "heldout"):
+            records = [] if name == "reference" and stage.source == "synthetic" else answered[name]
+            kept[name] = self._kept_pairs(stage, name, records, notes)
+        references = len(kept["reference"])
+        self._check_size(stage, references)
         limit = positions_of(stage.model["backbone"])
-        check_positions(limit, kept, 0, "finetune.data.max_length", SHORTER_PAIRS)
-        rows = stage.data["size"] or len(self.splits["reference"])
-        owners = list(range(rows)) if stage.source == "reference" else None
-        notes = stage.idle_settings(owners)
+        check_positions(limit, kept["reference"] | kept["heldout"], 0, "finetune.data.max_length", SHORTER_PAIRS)
+        owners = list(range(stage.data["size"] or references)) if stage.source == "reference" else None
+        notes += stage.idle_settings(owners)
         if limit is not None and stage.data["max_length"] > limit and stage.source != "reference":
             longer = f"finetune.data.max_length {stage.data['max_length']} is more than the model's {limit} positions"
             notes.append(f"{longer}: a synthetic pair between the two would end the stage.")
         return notes
+
+    def _kept_pairs(self, stage: Any, split: str, records: Sequence[Record], notes: list[str]) -> dict[str, int]:
+        """Tokens of the pairs that are no longer than `data.max_length`, by name; the others are noted, or refused."""
+        most, key = stage.data["max_length"], "finetune.data.max_length"
+        lengths = pair_lengths([_pair(stage.domain, record) for record in records], stage.data["tokenizer"])
+        tokens = {f"the pair of '{record['id']}'": count for record, (count, _) in zip(records, lengths, strict=True)}
+        kept = {name: count for name, count in tokens.items() if count <= most}
+        long, longest = len(tokens) - len(kept), max(tokens.values(), default=0)
+        told = (
+            f"{key} {most}: {long} of {len(tokens)} pairs of split {split} are longer, the longest of {longest} tokens"
+        )
+        if long and stage.data["too_long"] == "error":
+            raise UserError(f"{told}. Raise it, or set finetune.data.too_long=drop.")
+        if long and not kept and split == stage.source:
+            raise UserError(f"{told}, and none is left to train on. Raise it.")
+        if long:
+            notes.append(f"{told}; they are left out.")
+        return kept
 
     def _check_size(self, stage: Any, references: int) -> None:
         """Refuse a `size` that a stage's data cannot have, whatever becomes of the candidates."""
@@ -138,9 +164,6 @@ class Foresight:
     def _synthesize(self, stage: Any) -> list[str]:
         generator, stop = stage.generator, stage.stop
         notes = self._keys(generator)
-        if stop.accepted is not None and stop.accepted > stop.candidates:
-            above = f"synthesize.stop.accepted {stop.accepted} is more than stop.candidates {stop.candidates}"
-            notes.append(f"{above}: it is never reached.")
         if isinstance(generator, PromptedGenerator):
             generator.read([str(row["text"]) for row in self.splits["reference"]])
             generator.check_rows(range(min(stop.candidates, ASKED)), stage.seed)
@@ -159,6 +182,11 @@ class Foresight:
         if generator.learned == "soft_prompt":
             name, tune = "the prompt of soft tokens", self._stage("tune")
             sampled = getattr(generator, "sample_tokens", "none") != "none"
+            if sampled and tune.described().loss.pairs == "none":
+                raise UserError(
+                    f"synthesize.generator.init_args.sample_tokens: {generator.sample_tokens}, and the loss of `tune` "
+                    "asks for no sample tokens. Set it to none, or name another tune.model.loss."
+                )
             prompt = bos_count(backbone) + tune.model["domain_prompt"].num_tokens
             prompt += tune.described().num_sample_tokens if sampled else 0
         where = "synthesize.generator.init_args.max_new_tokens"
@@ -202,7 +230,21 @@ class Foresight:
             return []
         notes = self._greedy("evaluate", stage.sampling)
         above = [k for k in stage.k or () if k > stage.completions]
+        notes += self._breakdown(stage.breakdown, problems)
         return notes + [f"evaluate.k: pass@{k} is left out, since samples is {stage.completions}." for k in above]
+
+    def _breakdown(self, breakdown: Breakdown, problems: Sequence[Record]) -> list[str]:
+        """Settings of parts that someone has asked for, and of which there will be none."""
+        parts, date_field = breakdown.parts(problems), breakdown.date_field
+        asked = [("fields", name) for name in breakdown.fields] + [
+            ("date_field", date_field),
+            ("boundaries", date_field),
+        ]
+        return [
+            f"evaluate.breakdown.{key} has no effect: the problems do not differ in '{name}', if they have it."
+            for key, name in asked
+            if self._given(f"evaluate.breakdown.{key}") and not any(part.startswith(f"{name}=") for part in parts)
+        ]
 
     def _questions(self, domain: Any, records: Sequence[Record], backbone: str, sampling: Any, where: str) -> None:
         prompts = {f"the prompt of '{record['id']}'": domain.prompt(record) for record in records[:ASKED]}
@@ -220,3 +262,11 @@ class Foresight:
             return []
         given = [f"{group}.{key}" for key in ("top_p", "min_p") if self._given(f"{group}.{key}")]
         return [f"{key} has no effect at temperature 0, which is greedy." for key in given]
+
+
+def _pair(domain: Any, record: Record) -> list[Message]:
+    """A record's chat pair; with an empty answer where it is not known yet, so that it has no more tokens."""
+    if domain.has_answer(record):
+        found: list[Message] = domain.pair(record)
+        return found
+    return [*domain.prompt(record), {"role": "assistant", "content": ""}]

@@ -16,8 +16,9 @@ from domino_lightning.runner.child import run_apart
 from domino_lightning.runner.earlier import earlier_record, lost_stages, set_aside
 from domino_lightning.runner.planned import Announce, PlannedStage, StageOutcome, run_planned
 from domino_lightning.stages import STAGES, Stage, stage_class
+from domino_lightning.store.coverage import check_loaded, check_sources, look_ahead
 from domino_lightning.store.locks import LOCK, held
-from domino_lightning.store.sources import check_sources, forget_compiled, user_sources
+from domino_lightning.store.sources import forget_compiled
 from domino_lightning.store.store import StageKey, Store, fingerprint
 from domino_lightning.utils.jsonl import write_json
 from domino_lightning.utils.masking import masked, masked_override
@@ -49,10 +50,11 @@ def make_plan(config: Config, until: str | None = None) -> list[PlannedStage]:
             there = ", ".join(planned) or "none"
             raise UserError(f"{name}: a class of it reads '{min(strange)}', which is no stage before it ({there}).")
         inputs = {stage: planned[stage].key.fingerprint for stage in cls.inputs(section)}
-        found = user_sources(section)  # before contents, which may load them
+        found = look_ahead(section)  # before contents, which may load them
         forget_compiled(found)
         sources = {module: source.sha256 for module, source in found.items()}
         contents = cls.contents(section)
+        check_loaded(name, found)
         digest = fingerprint(name, cls.version, cls.identity(section), inputs, contents, sources)
         planned[name] = PlannedStage(StageKey(name, digest, inputs, contents, sources), section)
     return list(planned.values())
@@ -77,7 +79,7 @@ def validate(config: Config, stages: Sequence[str] = STAGES) -> None:
 
 
 def refuse_machines(config: Config, to_run: Sequence[PlannedStage]) -> None:
-    """Refuse stages on several machines, where one is at hand.
+    """Refuse stages on several machines, where one is at hand, and on devices that it does not have.
 
     Raises:
         UserError: the first one.
@@ -90,6 +92,9 @@ def refuse_machines(config: Config, to_run: Sequence[PlannedStage]) -> None:
                 f"{config.where(key)}: key '{key}': {nodes} machines, and `domino run` has this one. Set it to 1, or "
                 "run a sweep with a SlurmLauncher or RayLauncher (docs/clusters.md)."
             )
+        if (lack := stage_class(planned.stage).lacking(planned.section)) is not None:
+            key = f"{planned.stage}.{lack.partition(':')[0]}"
+            raise UserError(f"{config.where(key)}: {planned.stage}.{lack}")
 
 
 def run_plan(

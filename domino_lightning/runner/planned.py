@@ -15,7 +15,8 @@ from domino_lightning.errors import Changed, UserError
 from domino_lightning.generation.ledger import keeping
 from domino_lightning.stages import stage_class
 from domino_lightning.store.attempts import publish, worth_keeping
-from domino_lightning.store.sources import check_covered, check_sources, forget_compiled, user_sources
+from domino_lightning.store.coverage import check_loaded, check_sources, look_ahead
+from domino_lightning.store.sources import forget_compiled
 from domino_lightning.store.store import MANIFEST, StageKey, Store
 from domino_lightning.store.work import Work
 
@@ -164,10 +165,10 @@ def execute(stage: str, config: Config, work: Work, begun: Callable[[], None] = 
     if not (cls.devices(work.section) and _gpu_there()):
         keep_freed_memory()
     cls.check_contents(work)
-    forget_compiled(user_sources(work.section))
+    found = look_ahead(work.section)
+    forget_compiled(found)
     instance = cls.from_config(config)
     check_sources(stage, work.section, work.sources)
-    check_covered(stage, instance, work.sources)
     lineage = [artifact_name(name, path.name) for name, path in work.inputs.items() if stage_class(name).artifact]
     work = replace(work, run=stage_run(work, stage, lineage))
     begun()
@@ -175,7 +176,8 @@ def execute(stage: str, config: Config, work: Work, begun: Callable[[], None] = 
         with keeping(lambda: work.scratch) as ledger:
             instance.run(work)
         ledger.close(work.directory)
-        check_sources(stage, work.section, work.sources)  # what was loaded only now
+        check_loaded(stage, found)  # what was loaded only now
+        check_sources(stage, work.section, work.sources)
         cls.check_contents(work)  # what was read meanwhile
     except BaseException as error:
         if work.run is not None:  # or the next stage's run would find this one open

@@ -12,7 +12,7 @@ from domino_lightning.config.layers import Document, Layer
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.runner.pipeline import make_plan, validate
 from domino_lightning.runner.planned import Announce, PlannedStage, StageOutcome, run_planned
-from domino_lightning.store.sources import check_sources
+from domino_lightning.store.coverage import check_sources
 from domino_lightning.store.store import Store, read_manifest
 from domino_lightning.synthesis.generators.untuned import UntunedBackbone
 from domino_lightning.utils.jsonl import Record, read_jsonl

@@ -26,7 +26,7 @@ from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.block_log import BlockLog
 from domino_lightning.utils.jsonl import Record, read_jsonl, read_object, write_json, write_jsonl
 from domino_lightning.utils.progress import progress_bar
-from domino_lightning.utils.ranges import ONE_OR_MORE, check_ranges
+from domino_lightning.utils.ranges import WORKERS, check_ranges
 
 log = logging.getLogger(__name__)
 SUMMARY, MEASURES, MAP = "answers.json", "corpus.json", "map.jsonl"
@@ -49,7 +49,7 @@ class AnswerRuntime:
         Raises:
             OutOfRange: it names them.
         """
-        check_ranges("runtime", self, workers=ONE_OR_MORE)
+        check_ranges("runtime", self, workers=WORKERS)
 
 
 class Answer(Stage):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,6 +16,8 @@ from domino_lightning.config.sections import parse_section
 from domino_lightning.config.types import evaluate_types
 from domino_lightning.errors import Changed, OutOfRange, UserError
 from domino_lightning.generation.ledger import usage
+from domino_lightning.store.coverage import check_covered, check_loaded, look_ahead
+from domino_lightning.store.sources import Source
 from domino_lightning.store.work import Section, Work
 from domino_lightning.tracking.metrics_file import last_values
 from domino_lightning.utils.contract import check_attributes
@@ -68,6 +71,11 @@ class Stage(ABC):
     def nodes(cls, section: Section) -> int:
         """Machines it runs on at the same time."""
         return 1
+
+    @classmethod
+    def lacking(cls, section: Section) -> str | None:
+        """What a key of the section must be on this machine, beginning with the key; None: there is all it asks for."""
+        return None
 
     @classmethod
     def devices(cls, section: Section) -> int:
@@ -138,12 +146,16 @@ class Stage(ABC):
         """The stage as its section describes it.
 
         Raises:
-            UserError: a bad key, or a value that one of the section's classes refuses, in one line.
+            UserError: a bad key, a value that one of the section's classes refuses, or code that its fingerprint does
+                not cover, in one line.
         """
         seed = lookup(config.document, f"{cls.name}.seed")
         if type(seed) is int and not 0 <= seed < MAX_SEED:
             key = f"{cls.name}.seed"
             raise UserError(f"{config.where(key)}: key '{key}': {seed} must be from 0 to {MAX_SEED - 1}.")
+        found: Mapping[str, Source] = {}
+        with suppress(UserError):  # what is not found is told below, with its key
+            found = look_ahead(config.document[cls.name])
         for key, node in class_nodes(config.document[cls.name], f"{cls.name}."):
             if "." not in node.path:
                 continue
@@ -156,11 +168,13 @@ class Stage(ABC):
         parser = cls.parser(section if isinstance(section, dict) else {})
         parsed = parse_section(parser, cls.name, config)
         try:
-            made = cls(**vars(parser.instantiate(parsed)))
+            stage = cls(**vars(parser.instantiate(parsed)))
         except Exception as error:
             raise _refusal(error, cls.name, config) from None
-        check_attributes(made)
-        return made
+        check_loaded(cls.name, found)
+        check_attributes(stage)
+        check_covered(cls.name, stage, found)
+        return stage
 
     @classmethod
     def small(cls, config: Config, backbone: str) -> dict[str, Any]:
@@ -229,7 +243,10 @@ def _located(error: OutOfRange, stage: str, config: Config) -> str:
                 yield f"{prefix}.{name}"
             yield from keys(value, f"{prefix}.{name}")
 
-    key = next(keys(config.document[stage], stage), None)
+    def group_said(key: str) -> bool:  # of keys alike, the one in the group that refused it
+        return f".{key.rpartition('.')[0]}".removesuffix(".init_args").endswith(f".{error.where}")
+
+    key = max(keys(config.document[stage], stage), key=group_said, default=None)
     if key is None:
         return f"{config.where(stage)}: {error}"
     group = key.rpartition(".")[0]
@@ -239,9 +256,8 @@ def _located(error: OutOfRange, stage: str, config: Config) -> str:
 def _same(given: Any, refused: Any) -> bool:
     """Whether a class was given this value of a document, where -1 may have become -1.0; NaN is itself."""
     numbers = (int, float)
-    return repr(given) == repr(refused) or (
-        isinstance(given, numbers) and isinstance(refused, numbers) and float(given) == float(refused)
-    )
+    alike = isinstance(given, numbers) and isinstance(refused, numbers) and given == refused
+    return alike or repr(given) == repr(refused)
 
 
 def _identity(node: Any, name: str = "") -> Any:

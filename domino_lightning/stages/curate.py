@@ -15,7 +15,7 @@ from domino_lightning.domains.base import Domain
 from domino_lightning.stages.base import Stage, first_rows, shown, table
 from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.jsonl import read_jsonl, read_object, write_json, write_jsonl
-from domino_lightning.utils.ranges import ONE_OR_MORE, check_ranges
+from domino_lightning.utils.ranges import WORKERS, check_ranges
 
 FUNNEL = "funnel.json"
 
@@ -36,7 +36,7 @@ class CurateRuntime:
         Raises:
             OutOfRange: it names them.
         """
-        check_ranges("runtime", self, workers=ONE_OR_MORE)
+        check_ranges("runtime", self, workers=WORKERS)
 
 
 class Curate(Stage):

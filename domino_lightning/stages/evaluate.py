@@ -26,7 +26,7 @@ from domino_lightning.utils.block_log import BlockLog
 from domino_lightning.utils.jsonl import Record, read_jsonl, read_object, write_json, write_jsonl
 from domino_lightning.utils.memory import give_back_memory
 from domino_lightning.utils.progress import progress_bar
-from domino_lightning.utils.ranges import ONE_OR_MORE, ZERO_OR_MORE, check_ranges
+from domino_lightning.utils.ranges import ONE_OR_MORE, ROWS, WORKERS, ZERO_OR_MORE, check_ranges
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class EvaluateRuntime:
         Raises:
             OutOfRange: it names them.
         """
-        check_ranges("runtime", self, workers=ONE_OR_MORE)
+        check_ranges("runtime", self, workers=WORKERS)
 
 
 class Evaluate(Stage):
@@ -97,7 +97,7 @@ class Evaluate(Stage):
         runtime: EvaluateRuntime = EvaluateRuntime(),
     ) -> None:
         if samples not in ONE_OR_MORE:
-            raise OutOfRange("evaluate", "samples", samples, ONE_OR_MORE.words)
+            raise OutOfRange("evaluate", "samples", samples, ONE_OR_MORE.refusal(samples))
         if k is not None and (not k or min(k) < 1 or len(set(k)) < len(k)):
             raise UserError(f"evaluate.k: {k} must be null, or one or more different whole numbers from 1.")
         if temperature == 0 and samples > 1:
@@ -108,7 +108,7 @@ class Evaluate(Stage):
         self.batch_size, self.engine = batch_size, engine or TransformersEngine(batch_size, backbone_dtype)
         self.limit, self.breakdown, self.heldout = limit, breakdown, heldout
         self.seed, self.runtime = seed, runtime
-        check_ranges("evaluate", self, batch_size=ONE_OR_MORE, limit=ONE_OR_MORE, heldout=ZERO_OR_MORE)
+        check_ranges("evaluate", self, batch_size=ROWS, limit=ONE_OR_MORE, heldout=ZERO_OR_MORE)
 
     @classmethod
     def devices(cls, section: Section) -> int:

@@ -29,7 +29,7 @@ from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.jsonl import Record, read_object, write_json, write_jsonl
 from domino_lightning.utils.progress import progress_bar
 from domino_lightning.utils.project import located
-from domino_lightning.utils.ranges import ONE_OR_MORE, check_ranges
+from domino_lightning.utils.ranges import WORKERS, check_ranges
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class PrepareRuntime:
         Raises:
             OutOfRange: it names them.
         """
-        check_ranges("runtime", self, workers=ONE_OR_MORE)
+        check_ranges("runtime", self, workers=WORKERS)
 
 
 class Prepare(Stage):

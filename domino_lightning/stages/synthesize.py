@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from domino_lightning.config.document import Config
+from domino_lightning.config.layers import lookup
 from domino_lightning.domains.base import Domain
 from domino_lightning.domains.rows import CandidateRow
-from domino_lightning.errors import StageFailed, UserError
+from domino_lightning.errors import OutOfRange, StageFailed, UserError
 from domino_lightning.generation.language_model import Sampled
 from domino_lightning.generation.queues import sampled_blocks
 from domino_lightning.stages.base import Stage, first_rows, shown, table
@@ -66,6 +67,10 @@ class Stop:
                 f"synthesize.stop: accepted {self.accepted} and tokens {self.tokens}: give one of them, or corpora of "
                 "equal cost would end before they cost the same."
             )
+        for less, more in (("accepted", "candidates"), ("min_screened", "candidates"), ("min_screened", "accepted")):
+            low, high = getattr(self, less), getattr(self, more)
+            if low is not None and high is not None and low > high:
+                raise OutOfRange("synthesize.stop", less, low, f"at most {more}, which is {high}")
 
 
 class Synthesize(Stage):
@@ -97,9 +102,18 @@ class Synthesize(Stage):
         """The stage as its section describes it; where there is a `tune` section, it must learn what is sampled.
 
         Raises:
-            UserError: as in any stage, or the generator samples what `tune` does not learn.
+            UserError: as in any stage, or the generator samples what `tune` does not learn, or does not keep.
         """
         stage = super().from_config(config)
+        sampled = getattr(stage.generator, "sample_tokens", "none")
+        if sampled != "none":
+            key = "tune.keep_sample_tokens"
+            if lookup(config.document, key) is False:
+                raise UserError(
+                    f"{config.where(key)}: {key} is false, and synthesize.generator samples behind sample tokens "
+                    f"(sample_tokens: {sampled}). Set {key}=true, or "
+                    "synthesize.generator.init_args.sample_tokens=none."
+                )
         wanted = stage.generator.learned
         if wanted and isinstance(config.document.get("tune"), dict):
             from domino_lightning.stages.tune import Tune

@@ -11,7 +11,7 @@ from domino_lightning.config.layers import one_line
 from domino_lightning.errors import UserError
 from domino_lightning.stages.trainer_settings import own_loggers, with_cluster_environment
 from domino_lightning.store.work import Work
-from domino_lightning.utils.ranges import ONE_OR_MORE, POSITIVE, ZERO_OR_MORE, check_ranges
+from domino_lightning.utils.ranges import ONE_OR_MORE, POSITIVE, WORKERS_OR_NONE, check_ranges
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, Trainer
@@ -55,7 +55,7 @@ class TrainingRuntime:
         """
         steps = {"checkpoint_every_n_steps": ONE_OR_MORE, "log_every_n_steps": ONE_OR_MORE}
         positive = {"checkpoint_every_seconds": POSITIVE, "divergence_nats": POSITIVE}
-        check_ranges("runtime", self, **steps, num_workers=ZERO_OR_MORE, **positive)
+        check_ranges("runtime", self, **steps, num_workers=WORKERS_OR_NONE, **positive)
 
 
 def make_trainer(

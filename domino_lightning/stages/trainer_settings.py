@@ -10,7 +10,8 @@ from typing import Any
 
 from domino_lightning.config.layers import one_line
 from domino_lightning.errors import OutOfRange, UserError
-from domino_lightning.utils.ranges import ONE_OR_MORE, UNIT, UNIT_OPEN_LOW, ZERO_OR_MORE, Range
+from domino_lightning.utils.packages import is_there
+from domino_lightning.utils.ranges import ONE_OR_MORE, UNIT, UNIT_OPEN_LOW, WORKERS, ZERO_OR_MORE, Range
 
 NUMBERS = {
     "num_nodes": ONE_OR_MORE,
@@ -32,6 +33,13 @@ SHARES = {
     "limit_val_batches": UNIT,
     "overfit_batches": UNIT,
 }
+# Key, how names begin that need a module beside Lightning, and that module.
+PACKAGES = (
+    ("precision", "transformer-engine", "transformer_engine"),
+    ("strategy", "deepspeed", "deepspeed"),
+    ("strategy", "xla", "torch_xla"),
+    ("accelerator", "tpu", "torch_xla"),
+)
 LIMIT = Range("1 or more, or -1 for none", 1)
 
 
@@ -93,9 +101,16 @@ def check_trainer(stage: str, trainer: Mapping[str, Any]) -> None:
         value = trainer.get(name)
         allowed = SHARES.get(name, allowed) if isinstance(value, float) else allowed
         if isinstance(value, (int, float)) and value not in allowed:
-            raise OutOfRange(where, name, value, allowed.words)
+            raise OutOfRange(where, name, value, allowed.refusal(value))
     _check_length(where, trainer)
     _check_devices(where, trainer.get("devices"))
+    if trainer.get("accelerator") == "cpu" and (lack := lacking(trainer)) is not None:
+        raise OutOfRange(where, *lack)
+    for name in ("fast_dev_run", "barebones"):
+        if trainer.get(name):
+            why = "false, since a few batches would be stored as finished training; for a trial there is --smoke"
+            raise OutOfRange(where, name, trainer[name], why)
+    _check_packages(where, trainer)
     own_loggers(stage, trainer.get("logger"))
     if not is_usual(trainer):
         _check_names(where, trainer)
@@ -106,9 +121,15 @@ def _check_length(where: str, trainer: Mapping[str, Any]) -> None:
     steps, epochs = trainer.get("max_steps", -1), trainer.get("max_epochs")
     for name, value in (("max_steps", steps), ("max_epochs", epochs)):
         if value not in (None, -1) and value not in LIMIT:
-            raise OutOfRange(where, name, value, LIMIT.words)
+            raise OutOfRange(where, name, value, LIMIT.refusal(value))
     if steps == -1 and epochs in (None, -1) and trainer.get("max_time") is None:
         raise UserError(f"{where}: max_steps -1 without max_epochs never ends. Give {where}.max_steps or max_epochs.")
+    for what in ("steps", "epochs"):
+        least, most = trainer.get(f"min_{what}"), trainer.get(f"max_{what}")
+        if least is not None and most not in (None, -1) and least > most:
+            raise UserError(
+                f"{where}: min_{what} {least} is more than max_{what} {most}. Lower the one or raise the other."
+            )
 
 
 def _check_devices(where: str, devices: Any) -> None:
@@ -117,10 +138,50 @@ def _check_devices(where: str, devices: Any) -> None:
     whole = [int(text) for text in map(str.strip, numbers) if text.removeprefix("-").isdigit()]
     named = devices in (None, "auto")
     good = len(whole) == len(numbers) and len(set(whole)) == len(whole)
-    good = good and (whole[0] == -1 or whole[0] >= 1 if one else min(whole) >= 0)
+    good = good and (whole[0] == -1 or whole[0] in WORKERS if one else min(whole) >= 0)
     if not named and not good:
-        what = "a number from 1, -1 or auto for all, or a list of different device numbers"
+        what = "a number from 1 to 1024, -1 or auto for all, or a list of different device numbers"
         raise OutOfRange(where, "devices", devices, what)
+
+
+def lacking(trainer: Mapping[str, Any]) -> tuple[str, Any, str] | None:
+    """A key that asks for what this machine does not have, its value, and what it must be; None: nothing is missing.
+
+    One device, of whatever kind there is, is everywhere, which is told without importing torch.
+    """
+    devices, accelerator = trainer.get("devices"), trainer.get("accelerator") or "auto"
+    by_number = isinstance(devices, list) or "," in str(devices)
+    count = int(text) if (text := str(devices)).removeprefix("-").isdigit() else 1
+    if accelerator not in ("auto", "cpu", "gpu", "cuda") or (
+        accelerator in ("auto", "cpu") and not by_number and (count == 1 or (count > 1 and accelerator == "cpu"))
+    ):
+        return None
+    gpus = 0
+    if accelerator != "cpu":
+        import torch
+
+        if torch.backends.mps.is_available():
+            return None
+        gpus = torch.cuda.device_count()
+    if not gpus and accelerator in ("gpu", "cuda"):
+        return "accelerator", accelerator, "auto or cpu, since this machine has no GPU"
+    if not gpus and (by_number or count == -1):
+        return "devices", devices, "a number of processes, such as 1, where it is the CPU that is trained on"
+    named = [int(each) for each in str(devices).strip("[] ").split(",") if each.strip()] if by_number else [count - 1]
+    if gpus and max(named) >= gpus:
+        return "devices", devices, f"of the {gpus} GPU{'s'[gpus == 1 :]} that this machine has"
+    return None
+
+
+def _check_packages(where: str, trainer: Mapping[str, Any]) -> None:
+    """Refuse names of Lightning's behind which is a package that is not installed."""
+    for key, beginning, module in PACKAGES:
+        value = trainer.get(key)
+        if isinstance(value, str) and value.lower().startswith(beginning) and not is_there(module):
+            raise UserError(
+                f"{where}.{key}: {value} needs the package {module}, which is not installed. Install it, or leave the "
+                "key out."
+            )
 
 
 def _check_names(where: str, trainer: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,12 +15,13 @@ from domino_lightning.config.layers import lookup
 from domino_lightning.config.nodes import ClassNode
 from domino_lightning.config.types import evaluate_types
 from domino_lightning.data.slots import rank_slots
-from domino_lightning.errors import StageFailed
+from domino_lightning.errors import StageFailed, Unreachable
 from domino_lightning.models.backbone import check_nf4
+from domino_lightning.modules.settings import DEFAULT_LORA, Lora
 from domino_lightning.stages.base import Stage
 from domino_lightning.stages.epochs import Epochs
 from domino_lightning.stages.trainer import OWNED, TrainingRuntime, make_trainer
-from domino_lightning.stages.trainer_settings import add_trainer, check_trainer
+from domino_lightning.stages.trainer_settings import add_trainer, check_trainer, lacking
 from domino_lightning.store.contents import backbone_hash
 from domino_lightning.store.work import Section, Work
 from domino_lightning.tracking.metrics_file import METRICS, MetricsFile
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+UNVALIDATED = "no step is validated, and the last one is taken for the best"
 # What changes no result: which ranks share the work, since a step's batch is the same on any number of them, and what
 # else is told of it.
 BESIDE = ("devices", "num_nodes", "strategy", "logger")
@@ -134,6 +137,12 @@ class TrainingStage(Stage):
         return count if type(count) is int and count > 1 else 1
 
     @classmethod
+    def lacking(cls, section: Section) -> str | None:
+        """Of `trainer`, devices and accelerator."""
+        lack = lacking(section["trainer"])
+        return None if lack is None else "trainer.{}: {!r} must be {}.".format(*lack)
+
+    @classmethod
     def small(cls, config: Config, backbone: str) -> dict[str, Any]:
         """Two steps of two rows on the CPU."""
         schedule = {"max_steps": 2, "max_epochs": None, "val_check_interval": 1, "check_val_every_n_epoch": None}
@@ -169,7 +178,15 @@ class TrainingStage(Stage):
         if self.model.get("backbone_dtype") == "nf4":
             device = "cpu" if self.trainer.get("accelerator") == "cpu" else None
             check_nf4(f"{self.name}.model.backbone_dtype", device)
-        self.described()
+        lora = getattr(self.described(), "lora", None)
+        if isinstance(lora, Lora) and lora.target_modules != DEFAULT_LORA.target_modules:
+            from domino_lightning.modules.lora import check_adapter
+
+            targets = lora.target_modules
+            named = targets if isinstance(targets, str) else tuple(targets)
+            group = "model" if self.named is None else "model.init_args"
+            with suppress(Unreachable):  # a check names it
+                check_adapter(self.model["backbone"], named, f"{self.name}.{group}.lora")
         data = self._given_data(self.settings()[1], **dict.fromkeys(self.files, ""))
         rank_slots(data.batch_size, 0, ranks({"trainer": self.trainer}) * int(self.trainer.get("num_nodes") or 1))
 
@@ -182,6 +199,9 @@ class TrainingStage(Stage):
                 f"{self.name}.trainer.accumulate_grad_batches {epochs.together} is more than the {epochs.batches} "
                 f"batches of an epoch, at whose end a step is taken: it has the effect of {epochs.batches}."
             )
+        validated = trainer.get("limit_val_batches") != 0
+        if not validated:
+            notes.append(f"{self.name}.trainer.limit_val_batches 0: {UNVALIDATED}.")
         warmup = int(self.model.get("warmup_steps") or 0)
         if epochs.steps is not None and warmup >= epochs.steps:
             notes.append(
@@ -190,11 +210,9 @@ class TrainingStage(Stage):
             )
         every = trainer.get("val_check_interval")
         over_epochs = trainer.get("check_val_every_n_epoch", 1) is None
-        if over_epochs and isinstance(every, int) and epochs.run is not None and every > epochs.run:
-            notes.append(
-                f"{self.name}.trainer.val_check_interval {every} is never reached in {epochs.run} batches: no step "
-                "is validated, and the last one is taken for the best."
-            )
+        if validated and over_epochs and isinstance(every, int) and epochs.run is not None and every > epochs.run:
+            never = f"{self.name}.trainer.val_check_interval {every} is never reached in {epochs.run} batches"
+            notes.append(f"{never}: {UNVALIDATED}.")
         return notes
 
     def described(self) -> Any:

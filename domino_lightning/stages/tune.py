@@ -15,7 +15,7 @@ from domino_lightning.stages.trainer import TrainingRuntime
 from domino_lightning.stages.training import TrainingStage
 from domino_lightning.store.contents import file_hash, soft_prompt_file
 from domino_lightning.store.work import Section, Work
-from domino_lightning.utils.ranges import ONE_OR_MORE, ZERO_OR_MORE, check_ranges
+from domino_lightning.utils.ranges import ONE_OR_MORE, ROWS, ZERO_OR_MORE, check_ranges
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningDataModule, LightningModule
@@ -53,9 +53,7 @@ class TuneRuntime(TrainingRuntime):
         """
         super().__post_init__()
         cadences = {"health_every_n_steps": ZERO_OR_MORE, "samples_every_n_steps": ZERO_OR_MORE}
-        check_ranges(
-            "runtime", self, **cadences, probe_size=ONE_OR_MORE, samples=ONE_OR_MORE, sample_tokens=ONE_OR_MORE
-        )
+        check_ranges("runtime", self, **cadences, probe_size=ONE_OR_MORE, samples=ROWS, sample_tokens=ONE_OR_MORE)
 
 
 class Tune(TrainingStage):
@@ -177,12 +175,32 @@ class Tune(TrainingStage):
         """The best held-out NLL."""
         return f"held-out NLL {shown(metrics, 'tune/heldout/nll_best')} nats/token"
 
+    def check_samples(self) -> None:
+        """Refuse texts sampled while it trains for which the backbone has too few positions.
+
+        Raises:
+            UserError: it names the key.
+        """
+        if not self.health.samples_every_n_steps:
+            return
+        from domino_lightning.data.lengths import bos_count
+        from domino_lightning.models.backbone import check_positions
+        from domino_lightning.models.lookups import positions_of
+
+        prompt = self.model.get("domain_prompt")
+        before = bos_count(self.data["tokenizer"]) + getattr(prompt, "num_tokens", 0)
+        key = "tune.runtime.sample_tokens"
+        told = {"what texts are sampled behind": max(1, before)}
+        limit = positions_of(self.model["backbone"])
+        check_positions(limit, told, self.health.sample_tokens, key, "Lower it, or set samples_every_n_steps=0.")
+
     def run(self, work: Work) -> None:
         """Fit and export."""
         import torch
 
         data = self.datamodule(**{name: work.input("prepare", f"{name}.jsonl") for name in self.files})
         data.setup()  # before the backbone is loaded: bad data is told at once
+        self.check_samples()
         model = self.module()
         callbacks, tables = self._health(model, work)
         trainer, last, best = self.fit(model, data, work, data.samples["reference"], "tune/heldout/nll", callbacks)

@@ -18,7 +18,7 @@ from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from domino_lightning.errors import Changed, UserError
+from domino_lightning.errors import UserError
 from domino_lightning.store.outline import Outline, outline
 from domino_lightning.store.store import VERSIONED
 
@@ -103,17 +103,23 @@ class _Reader:
         return self._specs[module]
 
     def _find(self, module: str) -> ModuleSpec | None:
-        path, parent = None, module.rpartition(".")[0]
+        path, (parent, _, name) = None, module.rpartition(".")
         if parent:
             above = self.spec(parent)
             if above is None or above.submodule_search_locations is None:
                 return None
             path = list(above.submodule_search_locations)
         for finder in sys.meta_path:
-            with suppress(ImportError, ValueError, AttributeError):
+            with suppress(ImportError, ValueError, AttributeError, KeyError):
                 if (found := finder.find_spec(module, path, None)) is not None:
                     return found
-        return None
+        # A package without `__init__` in one that is not loaded: Python's finder asks the loaded one, a KeyError.
+        folders = [str(folder) for each in path or () if (folder := Path(each, name)).is_dir()]
+        if not folders:
+            return None
+        spec = ModuleSpec(module, None, is_package=True)
+        spec.submodule_search_locations = folders
+        return spec
 
     def outline(self, module: str) -> Outline:
         """What a module's source says; nothing for one that is not Python, or not valid."""
@@ -196,76 +202,3 @@ def forget_compiled(sources: Mapping[str, Source]) -> None:
         if source.path.suffix == ".py":
             with suppress(OSError, NotImplementedError):
                 Path(cache_from_source(str(source.path))).unlink()
-
-
-_loaded: dict[str, tuple[Any, str]] = {}  # module → its spec and hash when it was first seen loaded
-
-
-def check_sources(stage: str, section: Any, planned: Mapping[str, str]) -> None:
-    """Refuse to go on where a module of the user's side is not the one that the fingerprint covers.
-
-    What counts for a module that is loaded is its hash when that was first looked at, so it may be edited afterwards.
-
-    Raises:
-        Changed: it names the files that have changed.
-    """
-    current = user_sources(section)
-    for name, source in current.items():
-        spec = getattr(sys.modules.get(name), "__spec__", None)
-        if spec is not None and (name not in _loaded or _loaded[name][0] is not spec):
-            _loaded[name] = spec, source.sha256
-    differing = []
-    for name in {**planned, **current}:
-        is_loaded = name in sys.modules and name in _loaded
-        digest = _loaded[name][1] if is_loaded else current[name].sha256 if name in current else ""
-        if digest != planned.get(name) and (is_loaded or name in planned):
-            differing.append(str(current[name].path) if name in current else f"module {name}")
-    if differing:
-        raise Changed(
-            f"{stage}: {', '.join(sorted(differing))} changed after this run was planned, so its result would be "
-            "stored under the fingerprint of other code. Nothing was stored. Give the same command again to run what "
-            "is there now, or put the file back (a sweep then needs --retry-failed)."
-        )
-
-
-def check_covered(stage: str, instance: object, planned: Mapping[str, str]) -> None:
-    """Refuse a constructed stage that holds an object of the user's side whose source is in no fingerprint.
-
-    Raises:
-        UserError: it names the class and its file.
-    """
-    tops = {name.partition(".")[0] for name in planned}
-    for module, name in sorted(_classes_within(instance)):
-        file = getattr(sys.modules.get(module), "__file__", None)
-        top = module.partition(".")[0]
-        if module in planned or top in KNOWN or not file or module == "__main__":
-            continue
-        if top in tops or not is_installed(Path(file)):
-            raise UserError(
-                f"{stage}: uses '{name}' of {file}, which no class path of the section leads to, so that its "
-                f"fingerprint would not change with it. Name it by its full class path, '{module}.{name}', or import "
-                "its module by name where it is used."
-            )
-
-
-def _classes_within(instance: object) -> set[tuple[str, str]]:
-    """(module, name) of the classes, their bases, and the functions of everything that an object holds."""
-    found: set[tuple[str, str]] = set()
-    seen: set[int] = set()
-    waiting: list[Any] = [instance]
-    while waiting:
-        each = waiting.pop()
-        if each is None or isinstance(each, (str, bytes, int, float)) or id(each) in seen:
-            continue
-        seen.add(id(each))
-        if isinstance(each, Mapping):
-            waiting += each.values()
-        elif isinstance(each, (list, tuple, set, frozenset)):
-            waiting += each
-        kinds = (each if isinstance(each, type) else type(each)).__mro__
-        found.update((kind.__module__, kind.__qualname__) for kind in kinds)
-        if callable(each) and hasattr(each, "__qualname__") and not isinstance(each, type):
-            found.add((str(getattr(each, "__module__", "")), each.__qualname__))
-        if not isinstance(each, type) and not isinstance(each, type(sys)):
-            waiting += getattr(each, "__dict__", {}).values()
-    return found

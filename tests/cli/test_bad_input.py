@@ -56,11 +56,11 @@ CASES: list[tuple[Callable[[Path], None], list[str], str]] = [
 ]
 # What model and data refuse is told before any stage runs.
 VALUES = [
-    ("tune.data.batch_size=0", "tune.data: batch_size 0 must be 1 or more"),
+    ("tune.data.batch_size=0", "tune.data: batch_size 0 must be from 1 to 1000000"),
     ("tune.model.num_sample_tokens=0", "tune.model.num_sample_tokens: 0, but the loss needs 1 or more"),
     ("tune.model.pair_micro_batch=0", "tune.model: pair_micro_batch 0 must be 1 or more"),
     ("tune.trainer.devices=3", "data.batch_size 2 counts the rows of all ranks and cannot be shared by 3"),
-    ("finetune.data.batch_size=0", "finetune.data: batch_size 0 must be 1 or more"),
+    ("finetune.data.batch_size=0", "finetune.data: batch_size 0 must be from 1 to 1000000"),
     ("finetune.trainer.num_nodes=4", "trainer.num_nodes"),
     ("seed=-1", "override 'seed=-1': key 'tune.seed': -1 must be from 0 to 4294967295"),
     ("prepare.seed=-1", "key 'prepare.seed': -1 must be from 0"),

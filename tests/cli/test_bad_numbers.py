@@ -195,7 +195,7 @@ def test_a_number_out_of_range_is_refused_by_its_name(write_experiment: Write, k
     [
         ("prepare.source.limit=-1", "prepare.source: limit -1 must be 1 or more, or null for all rows."),
         ("evaluate.temperature=-1", "evaluate: temperature -1.0 must be 0 or more."),
-        ("prepare.runtime.workers=0", "prepare.runtime: workers 0 must be 1 or more."),
+        ("prepare.runtime.workers=0", "prepare.runtime: workers 0 must be from 1 to 1024."),
         ("tune.model.learning_rate=-1", "tune.model: learning_rate -1.0 must be 0 or more."),
         ("tune.model.learning_rate=.nan", "tune.model: learning_rate nan must be finite, and 0 or more."),
         ("tune.runtime.checkpoint_every_n_steps=0", "tune.runtime: checkpoint_every_n_steps 0 must be 1 or more."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,24 @@ def test_what_exceeds_the_positions_of_the_model_is_told(
         (("answer.solver.samples=4",), "answer.solver has no effect: CodeExec asks no language model."),
         (("evaluate.top_p=0.5",), "evaluate.top_p has no effect at temperature 0, which is greedy."),
         (("evaluate.k=[1,5]",), "evaluate.k: pass@5 is left out, since samples is 1."),
+        (
+            ("evaluate.breakdown.fields=[topic]",),
+            "evaluate.breakdown.fields has no effect: the problems do not differ in 'topic', if they have it.",
+        ),
+        (
+            ("evaluate.breakdown.boundaries=[2024-01-01]",),
+            "evaluate.breakdown.boundaries has no effect: the problems do not differ in 'contest_date', if they have "
+            "it.",
+        ),
+        (
+            ("prepare.noise.source.path=pip:domino_lightning/corpus/functions.jsonl",),
+            "prepare.noise.source has no effect: share 0.0 replaces no group.",
+        ),
+        (("prepare.subset.share=0.01",), "prepare.subset.share 0.01 leaves 1 group of references, 2 rows."),
+        (
+            ("tune.trainer.limit_val_batches=0",),
+            "tune.trainer.limit_val_batches 0: no step is validated, and the last one is taken for the best.",
+        ),
     ],
 )
 def test_a_setting_without_effect_is_told(
@@ -143,6 +163,58 @@ def test_a_setting_without_effect_is_told(
     calm = ["tune.model.warmup_steps=0", "finetune.model.warmup_steps=0"]
     assert notes(capsys, path, *calm) == []
     assert note in notes(capsys, path, *calm, *overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (
+            ("tune.runtime.sample_tokens=5000", "tune.runtime.samples_every_n_steps=1"),
+            "tune.runtime.sample_tokens: what texts are sampled behind has ",
+        ),
+        (
+            ("finetune.source=reference", "finetune.data.max_length=5"),
+            "finetune.data.max_length 5: 6 of 6 pairs of split reference are longer",
+        ),
+        (
+            ("finetune.source=both", "finetune.data.max_length=5", "finetune.data.too_long=error"),
+            "Raise it, or set finetune.data.too_long=drop.",
+        ),
+        (
+            ("finetune.model.lora.target_modules=[q_proj,nope]",),
+            "finetune.model.lora: target_modules ['q_proj', 'nope'] cannot be adapted (there is no nope).",
+        ),
+        (
+            ("finetune.model.lora.target_modules=[mlp]",),
+            "finetune.model.lora: target_modules ['mlp'] cannot be adapted",
+        ),
+        (
+            ("tune.keep_sample_tokens=false", f"{PLAIN % 1.0}", "synthesize.generator.init_args.sample_tokens=dummy"),
+            "tune.keep_sample_tokens is false, and synthesize.generator samples behind sample tokens",
+        ),
+        (
+            (
+                "tune.model.loss=domino_lightning.losses.LikelihoodOnly",
+                f"{PLAIN % 1.0}",
+                "synthesize.generator.init_args.sample_tokens=random",
+            ),
+            "the loss of `tune` asks for no sample tokens",
+        ),
+        (("prepare.noise.share=1",), "override 'prepare.noise.share=1': prepare.noise: share 1.0 must be in [0, 1)."),
+        (("evaluate.engine=domino_lightning.synthesis.VLLMEngine",), "VLLMEngine needs the package vllm"),
+    ],
+)
+def test_what_a_stage_would_end_with_is_told(
+    write_experiment: Write, capsys: Capture, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...], words: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    assert words in refused(capsys, "check", write_experiment(), *overrides)
+
+
+def test_pairs_that_are_left_out_are_counted(write_experiment: Write, capsys: Capture) -> None:
+    told = notes(capsys, write_experiment(), "finetune.data.max_length=5")
+    words = r"finetune\.data\.max_length 5: (\d+) of \1 pairs of split heldout are longer, .* tokens; they are left out"
+    assert any(re.match(words, note) for note in told), "\n".join(told)
 
 
 def test_a_root_that_cannot_be_is_told_by_check(write_experiment: Write, capsys: Any) -> None:

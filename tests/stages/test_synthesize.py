@@ -135,10 +135,10 @@ def test_a_generator_that_is_none_is_refused(node: Any) -> None:
 
 
 def test_a_shortfall_names_the_reason_that_took_most_rows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    rows, summary = run(tmp_path / "short", Scripted(), candidates=9, accepted=50)
+    rows, summary = run(tmp_path / "short", Scripted(), candidates=9, accepted=8)
     assert (len(rows), summary["screened_in"]) == (9, 3)
     (message,) = [record.message for record in caplog.records]
-    assert "3 of 50 rows" in message and "all 9 candidates" in message
+    assert "3 of 8 rows" in message and "all 9 candidates" in message
     assert "'parse:syntax' took most: 2 rows, 22%. Tune longer" in message
     caplog.clear()
     run(tmp_path / "enough", Scripted(), candidates=9, accepted=3)
@@ -248,6 +248,20 @@ def test_candidates_that_run_out_before_the_tokens_are_refused(tmp_path: Path) -
         run(tmp_path, Scripted(), candidates=4, tokens=29)
     with pytest.raises(UserError, match="give one of them"):
         Synthesize(CodeExec(), Scripted(), Stop(4, accepted=1, tokens=1))
+
+
+@pytest.mark.parametrize(
+    ("stop", "words"),
+    [
+        (Stop(4, accepted=5), "accepted 5 must be at most candidates, which is 4"),
+        (Stop(4, min_screened=5), "min_screened 5 must be at most candidates, which is 4"),
+        (Stop(4, accepted=2, min_screened=3), "min_screened 3 must be at most accepted, which is 2"),
+    ],
+)
+def test_rules_of_which_one_is_never_reached_are_refused(stop: Stop, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        Synthesize(CodeExec(), Scripted(), stop)
+    Stop(4, accepted=4, min_screened=4).check()
 
 
 def test_a_limit_of_null_is_no_part_of_the_identity() -> None:

@@ -9,13 +9,15 @@ from inspect import signature
 from typing import Any, get_args
 
 import pytest
+import torch
 from lightning.fabric.connector import _PRECISION_INPUT_STR
 from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
 
-from domino_lightning.stages.trainer_settings import USUAL, is_usual, with_cluster_environment
+from domino_lightning.errors import UserError
+from domino_lightning.stages.trainer_settings import USUAL, check_trainer, is_usual, lacking, with_cluster_environment
 
 
 def test_a_stage_asks_no_manager_and_starts_no_mpi(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,3 +103,50 @@ def test_lightning_takes_what_is_judged_without_it() -> None:
 )
 def test_all_else_is_lightnings_affair(unusual: Any) -> None:
     assert not is_usual(unusual)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "words"),
+    [
+        ({"fast_dev_run": True}, "fast_dev_run True must be false"),
+        ({"fast_dev_run": 3}, "fast_dev_run 3 must be false"),
+        ({"barebones": True}, "barebones True must be false"),
+        ({"precision": "transformer-engine-float16"}, "needs the package transformer_engine, which is not installed"),
+        ({"strategy": "deepspeed_stage_3"}, "needs the package deepspeed, which is not installed"),
+        ({"min_steps": 9}, "min_steps 9 is more than max_steps 8"),
+        ({"accelerator": "cpu", "devices": -1}, "devices -1 must be a number of processes"),
+        ({"accelerator": "cpu", "devices": [0]}, r"devices \[0\] must be a number of processes"),
+        ({"devices": 2000}, "devices 2000 must be a number from 1 to 1024"),
+        ({"max_steps": 10**22}, "at most 1000000000000"),
+    ],
+)
+def test_what_no_fit_could_mean_is_refused(trainer: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        check_trainer("tune", {"max_steps": 8, "accelerator": "auto", **trainer})
+
+
+@pytest.mark.parametrize(
+    ("gpus", "trainer", "missing"),
+    [
+        (0, {"devices": -1}, "devices"),
+        (0, {"devices": "0,1"}, "devices"),
+        (0, {"devices": [0], "accelerator": "auto"}, "devices"),
+        (0, {"devices": 1, "accelerator": "gpu"}, "accelerator"),
+        (0, {"devices": 4}, None),
+        (0, {"devices": 4, "accelerator": "cpu"}, None),
+        (0, {}, None),
+        (2, {"devices": 3}, "devices"),
+        (2, {"devices": "3", "accelerator": "cuda"}, "devices"),
+        (2, {"devices": [0, 2]}, "devices"),
+        (2, {"devices": [0, 1]}, None),
+        (2, {"devices": -1, "accelerator": "gpu"}, None),
+        (2, {"devices": 4, "accelerator": "cpu"}, None),
+    ],
+)
+def test_devices_that_a_machine_does_not_have_are_missing(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, trainer: dict[str, Any], missing: str | None
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    found = lacking(trainer)
+    assert (found and found[0]) == missing

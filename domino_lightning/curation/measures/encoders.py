@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from domino_lightning.curation.measures.embedding import Embedding
-from domino_lightning.curation.measures.extra import needed
 from domino_lightning.errors import UserError
 from domino_lightning.store.contents import folder_or_hub_hash
+from domino_lightning.utils.packages import needed
 
 if TYPE_CHECKING:
     from domino_lightning.curation.measures.base import Floats

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from domino_lightning.errors import UserError
 from domino_lightning.store.contents import backbone_hash
 from domino_lightning.utils.contract import Contract
+from domino_lightning.utils.packages import needed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -195,13 +195,3 @@ class Mauve(CorpusMeasure):
             verbose=False,
         )
         return {"mauve": Measured(float(found.mauve), math.nan, math.nan)}
-
-
-def needed(module: str, name: str, extra: str) -> None:
-    """Refuse a class whose package is not installed.
-
-    Raises:
-        UserError: it names the extra.
-    """
-    if find_spec(module) is None:
-        raise UserError(f"{name} needs the package {module}. Install it: pip install 'domino_lightning[{extra}]'.")

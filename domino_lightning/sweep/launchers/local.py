@@ -15,6 +15,7 @@ from domino_lightning.errors import UserError
 from domino_lightning.runner.child import Child, stop_all, wait_for_news
 from domino_lightning.sweep.events import now
 from domino_lightning.sweep.launchers.base import Launcher, Place, Report, Task, refuse_nodes
+from domino_lightning.utils.ranges import WORKERS
 
 # Read by torch, numpy and tokenizers when they are loaded.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -50,8 +51,8 @@ class LocalLauncher(Launcher):
 
     def __init__(self, slots: int | None = None, gpus: list[int] | None = None, stages_per_gpu: int = 1) -> None:
         for name, value in (("slots", slots), ("stages_per_gpu", stages_per_gpu)):
-            if value is not None and value < 1:
-                raise UserError(f"launcher.init_args.{name}: {value} must be 1 or more.")
+            if value is not None and value not in WORKERS:
+                raise UserError(f"launcher.init_args.{name}: {value} must be {WORKERS.refusal(value)}.")
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.gpus = visible_gpus() if gpus is None else [str(gpu) for gpu in gpus]
         shares = {f"gpu {gpu}" + f" share {n}" * bool(n): gpu for n in range(stages_per_gpu) for gpu in self.gpus}

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from domino_lightning.curation.measures import Model2Vec, SentenceTransformers, extra
+from domino_lightning.curation.measures import Model2Vec, SentenceTransformers
 from domino_lightning.errors import UserError
+from domino_lightning.utils import packages
 
 ASKED: list[tuple[Any, ...]] = []
 
@@ -36,7 +37,7 @@ class Static:
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     ASKED.clear()
-    monkeypatch.setattr(extra, "find_spec", lambda name: object())
+    monkeypatch.setattr(packages, "is_there", lambda name: True)
     monkeypatch.setitem(sys.modules, "sentence_transformers", SimpleNamespace(SentenceTransformer=Sentences))
     monkeypatch.setitem(sys.modules, "model2vec", SimpleNamespace(StaticModel=Static))
 
@@ -63,7 +64,7 @@ def test_a_model_that_cannot_be_loaded_is_named() -> None:
 
 @pytest.mark.parametrize("kind", [SentenceTransformers, Model2Vec])
 def test_without_the_package_the_extra_is_named(kind: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extra, "find_spec", lambda name: None)
+    monkeypatch.setattr(packages, "is_there", lambda name: False)
     with pytest.raises(UserError, match=rf"{kind.__name__} needs the package \w+\. .*domino_lightning\[embeddings\]"):
         kind("org/model")
 

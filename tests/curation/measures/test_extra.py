@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from domino_lightning.curation.corpus import look_at
-from domino_lightning.curation.measures import CorpusMeasure, GVendi, Mauve, extra
+from domino_lightning.curation.measures import CorpusMeasure, GVendi, Mauve
 from domino_lightning.curation.measures.base import Measured
 from domino_lightning.curation.measures.extra import Group, projection
 from domino_lightning.domains import CodeExec
 from domino_lightning.errors import UserError
 from domino_lightning.models.backbone import load_backbone, load_tokenizer
+from domino_lightning.utils import packages
 from tests.curation.test_corpus import records
 
 TEXTS = ["def f(a):\n    return a + 1", "def g(b):\n    return [b] * 2", "x = {1: 2}", "x = {1: 2}"]
@@ -86,7 +87,7 @@ def test_mauve_is_asked_for_references_and_group_in_the_corpus_vectors(monkeypat
         asked.append(settings)
         return SimpleNamespace(mauve=0.75)
 
-    monkeypatch.setattr(extra, "find_spec", lambda name: object())
+    monkeypatch.setattr(packages, "is_there", lambda name: True)
     monkeypatch.setitem(sys.modules, "mauve", SimpleNamespace(compute_mauve=compute_mauve))
     group, references = Group(TEXTS, np.eye(4)), Group(TEXTS[:2], np.eye(4)[:2])
     found = Mauve().measure(group, references, 7)["mauve"]
@@ -98,7 +99,7 @@ def test_mauve_is_asked_for_references_and_group_in_the_corpus_vectors(monkeypat
 
 
 def test_without_its_package_mauve_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extra, "find_spec", lambda name: None)
+    monkeypatch.setattr(packages, "is_there", lambda name: False)
     with pytest.raises(UserError, match=r"Mauve needs the package mauve\. .*domino_lightning\[mauve\]"):
         Mauve()
 
