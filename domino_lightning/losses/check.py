@@ -12,6 +12,7 @@ from domino_lightning.errors import UserError
 from domino_lightning.losses.base import DisentanglementLoss, PromptNLL, checked_pairs
 from domino_lightning.losses.contract import broken, checked_terms, problem_of
 from domino_lightning.losses.pairs import choose_pairs
+from domino_lightning.utils.contract import BrokenContract
 from domino_lightning.utils.findings import CheckReport, Finding
 from domino_lightning.utils.own_frames import own_frames, raised
 
@@ -52,6 +53,8 @@ def try_loss(loss: DisentanglementLoss) -> None:
     try:
         with torch.random.fork_rng(devices=[]):
             terms = deepcopy(loss)(nll, progress=0.0)
+    except BrokenContract:  # of a class that the loss holds, such as a schedule
+        raise
     except Exception as error:  # whatever a fork's loss raises
         raise UserError(f"{broken(loss, f'forward raised {raised(error)}')}\n{own_frames(error)}".rstrip()) from None
     checked_terms(loss, terms, with_gradient=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from inspect import unwrap
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
@@ -170,6 +171,7 @@ def _function_of(member: Any, owner: Any) -> FunctionType | None:
         member = member.__func__
     elif isinstance(member, property):
         member = member.fget
+    member = unwrap(member) if isinstance(member, FunctionType) else member  # contracts wrap what a class overrides
     own = isinstance(member, FunctionType) and member.__qualname__.startswith(owner.__qualname__)
     return member if own and member.__module__ == owner.__module__ else None
 

@@ -108,10 +108,10 @@ SHIPPED = [
     each for each in NAMED if isinstance(each, type) and issubclass(each, DisentanglementLoss) and not isabstract(each)
 ]
 EXTREMES: dict[str, tuple[Any, ...]] = {
-    "weight": (0, 1e300, LinearSchedule(0.0, 1e300)),
-    "own_weight": (0, 1e300),
-    "temperature": (1e-300, 1e300),
-    "margin": (1e-300, 1e300),
+    "weight": (0, 1e12, LinearSchedule(0.0, 1e12)),
+    "own_weight": (0, 1e12),
+    "temperature": (1e-300, 1e12),
+    "margin": (1e-300, 1e12),
     "likelihood": ("sequence", "token"),
     "bounded": (False, True),
     "pairs": ("own", "all", 1, 10**9),

@@ -342,9 +342,9 @@ def test_terms_are_float32_scalars_when_the_likelihoods_are() -> None:
 @pytest.mark.parametrize("weight", [-1.0, NAN])
 def test_a_negative_weight_is_refused(weight: float) -> None:
     for loss in (InfoNCE, ReleasedObjective, SymmetricInfoNCE, Margin, PairedLikelihood):
-        with pytest.raises(ValueError, match="weight must be 0 or more"):
+        with pytest.raises(ValueError, match="weight must be .*0 or more"):
             loss(weight=weight)
-    with pytest.raises(ValueError, match="own_weight must be 0 or more"):
+    with pytest.raises(ValueError, match="own_weight must be .*0 or more"):
         InfoNCE(own_weight=weight)
 
 

@@ -319,6 +319,7 @@ def test_a_validation_that_is_no_number_is_never_the_best(tmp_path: Path) -> Non
     class Trainer:
         sanity_checking, is_global_zero, global_step = False, True, 1
         callback_metrics: dict[str, Tensor] = {}
+        callbacks: list[Any] = []
         fit_loop = type("Loop", (), {"_should_accumulate": staticmethod(lambda: False)})
 
         def save_checkpoint(self, path: Path) -> None:

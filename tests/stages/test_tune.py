@@ -123,7 +123,9 @@ def test_a_shipped_loss_with_a_schedule_of_someone_else_is_tried(
         "class_path": "domino_lightning.losses.InfoNCE",
         "init_args": {"weight": {"class_path": "own_schedule.Words"}},
     }
-    with pytest.raises(UserError, match=r"InfoNCE breaks .*: forward raised TypeError"):
+    with pytest.raises(
+        UserError, match=r"Words breaks domino_lightning\.losses\.Schedule: .* a number, and returned 'much'"
+    ):
         build(load_config(write_experiment({"tune": {"model": {"loss": loss}}})), ["tune"])
 
 
