@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from inspect import unwrap
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from domino_lightning.errors import Changed, UserError
 from domino_lightning.store.outline import outline
 from domino_lightning.store.sources import KNOWN, Source, is_installed, user_sources
+from domino_lightning.utils.within import everything_in
 
 _MAIN = ("__main__", "__mp_main__")
 _loaded: dict[str, tuple[Any, str]] = {}  # module → its spec and hash when it was first seen loaded
@@ -151,7 +152,7 @@ def _is_run_text(held: _Held, found: Mapping[str, Source]) -> bool:
 def _held(instance: object) -> set[_Held]:
     """The classes, their bases, and the functions of everything that an object holds; what is compiled is left out."""
     found: set[_Held] = set()
-    for each in _within(instance):
+    for each in everything_in(instance):
         kinds = (each if isinstance(each, type) else type(each)).__mro__
         owners: list[Any] = [*kinds, each] if isinstance(each, FunctionType) else [*kinds]
         for one in owners:
@@ -178,24 +179,6 @@ def _function_of(member: Any, owner: Any) -> FunctionType | None:
 
 def _is_compiled(member: Any) -> bool:
     return callable(member) and not isinstance(member, type)
-
-
-def _within(instance: object) -> Iterator[Any]:
-    """Everything that an object holds, itself first, each once."""
-    seen: set[int] = set()
-    waiting: list[Any] = [instance]
-    while waiting:
-        each = waiting.pop()
-        if each is None or isinstance(each, (str, bytes, int, float)) or id(each) in seen:
-            continue
-        seen.add(id(each))
-        yield each
-        if isinstance(each, Mapping):
-            waiting += each.values()
-        elif isinstance(each, (list, tuple, set, frozenset)):
-            waiting += each
-        if not isinstance(each, type) and not isinstance(each, ModuleType):
-            waiting += getattr(each, "__dict__", {}).values()
 
 
 def _file(module: str) -> Path | None:

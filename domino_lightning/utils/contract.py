@@ -7,13 +7,14 @@ attribute is what it says. So one place refuses what a fork gives, by name, befo
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from functools import cache, wraps
 from types import FunctionType
 from typing import Any, ClassVar, TypeVar, get_args, get_origin
 
 from domino_lightning.errors import UserError
 from domino_lightning.utils.conformance import Fault, fault_of, has_items, item_of, said
+from domino_lightning.utils.within import everything_in
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -80,7 +81,9 @@ def check_attributes(held: object) -> None:
     Raises:
         BrokenContract: one that is missing, or is not what the contract says.
     """
-    for each in _within(held, set()):
+    for each in everything_in(held):
+        if not isinstance(each, Contract):
+            continue
         contract = each._contract
         for name, written in contract.__annotations__.items():
             wanted = _evaluated(written, vars(sys.modules[contract.__module__]))
@@ -89,18 +92,6 @@ def check_attributes(held: object) -> None:
                 raise broken(each, f"it has no '{name}': give it one, {said(wanted)}")
             if fault := fault_of(getattr(each, name), wanted):
                 raise broken(each, f"'{name}' must be {said(wanted)}, and {name}{fault.path} is {fault.found}")
-
-
-def _within(held: object, seen: set[int]) -> Iterator[Contract]:
-    """The objects of a contract that an object is or holds."""
-    if id(held) in seen or held is None or isinstance(held, str | int | float | type):
-        return
-    seen.add(id(held))
-    if isinstance(held, Contract):
-        yield held
-    parts = held.values() if isinstance(held, Mapping) else held if isinstance(held, list | tuple) else ()
-    for each in (*parts, *getattr(held, "__dict__", {}).values()):
-        yield from _within(each, seen)
 
 
 def _held(promised: FunctionType, method: Callable[..., Any]) -> Callable[..., Any]:
