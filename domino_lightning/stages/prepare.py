@@ -177,7 +177,7 @@ class Prepare(Stage):
 
     def _completed(self, records: Sequence[Record], bad: list[str], places: Sequence[str]) -> list[Record]:
         kept: list[Record] = []
-        done = zip(places, self.domain.complete(records, self.runtime.workers), strict=False)  # a fork may give fewer
+        done = zip(places, self.domain.complete(records, self.runtime.workers), strict=True)
         for where, (record, problem) in progress_bar(iterable=done, total=len(records), desc="prepare", unit="row"):
             if problem is None:
                 kept.append(record)

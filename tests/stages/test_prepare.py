@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from domino_lightning.errors import UserError
 from domino_lightning.execution import calls as execution
 from domino_lightning.stages.prepare import Prepare, PrepareRuntime
 from domino_lightning.store.work import Work
-from domino_lightning.utils.jsonl import read_json, read_jsonl
+from domino_lightning.utils.jsonl import Record, read_json, read_jsonl
 from tests.conftest import write_rows
 
 NAMES = ("reference", "heldout", "test")
@@ -278,3 +279,16 @@ def test_problems_without_tests_are_told_before_anything_runs(tmp_path: Path) ->
     path.write_text(json.dumps({"id": 0, "prompt": "Do it.", "base_input": [[1]]}) + "\n")
     with pytest.raises(UserError, match=r"data\.jsonl, line 1: row '0' has no tests"):
         Prepare(CodeGen(), Source(str(path)), Split(1, 1, 1)).splits(execute=False)
+
+
+@pytest.mark.parametrize(("off", "gave"), [(-1, "gave 5"), (1, "gave more")])
+def test_a_domain_that_completes_too_few_or_too_many_records_is_refused(tmp_path: Path, off: int, gave: str) -> None:
+    class Miscounts(CodeExec):
+        def complete(self, records: Sequence[Record], workers: int) -> Iterator[tuple[Record, str | None]]:
+            some = records[:off] if off < 0 else [*records, records[0]]
+            yield from ((record, None) for record in some)
+
+    stage = prepare(tmp_path, rows(3))
+    stage.domain = Miscounts()
+    with pytest.raises(UserError, match=f"complete must return one result for each of the 6 it was given, and {gave}"):
+        stage.run(Work(tmp_path, {}, "fingerprint", {}))
