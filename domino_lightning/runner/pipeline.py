@@ -134,14 +134,7 @@ def run_plan(
             check_sources(planned.stage, planned.section, planned.key.sources)
     store.create()
     experiment = str(document["name"])
-    record: dict[str, Any] = {
-        "experiment": experiment,
-        "trial": trial,
-        "overrides": list(overrides),
-        "stages": {planned.stage: planned.key.fingerprint for planned in plan},
-        "status": "running",
-        "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+    record = _begun(experiment, trial, overrides, plan)
     tracking = Tracking(**document["tracking"], group=experiment, root=str(store.root))
     outcomes: list[StageOutcome] = []
     ours = False  # what stands in the trial's record
@@ -181,6 +174,18 @@ def run_plan(
     if any(outcome.ran for outcome in outcomes):
         _log_trial(tracking, {**record, "status": "finished"}, outcomes, document)
     return outcomes
+
+
+def _begun(experiment: str, trial: str, overrides: Sequence[str], plan: Sequence[PlannedStage]) -> dict[str, Any]:
+    """The record of a trial that begins to run now."""
+    return {
+        "experiment": experiment,
+        "trial": trial,
+        "overrides": list(overrides),
+        "stages": {planned.stage: planned.key.fingerprint for planned in plan},
+        "status": "running",
+        "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
 
 
 def _log_trial(
