@@ -113,7 +113,7 @@ def judge(tables: Floats, world: World) -> dict[str, Floats]:
     for name, mean in (("score", equal), ("score_odd", odd)):
         low, high = score_interval(mean)
         found[name] = (low <= world.score) & (world.score <= high)
-    equal, better, odd = (gain.difference(lent(gains)) for gain in gains)
+    equal, better, odd = (gain.mean(lent(gains, shared=0.5)) for gain in gains)
     for name, mean, truth in (("difference", better, GAIN), ("difference_odd", odd, 0.0)):
         low, high = difference_interval(mean)
         found[name] = (low <= truth) & (truth <= high)

@@ -44,7 +44,7 @@ def arm_lines(sweep: str = "evidence", baseline: str = BASELINE) -> list[str]:
     own = {name: table(name, sweep=sweep) for name in names}
     seeded = [one for name, one in own.items() if name != "source=none"]
     gains = {name: table(name, baseline, sweep) for name in names if name != baseline}
-    means = {name: one.difference(lent(gains.values())) for name, one in gains.items()}
+    means = {name: one.mean(lent(gains.values(), shared=0.5)) for name, one in gains.items()}
     corrected = dict(zip(means, holm([float(two_sided_p(mean)) for mean in means.values()]), strict=True))
     lines = []
     for name in names:
@@ -101,7 +101,7 @@ def reference_lines() -> list[str]:
     sweep = "evidence_references"
     own = {arm: table(arm, sweep=sweep) for both in SIZES.values() for arm in both.values()}
     gains = {size: table(both["infonce"], both["likelihood"], sweep) for size, both in SIZES.items()}
-    means = {size: one.difference(lent(gains.values())) for size, one in gains.items()}
+    means = {size: one.mean(lent(gains.values())) for size, one in gains.items()}
     corrected = dict(zip(means, holm([float(two_sided_p(mean)) for mean in means.values()]), strict=True))
     lines = []
     for size, both in SIZES.items():

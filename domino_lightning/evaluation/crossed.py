@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import fdtri, stdtr, stdtrit
 
 CONFIDENCE = 0.95
-ENOUGH = 5  # seeds that tell the variance of their differences by themselves
+ENOUGH = 5  # seeds that tell the variance between them by themselves
+OUTLYING = 0.05  # the level of the test that leaves an arm out of what arms lend
 _TINY = 1e-12  # below it two numbers are equal but for rounding
 
 Floats = NDArray[np.float64]
@@ -42,11 +43,18 @@ class Mean(NamedTuple):
     skewed: Floats
 
 
-class SeedVariance(NamedTuple):
-    """The variance between seeds that comparable tables have on average, as arrays of equal shape or scalars."""
+class SeedSquares(NamedTuple):
+    """What comparable tables know of the variance between seeds: mean squares over groups, arrays or scalars.
 
-    value: Floats | float
-    freedom: int
+    Attributes:
+        by_seed: the mean square between seeds, over the number of groups.
+        rest: of the rest, over the number of groups; the difference of both is the variance.
+        freedom: degrees of freedom of `by_seed`.
+    """
+
+    by_seed: Floats | float
+    rest: Floats | float
+    freedom: Floats | float
 
 
 class Components(NamedTuple):
@@ -80,81 +88,72 @@ class Components(NamedTuple):
         """The unbiased estimate of s, which may be below 0; NaN with one seed."""
         return (self.by_seed - self.rest) / self.groups if self.seeds > 1 else np.full_like(self.value, np.nan)
 
-    def mean(self, lent: SeedVariance | None = None) -> Mean:
-        """The mean with its variance, g/G + s/S + e/(G·S), no component below 0.
+    def mean(self, lent: SeedSquares | None = None) -> Mean:
+        """The mean with its variance, g/G + s/S + e/(G·S).
 
         The degrees of freedom are Satterthwaite's (1946), of the mean squares that the variance is a sum of, and
-        never below those of the mean square that has fewest.
+        never below those of the mean square that has fewest. They take the groups' means for normal. Where 2 of 100
+        groups are ever solved they are not, and their variance is known as badly as a count of 2 is: the variance of
+        a sample variance is σ⁴ (2/(G - 1) + κ/G) with κ the excess kurtosis (Cramér 1946, section 27.4), so `skewed`
+        is 2 / (2/(G - 1) + κ/G), about 4 then.
 
-        Satterthwaite takes the groups' means for normal. Where 2 of 100 groups are ever solved they are not, and
-        their variance is known as badly as a count of 2 is: the variance of a sample variance is
-        σ⁴ (2/(G - 1) + κ/G) with κ the excess kurtosis (Cramér 1946, section 27.4), so `skewed` is
-        2 / (2/(G - 1) + κ/G), about 4 then.
-
-        With few seeds a table's own variance between them is known badly: two that happen to agree hide it. So what
-        the arms of a sweep have on average is taken where it is larger. (One noisy arm among quiet ones keeps its
-        own, as it should; the quiet ones are told a little less surely.)
-
-        Args:
-            lent: the variance between seeds of comparable tables, for one with a single seed or a smaller variance.
-        """
-        G = self.groups
-        of_groups = np.maximum(self.by_group, self.rest)
-        of_seeds = self.by_seed - self.rest
-        of_seeds = np.where(of_seeds > _TINY, of_seeds, 0)  # no rounding decides whether it counts
-        uncertain, fewest = np.where(of_seeds > 0, self._uncertain_seeds, 0), self._fewest
-        if lent is not None:
-            loan = G * np.maximum(lent.value, 0)
-            larger = loan > of_seeds * (1 + 1e-9) + _TINY
-            uncertain = np.where(larger, loan**2 / lent.freedom, uncertain)
-            fewest = np.where(larger, min(lent.freedom, max(G - 1, 1)), fewest)
-            of_seeds = np.where(larger, loan, of_seeds)
-        return self._mean(of_groups + of_seeds, uncertain + of_groups**2 / max(G - 1, 1), fewest)
-
-    def difference(self, lent: SeedVariance | None = None) -> Mean:
-        """As `mean`, of a table of differences between two arms.
-
-        With `ENOUGH` seeds it goes by its own squares alone, and components may come out below 0: no caution is needed
-        any more for two seeds that happen to agree, and what is cut off at 0 is too large on average, which costs
-        power. The sum is no less than a quarter of what the rest alone makes of it, so that luck cannot leave none.
+        Few seeds tell little of the variance between them: two that happen to agree hide it. So below `ENOUGH` seeds
+        what comparable arms have is taken where it is larger. (A noisy arm among quiet ones keeps its own.) And an
+        estimate below 0, which is as likely as one above where seeds do not differ, counts the less the fewer seeds
+        it comes from: down to an eighth of the rest with two seeds, a quarter with more, with the degrees of freedom
+        of 0. These parts are no theory's: they are what `benchmarks/coverage.py` finds right at 2, 3, 5 and 10 seeds.
+        However low the mean squares come out, the variance is a quarter of what the rest alone makes of it.
 
         Args:
-            lent: taken where there are fewer seeds.
+            lent: of comparable tables, from the function `lent`, for one with few seeds.
         """
-        if self.seeds < ENOUGH:
-            return self.mean(lent)
-        total = np.maximum(self.by_group + self.by_seed - self.rest, self.rest / 4)
-        uncertain = self._uncertain_seeds + self.by_group**2 / max(self.groups - 1, 1)
-        return self._mean(total, uncertain, self._fewest)
-
-    @property
-    def _uncertain_seeds(self) -> Floats:
-        """Squares over degrees of freedom of the mean squares that the variance between seeds is made of."""
         S, G = self.seeds, self.groups
-        if S == 1:
-            return np.zeros_like(self.value)
-        return self.by_seed**2 / (S - 1) + self.rest**2 / ((S - 1) * max(G - 1, 1))
-
-    @property
-    def _fewest(self) -> Floats:
-        """The degrees of freedom of the mean square that has fewest."""
-        free = max(self.groups - 1, 1)
-        return np.full_like(self.value, free if self.seeds == 1 else min(free, self.seeds - 1))
-
-    def _mean(self, total: Floats, uncertain: Floats, fewest: Floats) -> Mean:
-        S, G = self.seeds, self.groups
-        freedom = np.divide(total**2, uncertain, out=np.array(fewest), where=uncertain > 0)
-        skewed = 2 / (2 / max(G - 1, 1) + self.excess / G)
+        by_seed, rest, free = self.by_seed, self.rest, np.full_like(self.value, max(S - 1, 1))
+        if lent is not None and S < ENOUGH:
+            own = by_seed - rest
+            larger = G * (np.asarray(lent.by_seed) - lent.rest) > own + 1e-9 * np.abs(own) + _TINY
+            by_seed = np.where(larger, G * lent.by_seed, by_seed)
+            rest = np.where(larger, G * lent.rest, rest)
+            free = np.where(larger, lent.freedom, free)
+        of_seeds, between = by_seed - rest, max(G - 1, 1)
+        counts = of_seeds > _TINY  # no rounding decides whether it does
+        least = self.rest / 4
+        total = np.maximum(self.by_group + np.maximum(of_seeds, -min(S - 1, 2) / 8 * self.rest), least)
+        certain = np.maximum(self.by_group + np.where(counts, of_seeds, 0), least)
+        uncertain = np.where(counts, (by_seed**2 + rest**2 / between) / free, 0) + self.by_group**2 / between
+        fewest = np.where(counts, np.minimum(free, between), float(between))
+        freedom = np.divide(certain**2, uncertain, out=fewest.copy(), where=uncertain > 0)
+        skewed = 2 / (2 / between + self.excess / G)
         return Mean(self.value, total / (S * G), np.maximum(freedom, fewest), G, self.alike, skewed)
 
 
-def lent(tables: Iterable[Components]) -> SeedVariance | None:
-    """The mean of the tables' variances between seeds, weighted by seeds - 1; None where all have one seed."""
+def lent(tables: Iterable[Components], shared: float = 0.0) -> SeedSquares | None:
+    """What tables with several seeds have between them on average; None where all have one seed.
+
+    A table that varies more between seeds than the others do, by an F test at 5%, lends nothing: it would make all
+    others unsure.
+
+    Args:
+        tables: of comparable arms, or of their differences from one baseline.
+        shared: correlation of the tables' seed effects, 1/2 for differences from one baseline, whose seeds are in all
+            of them: n mean squares with the correlation r² are worth n/(1 + (n - 1)·r²) of them.
+    """
     known = [table for table in tables if table.seeds > 1]
-    freedom = sum(table.seeds - 1 for table in known)
-    if not freedom:
+    if not known:
         return None
-    return SeedVariance(sum(table.seed_variance * (table.seeds - 1) for table in known) / freedom, freedom)
+    freedom = np.array([table.seeds - 1 for table in known], dtype=np.float64)
+    square = np.array([table.by_seed / table.groups for table in known])
+    rest = np.array([table.rest / table.groups for table in known])
+    weight = np.ones_like(square) * freedom.reshape(-1, *(1,) * (square.ndim - 1))
+    if len(known) > 1:
+        left = weight.sum(0) - weight
+        others = ((weight * square).sum(0) - weight * square) / left
+        outlying = square > fdtri(weight, left, 1 - OUTLYING) * others
+        weight = np.where(outlying & (others > _TINY), 0, weight)  # seeds that agree to the last are a coarse score's
+    count = (weight > 0).sum(0)
+    total = weight.sum(0)
+    worth = total / (1 + (count - 1) * shared**2)
+    return SeedSquares((weight * square).sum(0) / total, (weight * rest).sum(0) / total, worth)
 
 
 def components(table: ArrayLike) -> Components:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import chdtri
 
 from domino_lightning.errors import UserError
-from domino_lightning.evaluation.crossed import Components, lent, two_sided_p
+from domino_lightning.evaluation.crossed import Components, two_sided_p
 
 LEVEL = 0.05
 MOST_SEEDS = 50
@@ -56,15 +56,16 @@ def variances(pilot: Sequence[Components]) -> Variances:
         TooFewSeeds: no difference with two seeds and two groups of problems.
     """
     tables = [one for one in pilot if one.seeds > 1 and one.groups > 1]
-    seeds = lent(tables)
-    if seeds is None:
+    if not tables:
         raise TooFewSeeds(
             "the pilot has no arm with two seeds in common with the baseline, and problems of two groups: nothing is "
             "known of the variance between seeds. Run it with seeds=[0,1,2]."
         )
+    freedom = sum(one.seeds - 1 for one in tables)
+    seeds = sum(float(one.seed_variance) * (one.seeds - 1) for one in tables) / freedom
     groups = sum(float(one.by_group - one.rest) / one.seeds for one in tables) / len(tables)
     rest = sum(float(one.rest) for one in tables) / len(tables)
-    return Variances(max(float(seeds.value), 0.0), max(groups, 0.0), rest, seeds.freedom, rest / tables[0].groups)
+    return Variances(max(seeds, 0.0), max(groups, 0.0), rest, freedom, rest / tables[0].groups)
 
 
 def power(found: Variances, gain: float, seeds: int, groups: int) -> float:
@@ -86,7 +87,7 @@ def power(found: Variances, gain: float, seeds: int, groups: int) -> float:
     by_seed = square(found.rest + G * found.seeds, S - 1)
     rest = square(found.rest, (S - 1) * (G - 1))
     drawn = Components(value, by_group, by_seed, rest, S, G, np.zeros(_DRAWS, dtype=np.bool_), np.zeros(_DRAWS))
-    return float(((two_sided_p(drawn.difference()) < LEVEL) & (value * gain > 0)).mean())
+    return float(((two_sided_p(drawn.mean()) < LEVEL) & (value * gain > 0)).mean())
 
 
 def seeds_needed(found: Variances, gain: float, groups: int, wanted: float) -> int | None:

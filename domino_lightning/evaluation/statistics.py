@@ -162,7 +162,7 @@ def paired_difference(
     before, after = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if before.shape != after.shape:
         raise ValueError(f"{before.shape} scores of the first, {after.shape} of the second")
-    mean = components(group_table(np.atleast_2d(after - before), groups)).difference()
+    mean = components(group_table(np.atleast_2d(after - before), groups)).mean()
     return difference_estimate(mean, confidence), float(two_sided_p(mean))
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import stdtrit
+from scipy.special import fdtri, stdtrit
 
 from domino_lightning.evaluation.crossed import (
     Components,
-    SeedVariance,
+    SeedSquares,
     balanced,
     components,
     difference_interval,
@@ -75,10 +75,17 @@ def test_the_variance_has_a_part_from_groups_and_one_from_seeds_with_satterthwai
     assert mean.freedom == pytest.approx(0.7**2 / (0.3**2 / 10 + 0.5**2 / 2 + 0.1**2 / 20))
 
 
-def test_no_component_falls_below_zero() -> None:
-    assert squares(0.3, 0.05, 0.1).mean().variance == pytest.approx(0.3 / 33)
-    assert squares(0.3, 0.05, 0.1).mean().freedom == pytest.approx(10)
-    assert squares(0.02, 0.05, 0.1).mean().variance == pytest.approx(0.1 / 33)
+@pytest.mark.parametrize(("seeds", "part"), [(2, 1 / 8), (3, 1 / 4), (10, 1 / 4)])
+def test_a_variance_of_seeds_below_zero_counts_in_part_with_the_freedom_of_none(seeds: int, part: float) -> None:
+    mean = squares(0.3, 0.05, 0.2, seeds=seeds).mean()  # unbiased, 0.05 - 0.2 would be added
+    assert mean.variance == pytest.approx((0.3 - part * 0.2) / (11 * seeds))
+    assert mean.freedom == pytest.approx(10)
+    slightly = squares(0.3, 0.19, 0.2, seeds=seeds).mean()
+    assert slightly.variance == pytest.approx((0.3 + 0.19 - 0.2) / (11 * seeds))
+
+
+def test_luck_leaves_a_quarter_of_what_the_rest_makes_of_the_variance() -> None:
+    assert squares(0.02, 0.05, 0.1).mean().variance == pytest.approx(0.1 / 4 / 33)
 
 
 def test_degrees_of_freedom_are_no_fewer_than_the_fewest_of_a_part() -> None:
@@ -86,51 +93,73 @@ def test_degrees_of_freedom_are_no_fewer_than_the_fewest_of_a_part() -> None:
 
 
 def test_seeds_that_solve_different_groups_leave_no_certainty() -> None:
-    """Rows and columns all have the same mean; what is left is the rest, which has a variance."""
+    """Rows and columns all have the same mean; what is left is the rest, a quarter of which counts."""
     mean = components([[1, 0], [0, 1]]).mean()
-    assert mean.variance == pytest.approx(1 / 4)
+    assert mean.variance == pytest.approx(1 / 4 / 4)
     low, high = score_interval(mean)
     assert low < 0.5 < high
 
 
 def test_an_arm_with_one_seed_borrows_the_variance_between_seeds() -> None:
     found = components([[1, 0, 0, 1, 1]])
-    alone, borrowed = found.mean(), found.mean(SeedVariance(0.02, 4))
+    alone, borrowed = found.mean(), found.mean(SeedSquares(0.03, 0.01, 4))
     assert borrowed.variance == pytest.approx(alone.variance + 0.02)
-    parts = (float(alone.variance), 0.02)
-    assert borrowed.freedom == pytest.approx(sum(parts) ** 2 / (parts[0] ** 2 / 4 + parts[1] ** 2 / 4))
-    assert found.mean(SeedVariance(-0.02, 4)).variance == alone.variance
+    parts = [float(alone.variance) ** 2 / 4, 0.03**2 / 4, 0.01**2 / (4 * 4)]
+    assert borrowed.freedom == pytest.approx((float(alone.variance) + 0.02) ** 2 / sum(parts))
+    assert found.mean(SeedSquares(0.01, 0.03, 4)) == alone
 
 
 def test_a_larger_variance_of_the_other_arms_replaces_an_arms_own_and_a_smaller_one_does_not() -> None:
     table = squares(0.3, 0.5, 0.1)  # own: (0.5 - 0.1) / 11
     alone = table.mean()
-    larger = table.mean(SeedVariance(0.1, 8))
+    larger = table.mean(SeedSquares(0.12, 0.02, 8))
     assert larger.variance == pytest.approx((0.3 + 11 * 0.1) / 33)
-    assert larger.freedom == pytest.approx(1.4**2 / (0.3**2 / 10 + 1.1**2 / 8))
+    assert larger.freedom == pytest.approx(1.4**2 / (0.3**2 / 10 + 1.32**2 / 8 + 0.22**2 / 80))
     for lower in (0.4 / 11, 0.03, -1.0):
-        assert table.mean(SeedVariance(lower, 8)) == alone
+        assert table.mean(SeedSquares(lower + 0.02, 0.02, 8)) == alone
 
 
-def test_a_difference_with_enough_seeds_goes_by_its_own_squares_alone() -> None:
-    """The unbiased sum, with a variance between seeds below 0, and Satterthwaite's degrees of freedom."""
+def test_an_arm_with_enough_seeds_borrows_nothing() -> None:
     table = squares(0.3, 0.05, 0.1, seeds=5)
-    found = table.difference(SeedVariance(0.1, 8))
-    assert found == table.difference()
-    total = 0.3 + 0.05 - 0.1
-    assert found.variance == pytest.approx(total / 55)
-    assert found.freedom == pytest.approx(total**2 / (0.3**2 / 10 + 0.05**2 / 4 + 0.1**2 / 40))
-    assert found.variance < table.mean().variance
-    assert squares(0.1, 0.0, 0.1, seeds=5).difference().variance == pytest.approx(0.1 / 4 / 55)  # luck leaves some
-    few = squares(0.3, 0.5, 0.1)
-    assert few.difference(SeedVariance(0.1, 8)) == few.mean(SeedVariance(0.1, 8))
+    assert table.mean(SeedSquares(9.0, 0.1, 8)) == table.mean()
+    assert squares(0.3, 0.05, 0.1, seeds=4).mean(SeedSquares(9.0, 0.1, 8)).variance > table.mean().variance
 
 
-def test_arms_lend_their_mean_variance_by_seeds_less_one() -> None:
-    found = lent([squares(0.3, 0.5, 0.1), squares(0.3, 0.2, 0.1, seeds=5), components([[1, 0, 0]])])
+def test_arms_lend_their_mean_squares_by_seeds_less_one() -> None:
+    found = lent([squares(0.3, 0.5, 0.1), squares(0.3, 0.2, 0.2, seeds=5), components([[1, 0, 0]])])
     assert found is not None and found.freedom == 6
-    assert found.value == pytest.approx((2 * 0.4 + 4 * 0.1) / 11 / 6)
+    assert found.by_seed == pytest.approx((2 * 0.5 + 4 * 0.2) / 11 / 6)
+    assert found.rest == pytest.approx((2 * 0.1 + 4 * 0.2) / 11 / 6)
     assert lent([components([[1, 0, 0]])]) is None
+
+
+def test_an_arm_that_varies_more_than_the_others_lends_nothing() -> None:
+    """Three arms, two degrees of freedom each: F(2, 4) is above 6.94 one time in twenty."""
+    assert fdtri(2, 4, 0.95) == pytest.approx(6.944, abs=1e-3)
+    quiet = [squares(0.3, 0.2, 0.1), squares(0.3, 0.4, 0.1)]
+    within, beyond = (lent([*quiet, squares(0.3, 0.3 * ratio, 0.1)]) for ratio in (6.9, 7.0))
+    assert within is not None and within.freedom == 6
+    assert within.by_seed == pytest.approx((0.6 + 0.3 * 6.9) / 3 / 11)
+    assert beyond == lent(quiet)
+    agreed = squares(0.3, 0.0, 0.0)  # a coarse score's seeds that agree to the last make no other arm an outlier
+    both = lent([agreed, squares(0.3, 0.3, 0.1)])
+    assert both is not None and both.freedom == 4
+    noisy = squares(0.3, 9.0, 0.1)
+    assert noisy.mean(lent([*quiet, noisy])) == noisy.mean()
+
+
+def test_differences_from_one_baseline_know_less_than_as_many_arms() -> None:
+    """Their seeds' effects correlate at 1/2, their squares at 1/4: the mean of three varies 1 + 2/4 times as much."""
+    tables = [squares(0.3, each, 0.1) for each in (0.2, 0.3, 0.4)]
+    apart, together = lent(tables), lent(tables, shared=0.5)
+    assert apart is not None and together is not None
+    assert (apart.freedom, together.freedom) == (6, pytest.approx(4))
+    assert apart.by_seed == together.by_seed
+    dice = np.random.default_rng(0)
+    baseline, arms = dice.standard_normal((20_000, 1, 3)), dice.standard_normal((20_000, 3, 3))
+    pooled = (arms - baseline).var(-1, ddof=1).mean(1)
+    freedom = 2 * pooled.mean() ** 2 / pooled.var()  # by its definition
+    assert freedom == pytest.approx(4, rel=0.05)
 
 
 def test_few_groups_that_carry_the_variance_leave_few_degrees_of_freedom() -> None:

@@ -112,10 +112,10 @@ def differences(arms: Sequence[Arm], baseline: Arm, k: int = 1) -> list[Differen
 
     Runs of equal seeds are paired, and problems within them, so that what is hard for both arms, or a seed that
     moves both, widens nothing. Interval and test are those of the mean of a table seeds × groups of problems, with
-    the arm's own variances (`crossed.Components.difference`).
+    the arm's own variances (`crossed.Components.mean`).
     """
     found = difference_components(arms, baseline, k)
-    loan = lent(row[1] for row in found if isinstance(row, tuple))
+    loan = lent((row[1] for row in found if isinstance(row, tuple)), shared=0.5)  # the baseline's seeds are in all
     raw: list[Difference | None] = []
     for arm, row in zip(arms, found, strict=True):
         if not isinstance(row, tuple):
@@ -124,7 +124,7 @@ def differences(arms: Sequence[Arm], baseline: Arm, k: int = 1) -> list[Differen
         pairs, one = row
         seedless = arm.seedless and baseline.seedless
         seeded = one.seeds > 1 or (loan is not None and not seedless)
-        raw.append(_difference(pairs, one.difference(None if seedless else loan), BOTH if seeded else PROBLEMS))
+        raw.append(_difference(pairs, one.mean(None if seedless else loan), BOTH if seeded else PROBLEMS))
     tested = [place for place, one in enumerate(raw) if one and not isnan(one.p)]
     adjusted = dict(zip(tested, holm([one.p for one in raw if one and not isnan(one.p)]), strict=True))
     return [

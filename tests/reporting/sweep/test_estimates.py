@@ -55,10 +55,11 @@ def test_an_arm_has_its_own_variance_between_seeds_or_the_mean_where_that_is_lar
     t = stdtrit(max(freedom, 1), 0.975)
     for end in second.estimate[1:]:
         assert abs(0.25 - end) == pytest.approx(t * sqrt(variance * end * (1 - end) / (0.25 * 0.75)))
-    # a: 5 of 20 groups solved by both of its seeds, which agree; of b's variance between seeds, 1 d.f. each, half.
+    # a: 5 of 20 groups solved by both of its seeds, which agree; half of b's squares between seeds, 1 d.f. each.
     own, mean = 2 * (5 * 0.75**2 + 15 * 0.25**2) / 19, (seeds - rest) / 2
     variance = (own + mean) / 40
-    t = stdtrit((own + mean) ** 2 / (own**2 / 19 + mean**2 / 2), 0.975)
+    uncertain = own**2 / 19 + ((seeds / 2) ** 2 + (rest / 2) ** 2 / 19) / 2
+    t = stdtrit((own + mean) ** 2 / uncertain, 0.975)
     for end in first.estimate[1:]:
         assert abs(0.25 - end) == pytest.approx(t * sqrt(variance * end * (1 - end) / (0.25 * 0.75)))
 
@@ -137,7 +138,7 @@ def test_seeds_are_paired_so_what_moves_both_arms_is_no_spread(sweep: FakeSweep)
     groups = 3 * (8 * (1 / 3 - 0.2) ** 2 + 2 * (2 / 3 - 0.2) ** 2 + 10 * 0.2**2) / 19
     rest = 10 * ((2 / 3) ** 2 + 2 * (1 / 3) ** 2) / 38
     assert found.estimate.value == pytest.approx(0.2)
-    assert found.estimate.high - 0.2 == pytest.approx(stdtrit(19, 0.975) * sqrt(max(groups, rest) / 60))
+    assert found.estimate.high - 0.2 == pytest.approx(stdtrit(19, 0.975) * sqrt((groups - rest / 4) / 60))
 
 
 def test_seeds_that_reach_no_stage_are_one_run(sweep: FakeSweep) -> None:
