@@ -68,7 +68,7 @@ def test_one_seed_is_said_to_cover_no_choice_of_seed(store: FakeStore) -> None:
 
 def test_two_seeds_are_said_to_be_few(store: FakeStore) -> None:
     _, rest = said(read(losses_sweep(store, seeds=(0, 1))))
-    assert "Two seeds say little of the variance between them" in rest
+    assert "Two seeds say little of how much seeds vary" in rest
     assert "Arms with one seed borrow" in rest  # infonce at weight 1.0 has one
     _, rest = said(read(losses_sweep(FakeStore(store.root / "more"))))
     assert "new problems and new seeds" in rest
