@@ -6,10 +6,11 @@ import argparse
 import sys
 from typing import Any
 
-from domino_lightning.cli.console import flag_layers, foreseen, make_console, reached
+from domino_lightning.cli.console import flag_layers, make_console
 from domino_lightning.config.annotated import annotated
 from domino_lightning.config.document import load_config
-from domino_lightning.runner.pipeline import build, make_plan, refuse_machines
+from domino_lightning.planning.ahead import Ahead
+from domino_lightning.runner.pipeline import make_plan, refuse_machines
 from domino_lightning.store.store import Store
 
 
@@ -25,12 +26,10 @@ def check(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         sys.stdout.write(annotated(config))
         return 0
-    stages = build(config)
-    missing: list[str] = []
-    plan = reached(missing, lambda: make_plan(config)) or []
-    prepare: Any = stages["prepare"]
-    splits = reached(missing, lambda: prepare.splits(execute=False)) or {}
-    notes = foreseen(config, splits, missing, stages) if splits else []
+    ahead = Ahead(config)
+    plan = ahead.reached(lambda: make_plan(config)) or []
+    splits, notes = ahead.splits, ahead.notes()
+    prepare: Any = ahead.stages["prepare"]
     store = Store(config.document["root"])
     store.check()
     refuse_machines(config, [each for each in plan if not store.finished(*each.id)])
@@ -42,7 +41,7 @@ def check(arguments: argparse.Namespace) -> int:
         notes = [*notes, f"{told}: round trip, keys, prompts, grading (docs/write_a_domain.md)."]
     for text in notes:
         console.print(f"  note: {text}", highlight=False, soft_wrap=True)
-    for text in dict.fromkeys(missing):
+    for text in ahead.missing:
         console.print(f"  not checked: {text}", highlight=False, soft_wrap=True)
     if splits:
         counts = overlap(splits)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from domino_lightning.cli.console import flag_layers, foreseen, make_console, reached
+from domino_lightning.cli.console import flag_layers, make_console
 from domino_lightning.config.document import load_config
 from domino_lightning.errors import UserError
+from domino_lightning.planning.ahead import Ahead
 from domino_lightning.planning.cost import LEFT_FREE, Cost
 from domino_lightning.planning.costs import Costs
 from domino_lightning.planning.machine import Machine
-from domino_lightning.runner.pipeline import build, make_plan, needed_stages
+from domino_lightning.runner.pipeline import make_plan, needed_stages
 from domino_lightning.store.store import Store
-from domino_lightning.utils.jsonl import Record
 from domino_lightning.utils.progress import duration
 
 if TYPE_CHECKING:
@@ -31,22 +31,19 @@ def plan(arguments: argparse.Namespace) -> int:
             raise UserError(f"--{flag.replace('_', '-')} {value:g} must be more than 0.")
     limit = None if arguments.gpu_memory is None else parsed_bytes(arguments.gpu_memory, "--gpu-memory")
     config = load_config(arguments.experiment, arguments.overrides, flag_layers(arguments))
-    stages = build(config)
-    missing: list[str] = []
-    made = reached(missing, lambda: make_plan(config))
+    ahead = Ahead(config)
+    made = ahead.reached(lambda: make_plan(config))
     store = Store(config.document["root"])
     done = {planned.stage for planned in made or () if store.finished(*planned.id)}
-    prepare: Any = stages["prepare"]
-    splits: Mapping[str, Sequence[Record]] | None = reached(missing, lambda: prepare.splits(execute=False))
-    notes = foreseen(config, splits, missing, stages) if splits else []
-    costs = Costs(config, splits, gpu=limit is not None) if splits else None
-    found = {name: reached(missing, partial(costs, name)) if costs else None for name in needed_stages(config)}
+    notes = ahead.notes()
+    costs = Costs(config, ahead.splits, gpu=limit is not None) if ahead.splits else None
+    found = {name: ahead.reached(partial(costs, name)) if costs else None for name in needed_stages(config)}
     machine = Machine(arguments.tflops, arguments.bandwidth_gbs, limit)
     console = make_console()
     _print(found, done, machine, console)
     for text in notes:
         console.print(f"note: {text}", highlight=False, soft_wrap=True)
-    for text in dict.fromkeys(missing):
+    for text in ahead.missing:
         console.print(f"not estimated: {text}", highlight=False, soft_wrap=True)
     return 0
 

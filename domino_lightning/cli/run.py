@@ -43,6 +43,8 @@ def _run(arguments: argparse.Namespace, until: str | None, only: str | None = No
     console = make_console()
     console.print(config.document["name"], style="bold", end="")
     console.print(f" · {trial}", highlight=False, soft_wrap=True)
+    if not arguments.smoke:
+        _look_ahead(config, plan, arguments.force, console)
     outcomes = run_plan(
         config,
         plan,
@@ -54,6 +56,17 @@ def _run(arguments: argparse.Namespace, until: str | None, only: str | None = No
     )
     _summary(console, config, trial, outcomes, time.monotonic() - started)
     return 0
+
+
+def _look_ahead(config: Config, plan: Sequence[PlannedStage], force: Sequence[str], console: Console) -> None:
+    """Say what `domino check` says of stages that are about to run, and end with what they would end with."""
+    store = Store(config.document["root"])
+    if all(store.finished(*planned.id) and planned.stage not in force for planned in plan):
+        return
+    from domino_lightning.planning.ahead import Ahead
+
+    for text in Ahead(config, plan[-1].stage).notes():
+        console.print(f"  note: {text}", highlight=False, soft_wrap=True)
 
 
 def _experiment(arguments: argparse.Namespace) -> tuple[Config, str]:

@@ -66,7 +66,7 @@ def sweep(arguments: argparse.Namespace) -> int:
         return detach(loaded.folder, console)
     if arguments.dry_run:
         if not arguments.smoke:
-            validate_apart(loaded)
+            look_ahead(loaded, console)
         dry_run(loaded, graph, budgets, launcher, console)
         if taken:
             console.print(f"import: {len(taken.trials)} trials of {arguments.import_}{_strange(taken)}", soft_wrap=True)
@@ -127,6 +127,17 @@ def make_launcher(sweep: Sweep) -> Launcher:
     return launcher
 
 
+def look_ahead(sweep: Sweep, console: Console) -> None:
+    """Check every arm as `domino check` does one experiment, and say what it notes.
+
+    Raises:
+        UserError: what a trial would end with.
+    """
+    console.print(f"looking at settings and data of {_trials(sweep)}", highlight=False)
+    for text in validate_apart(sweep):
+        console.print(f"  note: {text}", highlight=False, soft_wrap=True)
+
+
 def dry_run(sweep: Sweep, graph: Graph, budgets: Mapping[str, str], launcher: Launcher, console: Console) -> None:
     """List the trials and count the distinct stages, finished and to run."""
     store = Store(sweep.root)
@@ -163,7 +174,7 @@ def run(
     """
     store = Store(sweep.root)
     if not validated and any(not store.finished(*key) for key in graph.nodes):
-        validate_apart(sweep)
+        look_ahead(sweep, console)
     store.create()
     with _held(sweep.folder):
         (sweep.folder / CANCEL).unlink(missing_ok=True)

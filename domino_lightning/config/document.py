@@ -80,7 +80,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), extra: Sequence
     enter([Path(path).parent])
     layers = [default_layer(), read_layer(path, str(path)), *map(override_layer, overrides), *extra]
     if "experiment" in layers[1].tree and "axes" in layers[1].tree:
-        raise UserError(f"{path}: is a sweep, not an experiment. Run it with `domino sweep {path}`.")
+        raise UserError(f"{path}: is a sweep, not an experiment. `domino sweep {path}` checks and runs it.")
     return checked(compose(layers))
 
 

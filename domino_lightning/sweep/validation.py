@@ -1,38 +1,84 @@
-"""Sections of a sweep's trials against their typed classes: `python -m domino_lightning.sweep.validation FILE ...`."""
+"""A sweep's trials before anything runs: settings and data, without a model. `python -m …sweep.validation FILE ...`."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.runner.pipeline import needed_stages
-from domino_lightning.stages import stage_class
-from domino_lightning.sweep.spec import Sweep, load_sweep
-from domino_lightning.utils.jsonl import canonical_json
+from domino_lightning.stages import STAGES, stage_class
+from domino_lightning.sweep.spec import Sweep, Trial, load_sweep
+from domino_lightning.utils.jsonl import Record, canonical_json
 
 
-def validate(sweep: Sweep) -> None:
-    """Check every distinct section that trials need against its typed classes, loading no model.
+def validate(sweep: Sweep) -> list[str]:
+    """Check every distinct section that trials need against its typed classes, and every arm against its data.
+
+    Returns:
+        What will have no effect and what is out of reach, each with the arms that it holds for.
 
     Raises:
-        UserError: the first bad key or value, in one line that names the trial.
+        UserError: a bad key or value, or what a stage would end with after hours, in one line that names the trial.
     """
-    seen: set[str] = set()
+    seen: set[str] = set()  # sections
+    notes = _arms(sweep, seen)
     for trial in sweep.trials:
-        for stage in needed_stages(trial.config, sweep.until):
-            section = f"{stage}{canonical_json(trial.config.document[stage])}"
-            if section in seen:
-                continue
-            seen.add(section)
-            try:
-                stage_class(stage).from_config(trial.config)
-            except UserError as error:
-                raise UserError(f"trial {trial.name}: {error}") from None
+        for stage, section in _sections(trial, sweep.until).items():
+            if section not in seen:
+                seen.add(section)
+                with _named(trial):
+                    stage_class(stage).from_config(trial.config)
+    return notes
 
 
-def validate_apart(sweep: Sweep) -> None:
+def _arms(sweep: Sweep, seen: set[str]) -> list[str]:
+    """What `domino check` says of one trial of each arm."""
+    from domino_lightning.planning.ahead import Ahead
+
+    data: dict[str, Mapping[str, Sequence[Record]]] = {}
+    looked: set[str] = set()  # arms: seeds never move the split
+    said: dict[str, list[str]] = {}
+    for trial in sweep.trials:
+        sections = _sections(trial, sweep.until)
+        split = sections[STAGES[0]]
+        if trial.arm in looked:
+            continue
+        looked.add(trial.arm)
+        seen.update(sections.values())
+        with _named(trial):
+            ahead = Ahead(trial.config, sweep.until or STAGES[-1], data.get(split))
+            data[split] = ahead.splits
+            for text in [*ahead.notes(), *(f"not checked: {each}" for each in ahead.missing)]:
+                arms = said.setdefault(text, [])
+                arms.extend({trial.arm} - set(arms))
+    return [f"{text} ({_which(arms, len(sweep.arms))})" for text, arms in said.items()]
+
+
+def _sections(trial: Trial, until: str | None) -> dict[str, str]:
+    """Stage → its section, as a key."""
+    document = trial.config.document
+    return {stage: f"{stage}{canonical_json(document[stage])}" for stage in needed_stages(trial.config, until)}
+
+
+@contextmanager
+def _named(trial: Trial) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"trial {trial.name}: {error}") from None
+
+
+def _which(arms: Sequence[str], count: int) -> str:
+    if len(arms) == count:
+        return "in every arm" if count > 1 else "in the only arm"
+    return f"in {len(arms)} of {count} arms, the first: {arms[0]}"
+
+
+def validate_apart(sweep: Sweep) -> list[str]:
     """As `validate`, in a process of its own: the launcher stays small, since torch is imported there alone.
 
     Raises:
@@ -46,17 +92,20 @@ def validate_apart(sweep: Sweep) -> None:
         raise UserError(words[-1])
     if done.returncode:
         raise StageFailed(f"checking {sweep.path} ended with exit code {done.returncode}: {(words or ['?'])[-1]}")
+    notes: list[str] = json.loads(done.stdout.splitlines()[-1])  # what a fork's own code prints comes before it
+    return notes
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Validate a sweep file with overrides; the one line of what is wrong goes to standard error."""
+    """Validate a sweep file with overrides; notes go to standard output, what is wrong to standard error."""
     try:
-        validate(load_sweep(arguments[0], arguments[1:]))
+        notes = validate(load_sweep(arguments[0], arguments[1:]))
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except KeyboardInterrupt:
         return 130
+    sys.stdout.write(f"\n{json.dumps(notes)}\n")
     return 0
 
 

@@ -92,7 +92,7 @@ def test_a_sweep_in_place_of_an_experiment_is_told_with_the_command(tmp_path: Pa
     path.write_text("experiment: experiment.yaml\naxes: {}\n")
     for command in ("run", "check", "tune"):
         assert refused(capsys, command, path) == (
-            f"{path}: is a sweep, not an experiment. Run it with `domino sweep {path}`."
+            f"{path}: is a sweep, not an experiment. `domino sweep {path}` checks and runs it."
         )
 
 
@@ -100,6 +100,23 @@ def test_reference_longer_than_max_length_is_told_by_check(write_experiment: Wri
     message = refused(capsys, "check", write_experiment(), "tune.data.max_length=10")
     assert "more than tune.data.max_length 10" in message
     assert "tune.data.too_long=truncate" in message
+
+
+def test_run_says_what_check_says_before_its_first_stage(
+    write_experiment: Write, tmp_path: Path, capsys: Capture
+) -> None:
+    path = write_experiment()
+    for command in ("check", "run"):
+        assert "more than tune.data.max_length 10" in refused(capsys, command, path, "tune.data.max_length=10")
+    assert not (tmp_path / "outputs").exists()
+    assert main(["run", str(path), "--until", "prepare", "tune.data.max_length=10"]) == 0  # which is not about tune
+    assert "more than tune.data.max_length 10" in refused(capsys, "tune", path, "tune.data.max_length=10")
+    assert not (tmp_path / "outputs/stages/tune").exists()
+    idle = ["tune.model.loss.class_path=domino_lightning.losses.LikelihoodOnly", "tune.model.num_sample_tokens=2"]
+    assert main(["run", str(path), "--until", "tune", *idle]) == 0
+    assert "note: tune.model.num_sample_tokens has no effect" in capsys.readouterr().out
+    assert main(["run", str(path), "--until", "tune", *idle]) == 0  # nothing is left to look at
+    assert "note:" not in capsys.readouterr().out
 
 
 def test_output_that_execution_does_not_confirm_is_told(

@@ -191,7 +191,7 @@ def test_the_commands_export_and_import(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("domino_lightning.cli.sweep.validate_apart", lambda sweep: None)  # a process of its own
+    monkeypatch.setattr("domino_lightning.cli.sweep.validate_apart", lambda sweep: [])  # a process of its own
     sweep, source = exported
     path = str(sweep.path)
     assert main(["sweep", path, "--dry-run", "--import", str(source)]) == 0

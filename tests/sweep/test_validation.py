@@ -1,0 +1,75 @@
+"""A sweep's settings and data before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from domino_lightning.cli.main import main
+from domino_lightning.errors import UserError
+from domino_lightning.sweep.validation import validate, validate_apart
+from tests.sweep.conftest import LOSS, Load
+
+LENGTHS = {"key": "tune.data.max_length", "values": {"enough": 64, "short": 5}}
+IDLE = "tune.model.num_sample_tokens has no effect: the loss asks for no sample tokens."
+
+
+def test_data_that_does_not_fit_one_arm_is_told_before_the_first_runs(
+    write_sweep: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(write_sweep({"axes": {"length": LENGTHS}, "until": "tune"}))
+    for dry in ([], ["--dry-run"]):
+        assert main(["sweep", path, *dry]) == 2
+        said = capsys.readouterr()
+        assert said.err.startswith("domino: trial length=short,seed=0: split reference: row ")
+        assert "more than tune.data.max_length 5" in said.err and said.err.count("\n") == 1
+        assert "length=enough" not in said.out
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_what_has_no_effect_is_noted_with_the_arms_that_it_holds_for(load: Load) -> None:
+    sampled = {"tune": {"model": {"num_sample_tokens": 2}}}
+    notes = validate(load({"axes": {"loss": LOSS}, "until": "tune", "seeds": [0, 1]}, experiment=sampled))
+    assert f"{IDLE} (in 1 of 2 arms, the first: loss=likelihood)" in notes
+    assert validate_apart(load({"axes": {"loss": LOSS}, "until": "tune"}, experiment=sampled)) == notes
+    values = {"low": 0.1, "high": 0.2}
+    both = {"axes": {"rate": {"key": "tune.model.learning_rate", "values": values}}, "until": "tune"}
+    plain = {"tune": {"model": {"num_sample_tokens": 2, "loss": LOSS["values"]["likelihood"]}}}
+    assert f"{IDLE} (in every arm)" in validate(load(both, experiment=plain))
+
+
+def test_stages_that_the_sweep_does_not_reach_are_not_looked_at(load: Load) -> None:
+    assert validate(load({"axes": {"length": {**LENGTHS, "values": [5]}}, "until": "prepare"})) == []
+
+
+def test_one_trial_of_each_arm_is_looked_at_and_every_split_made_once(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from domino_lightning.planning import ahead
+    from domino_lightning.stages.prepare import Prepare
+
+    looked: list[str] = []
+    real, split = ahead.Ahead.notes, Prepare.splits
+    monkeypatch.setattr(ahead.Ahead, "notes", lambda self: looked.append("arm") or real(self))
+    monkeypatch.setattr(Prepare, "splits", lambda self, **how: looked.append("split") or split(self, **how))
+    validate(load({"axes": {"loss": LOSS}, "until": "tune", "seeds": [0, 1, 2]}))
+    assert looked == ["split", "arm", "arm"]
+
+
+def test_what_a_forks_own_code_prints_is_no_note(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "own_loss.py").write_text(
+        "from domino_lightning.losses import LikelihoodOnly\nprint('[hello]')\nclass Own(LikelihoodOnly): ...\n"
+    )
+    own = {"key": "tune.model.loss", "values": {"own": {"class_path": "own_loss.Own"}}}
+    assert isinstance(validate_apart(load({"axes": {"loss": own}, "until": "tune"})), list)
+
+
+def test_the_message_of_a_process_apart_is_the_same(load: Load) -> None:
+    sweep = load({"axes": {"length": LENGTHS}, "until": "tune"})
+    with pytest.raises(UserError) as here:
+        validate(sweep)
+    with pytest.raises(UserError) as apart:
+        validate_apart(sweep)
+    assert str(here.value) == str(apart.value)
