@@ -103,6 +103,7 @@ def test_every_sweep_expands_into_arms_that_differ_on_matched_budgets(path: Path
     assert f"`{path.stem}`" in PAGE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_every_section_of_a_sweep_is_valid(path: Path) -> None:
     validate(load_sweep(path, ["seeds=[0]"]))

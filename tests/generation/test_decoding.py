@@ -60,7 +60,12 @@ def generate(model: Any, prefix: Tensor, prompt: Sequence[int], **settings: Any)
     return ids
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+# The quick round has a plain one, one of another layout and one with windows; the others are much like these.
+QUICK = {"llama", "gpt2", "gemma3, short window"}
+PARAMS = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in FAMILIES]
+
+
+@pytest.fixture(scope="module", params=PARAMS)
 def model(request: pytest.FixtureRequest) -> Any:
     family, overrides = FAMILIES[request.param]
     return tiny_model(family, vocabulary=VOCABULARY, **overrides)

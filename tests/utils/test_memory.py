@@ -36,6 +36,7 @@ def faults(way: str) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 def test_large_tensors_take_the_pages_of_those_freed_before() -> None:
     assert faults("keep") * 5 < faults("as usual")
 
