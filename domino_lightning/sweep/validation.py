@@ -52,9 +52,8 @@ def _arms(sweep: Sweep, seen: set[str]) -> list[str]:
         with _named(trial):
             ahead = Ahead(trial.config, sweep.until or STAGES[-1], data.get(split))
             data[split] = ahead.splits
-            for text in [*ahead.notes(), *(f"not checked: {each}" for each in ahead.missing)]:
-                arms = said.setdefault(text, [])
-                arms.extend({trial.arm} - set(arms))
+            for text in dict.fromkeys([*ahead.notes(), *(f"not checked: {each}" for each in ahead.missing)]):
+                said.setdefault(text, []).append(trial.arm)
     return [f"{text} ({_which(arms, len(sweep.arms))})" for text, arms in said.items()]
 
 
