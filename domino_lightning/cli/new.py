@@ -50,11 +50,12 @@ def write_project(folder: Path, names: dict[str, str]) -> list[str]:
     """Fill in the templates of a kind; the names of the files. What was begun is removed when that fails."""
     templates = Path(str(files("domino_lightning") / "templates"))
     renamed = {"domain.py": f"{names['module']}.py", "test.py": f"test_{names['module']}.py"}
-    found = [*(templates / names["kind"]).iterdir(), *(templates / "common").iterdir()]
+    rooms = (templates / "common", templates / names["kind"])  # what a kind has of its own comes first
+    found = {path.name: path for room in rooms for path in room.iterdir()}
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     try:
-        for path in sorted(path for path in found if path.name.endswith(_ENDING)):
+        for path in sorted(path for path in found.values() if path.name.endswith(_ENDING)):
             name = path.name.removesuffix(_ENDING)
             text = Template(path.read_text(encoding="utf-8")).substitute(names)
             (folder / renamed.get(name, name)).write_text(text, encoding="utf-8")

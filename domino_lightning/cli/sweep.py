@@ -66,7 +66,7 @@ def sweep(arguments: argparse.Namespace) -> int:
         return detach(loaded.folder, console)
     if arguments.dry_run:
         if not arguments.smoke:
-            look_ahead(loaded, console)
+            look_ahead(loaded, graph, console)
         dry_run(loaded, graph, budgets, launcher, console)
         if taken:
             console.print(f"import: {len(taken.trials)} trials of {arguments.import_}{_strange(taken)}", soft_wrap=True)
@@ -127,14 +127,14 @@ def make_launcher(sweep: Sweep) -> Launcher:
     return launcher
 
 
-def look_ahead(sweep: Sweep, console: Console) -> None:
+def look_ahead(sweep: Sweep, graph: Graph, console: Console) -> None:
     """Check every arm as `domino check` does one experiment, and say what it notes.
 
     Raises:
         UserError: what a trial would end with.
     """
     console.print(f"looking at settings and data of {_trials(sweep)}", highlight=False)
-    for text in validate_apart(sweep):
+    for text in [*validate_apart(sweep), *graph.twins(sweep)]:
         console.print(f"  note: {text}", highlight=False, soft_wrap=True)
 
 
@@ -174,7 +174,7 @@ def run(
     """
     store = Store(sweep.root)
     if not validated and any(not store.finished(*key) for key in graph.nodes):
-        look_ahead(sweep, console)
+        look_ahead(sweep, graph, console)
     store.create()
     with _held(sweep.folder):
         (sweep.folder / CANCEL).unlink(missing_ok=True)

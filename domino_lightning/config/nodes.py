@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
 
@@ -63,6 +64,8 @@ def class_of(path: str, where: str = "class_path") -> Any:
     except AttributeError as error:
         found = [*getattr(module, "__all__", ()), *dir(module)]  # a face that imports on first use lists names in one
         near = difflib.get_close_matches(name, found, n=1)
+        if module_name.partition(".")[0] in sys.stdlib_module_names:
+            hint = f"'{module_name}' is a module of Python itself, which stands before yours: rename yours."
         hint = f"Did you mean '{module_name}.{near[0]}'?" if near else hint
         raise UserError(f"{where}: class_path '{path}' cannot be imported ({one_line(error)}). {hint}") from None
 

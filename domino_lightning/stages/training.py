@@ -194,6 +194,10 @@ class TrainingStage(Stage):
         """Settings that will have no effect, or less than they say, on rows of the given samples (None: unknown)."""
         notes, trainer = [], self.trainer
         epochs = Epochs.of(trainer, int(self.data["batch_size"]), self.seed, owners)
+        size = int(self.data["batch_size"])
+        if epochs.sizes and max(epochs.sizes) < size:
+            most = max(epochs.sizes)
+            notes.append(f"{self.name}.data.batch_size {size} is never reached: no batch has more than {most} rows.")
         if epochs.batches is not None and epochs.together > epochs.batches:
             notes.append(
                 f"{self.name}.trainer.accumulate_grad_batches {epochs.together} is more than the {epochs.batches} "

@@ -22,6 +22,9 @@ LIMITS = {"finetune.data.size": "finetune", "synthesize.stop.tokens": "synthesiz
 _LIMITS = ("max_epochs", "min_epochs", "limit_train_batches", "overfit_batches", "accumulate_grad_batches")
 
 
+Rows = dict[str, list[int] | None]  # section of `prepare` → the sample of every reference; None: out of reach
+
+
 class Budget(NamedTuple):
     """What is compared, a number or what determines it, and how to say it."""
 
@@ -39,11 +42,11 @@ def check_budgets(sweep: Sweep) -> dict[str, str]:
         return {}
     check_limits(sweep)
     common: dict[str, str] = {}
+    rows: Rows = {}
     for stage in TRAINING:
         for seed in sweep.seeds:  # what epochs of synthetic data give differs from seed to seed
             trials = [trial for trial in sweep.trials if trial.seed == seed and trains(trial, stage, sweep.until)]
-            exact = any(_accumulates(trial, stage) for trial in trials)
-            arms = {trial.arm: _budget(trial, stage, sweep.budget, exact) for trial in trials}
+            arms = {trial.arm: _budget(trial, stage, sweep.budget, rows) for trial in trials}
             if len({budget.amount for budget in arms.values()}) > 1:
                 raise UserError(_unmatched(sweep, stage, arms))
             for budget in arms.values():
@@ -107,12 +110,8 @@ def trains(trial: Trial, stage: str, until: str) -> bool:
     return stage in needed_stages(trial.config, until) and trial.config.document[stage].get("source") != "none"
 
 
-def _accumulates(trial: Trial, stage: str) -> bool:
-    return (trial.config.document[stage]["trainer"].get("accumulate_grad_batches") or 1) != 1
-
-
-def _budget(trial: Trial, stage: str, kind: str, exact: bool) -> Budget:
-    """The budget of a trial's stage; `exact` counts texts as an epoch's end cuts accumulation short."""
+def _budget(trial: Trial, stage: str, kind: str, known: Rows) -> Budget:
+    """The budget of a trial's stage, in texts as far as its data is there: batches may be less than full."""
     section = trial.config.document[stage]
     trainer: Mapping[str, Any] = section["trainer"]
     data: Mapping[str, Any] = section["data"]
@@ -126,8 +125,8 @@ def _budget(trial: Trial, stage: str, kind: str, exact: bool) -> Budget:
     if type(steps) is int and steps >= 0 and trainer.get("max_epochs") in (None, -1):
         if kind == "steps":
             return Budget(steps, f"{steps} optimizer steps")
-        fed = Epochs.of(trainer, data["batch_size"], section["seed"], _owners(trial, stage)).texts if exact else None
-        if fed is not None and fed != steps * rows:  # an epoch ends before a step is full
+        fed = Epochs.of(trainer, data["batch_size"], section["seed"], _owners(trial, stage, known)).texts
+        if fed is not None and fed != steps * rows:  # an epoch ends before a step is full, or has fewer rows than one
             tokens = fed * data["max_length"]
             return Budget(tokens, f"{tokens} tokens ({steps} steps, {fed} texts × {data['max_length']})")
         tokens = steps * rows * data["max_length"]
@@ -140,15 +139,19 @@ def _budget(trial: Trial, stage: str, kind: str, exact: bool) -> Budget:
     return Budget(same, f"{trainer.get('max_epochs')} epochs of data and batches {sha256_text(same)[:6]}")
 
 
-def _owners(trial: Trial, stage: str) -> list[int] | None:
-    """The sample of every row that the stage trains on, from its data; None where the data is yet to be made."""
-    if stage != "tune":
-        return None
-    prepare: Any = stage_class("prepare").from_config(trial.config)
-    try:
-        return sample_indices(prepare.splits(execute=False)["reference"])
-    except Unreachable:
-        return None
+def _owners(trial: Trial, stage: str, known: Rows) -> list[int] | None:
+    """The sample of every row that the stage trains on; None where the data is yet to be made."""
+    if stage != "tune":  # pairs have no samples; how many there will be is known where `size` says it
+        size = trial.config.document[stage]["data"].get("size")
+        return list(range(size)) if isinstance(size, int) else None
+    section = canonical_json(trial.config.document["prepare"])
+    if section not in known:
+        prepare: Any = stage_class("prepare").from_config(trial.config)
+        try:
+            known[section] = sample_indices(prepare.splits(execute=False)["reference"])
+        except Unreachable:
+            known[section] = None
+    return known[section]
 
 
 def _few(arms: list[str]) -> str:

@@ -42,6 +42,21 @@ class Graph:
                 found.setdefault(key, []).append(name)
         return found
 
+    def twins(self, sweep: Sweep) -> list[str]:
+        """What a sweep varies without effect: arms with the same stages under every seed, and seeds in every arm."""
+        arms: dict[tuple[object, ...], list[str]] = {}
+        for arm in sweep.arms:
+            plans = tuple(self.plans.get(trial.name) for trial in sweep.trials if trial.arm == arm)
+            arms.setdefault(plans, []).append(arm)
+        said = [
+            f"arms {' and '.join(same)} have the same stages: what they vary has no effect"
+            for same in arms.values()
+            if len(same) > 1
+        ]
+        if len(sweep.seeds) > 1 and all(len(set(plans)) == 1 for plans in arms):
+            said.append("the seed has no effect: every arm has the same stages under all seeds")
+        return said
+
     @cached_property
     def readers(self) -> dict[StageId, list[StageId]]:
         """The stages that read each one."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import sysconfig
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib import invalidate_caches
@@ -34,10 +35,21 @@ def enter(folders: Sequence[Path]) -> None:
 
 
 def enter_again() -> None:
-    """Put the project that the environment names on the import path, before the working directory."""
-    here = os.getcwd()
-    wanted = [*map(str, _folders()), here]
-    sys.path[:] = [*dict.fromkeys(wanted), *(path for path in sys.path if path not in ("", *wanted))]
+    """Put the project that the environment names on the import path, before the working directory.
+
+    Both come after the standard library, whose modules are known by version: a `chunk.py` beside the YAML stands in
+    for none of them, neither under a fingerprint that does not cover it nor where a library imports the real one.
+    """
+    wanted = dict.fromkeys([*map(str, _folders()), os.getcwd()])
+    others = [path for path in sys.path if path not in ("", *wanted)]
+    standard = [path for path in others if _is_standard(path)]
+    sys.path[:] = [*standard, *wanted, *(path for path in others if path not in standard)]
+
+
+def _is_standard(path: str) -> bool:
+    home = Path(sysconfig.get_path("stdlib"))
+    inside = Path(path).is_relative_to(home) and not {"site-packages", "dist-packages"} & set(Path(path).parts)
+    return inside or Path(path) == home.parent / f"python{sys.version_info.major}{sys.version_info.minor}.zip"
 
 
 def _forget_namesakes(left: Sequence[Path]) -> None:

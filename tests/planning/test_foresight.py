@@ -113,6 +113,10 @@ def test_what_exceeds_the_positions_of_the_model_is_told(
             "taken: it has the effect of 4.",
         ),
         (
+            ("tune.data.batch_size=16",),
+            "tune.data.batch_size 16 is never reached: no batch has more than 3 rows.",
+        ),
+        (
             ("tune.model.warmup_steps=2",),
             "tune.model.warmup_steps 2 is not less than the 2 steps: the learning rate is never reached.",
         ),

@@ -34,9 +34,23 @@ def test_unequal_steps_are_named_with_their_arms(load: Load) -> None:
 
 def test_equal_tokens_may_trade_batch_size_for_steps(load: Load) -> None:
     traded = {"axes": {"steps": STEPS, "batch": BATCH}, "zip": [["steps", "batch"]], "budget": "tokens"}
-    assert budgets(load, traded)["tune"] == f"{20 * 4 * 256} tokens (20 steps × 4 texts × 256)"
+    split = {"prepare.split.reference": 4, "prepare.split.heldout": 1}  # four functions of two rows: batches are full
+    assert budgets(load, traded | {"set": split})["tune"] == f"{20 * 4 * 256} tokens (20 steps × 4 texts × 256)"
     with pytest.raises(UserError, match=r"batch=4: 2048 tokens.*batch=2: 1024 tokens"):
-        budgets(load, {"axes": {"batch": BATCH}, "budget": "tokens"})
+        budgets(load, {"axes": {"batch": BATCH}, "budget": "tokens", "set": split})
+
+
+def test_a_batch_larger_than_the_data_counts_as_what_it_is(load: Load) -> None:
+    """Three references of two rows each, which share a slot, so that no batch has more than three texts."""
+    batch, steps = {"key": "tune.data.batch_size", "values": [8, 16]}, {"key": STEPS["key"], "values": [4, 2]}
+    traded = {"axes": {"steps": steps, "batch": batch}, "zip": [["steps", "batch"]], "budget": "tokens"}
+    with pytest.raises(UserError, match=r"3072 tokens \(4 steps, 12 texts × 256\).*1536 tokens \(2 steps, 6 texts"):
+        budgets(load, traded)
+    same = {"key": STEPS["key"], "values": [4]}
+    assert budgets(load, traded | {"axes": {"steps": same, "batch": {**batch, "values": [8]}}})["tune"]
+    pairs = {"set": {"finetune.data.size": 3}, "axes": {"batch": {"key": "finetune.data.batch_size", "values": [2, 4]}}}
+    with pytest.raises(UserError, match=r"batch=2: 6144 tokens \(2 steps, 3 texts.*batch=4: 12288 tokens \(2 steps, 6"):
+        budgets(load, pairs | {"budget": "tokens"})
 
 
 def test_tokens_count_accumulated_batches_and_not_ranks_which_share_a_batch(load: Load) -> None:

@@ -66,6 +66,31 @@ def test_what_a_forks_own_code_prints_is_no_note(load: Load, tmp_path: Path) -> 
     assert isinstance(validate_apart(load({"axes": {"loss": own}, "until": "tune"})), list)
 
 
+def test_arms_that_cannot_differ_and_seeds_that_reach_nothing_are_told(
+    write_sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = {"key": "tune.runtime.samples", "values": [2, 4]}  # what is shown, not what is trained
+    path = str(write_sweep({"axes": {"samples": samples}, "until": "tune", "seeds": [0, 1], "set": {"tune.seed": 0}}))
+    assert main(["sweep", path, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "note: arms samples=2 and samples=4 have the same stages: what they vary has no effect" in said
+    assert "note: the seed has no effect: every arm has the same stages under all seeds" in said
+    path = str(write_sweep({"axes": {"loss": LOSS}, "until": "tune", "seeds": [0, 1]}))
+    assert main(["sweep", path, "--dry-run"]) == 0
+    assert "same stages" not in capsys.readouterr().out
+
+
+def test_an_axis_that_is_undone_by_a_later_one_is_told(
+    write_sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    weight = {"key": "tune.model.loss.init_args.weight", "values": [0.1, 0.9]}
+    margin = {"key": "tune.model.loss", "values": {"margin": {"class_path": "domino_lightning.losses.Margin"}}}
+    path = str(write_sweep({"axes": {"weight": weight, "loss": margin}, "until": "tune"}))
+    assert main(["sweep", path, "--dry-run"]) == 0
+    told = "arms weight=0.1,loss=margin and weight=0.9,loss=margin have the same stages"
+    assert told in capsys.readouterr().out
+
+
 def test_the_message_of_a_process_apart_is_the_same(load: Load) -> None:
     sweep = load({"axes": {"length": LENGTHS}, "until": "tune"})
     with pytest.raises(UserError) as here:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -50,9 +51,28 @@ def test_the_project_is_that_of_the_last_document(folders: tuple[Path, Path], tm
     beside, here = folders
     (here / "y.yaml").write_text("name: y\n")
     load_config(beside / "x.yaml")
-    assert sys.path[:2] == [str(beside), str(here)]
+    first = sys.path.index(str(beside))
+    assert sys.path[first : first + 2] == [str(beside), str(here)]
+    assert not any("site-packages" in path for path in sys.path[:first])
     load_config(here / "y.yaml")
-    assert sys.path[0] == str(here) and str(beside) not in sys.path
+    assert sys.path[first] == str(here) and str(beside) not in sys.path
+
+
+def test_a_module_named_like_a_standard_one_stands_in_for_it_nowhere(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    beside, here = folders
+    for name, folder in (("colorsys", beside), ("chunk", here), ("this_is_mine", beside)):
+        (folder / f"{name}.py").write_text("raise ImportError('mine')")
+    load_config(beside / "x.yaml")
+    for name in ("colorsys", "chunk"):
+        sys.modules.pop(name, None)
+        assert importlib.import_module(name).__file__ == str(Path(sysconfig.get_path("stdlib")) / f"{name}.py")
+    with pytest.raises(ImportError, match="mine"):
+        importlib.import_module("this_is_mine")
+    (beside / "sched.py").write_text(MODULE.format(name="Mine", corpus="functions.jsonl"))
+    assert main(["check", str(beside / "x.yaml"), "domain=sched.Mine"]) == 2
+    assert "'sched' is a module of Python itself, which stands before yours: rename yours." in capsys.readouterr().err
 
 
 def test_a_started_process_looks_there_too(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +110,7 @@ def test_a_sweep_looks_beside_its_experiment_and_beside_itself(folders: tuple[Pa
     beside, here = folders
     (here / "s.yaml").write_text("experiment: ../project/x.yaml\naxes: {tune.model.num_sample_tokens: [1, 2]}\n")
     load_sweep(here / "s.yaml")
-    assert sys.path[:2] == [str(beside), str(here)]
+    assert sys.path.index(str(beside)) + 1 == sys.path.index(str(here))
 
 
 @pytest.mark.slow
