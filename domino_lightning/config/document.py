@@ -24,6 +24,7 @@ from domino_lightning.errors import UserError
 from domino_lightning.utils.atomic import atomic_write
 from domino_lightning.utils.project import enter
 
+_NO_PROJECT = frozenset("/\\#?%:")  # W&B's own rule
 TRACKING_CHOICES = {"wandb": ("online", "offline", "disabled"), "system": ("auto", "always", "never")}
 
 
@@ -231,6 +232,11 @@ def checked(config: Config) -> Config:
         if not isinstance(value, str) or (choices and value not in choices):
             kind = f"one of {', '.join(choices)}" if choices else "text"
             raise UserError(f"{config.where(key)}: key '{key}': expected {kind}, got {value!r}.")
+    project = tracking.get("project", "")  # what W&B would refuse once a stage runs, and then leave untracked
+    if len(project) > 128 or not _NO_PROJECT.isdisjoint(project):
+        where = config.where("tracking.project")
+        what = f"expected at most 128 characters, none of them in {''.join(sorted(_NO_PROJECT))}"
+        raise UserError(f"{where}: key 'tracking.project': {what}, got {project!r}.")
     return config
 
 

@@ -92,7 +92,8 @@ def override_layer(text: str) -> Layer:
     except (OmegaConfBaseException, ValueError) as error:
         raise UserError(f"override '{text}': {one_line(error)}.") from None
     except Exception as error:  # OmegaConf lets the YAML scanner's own errors through
-        raise UserError(f"override '{text}': the value is not valid YAML ({one_line(error)}).") from None
+        reason = getattr(error, "problem", None) or one_line(error)  # the scanner's other words are about our text
+        raise UserError(f"override '{text}': the value is not valid YAML ({reason}).") from None
     parts = tree.items() if isinstance(tree, dict) else ()
     return Layer(f"override '{text}'", {str(key): value for key, value in parts})
 

@@ -124,9 +124,14 @@ def data_hash(spec: str, key: str) -> str:
     """Content hash of a data source: the file's bytes, or the dataset id as it stands for an `hf:` source.
 
     Raises:
-        UserError: the file does not exist.
+        UserError: the file does not exist, or a folder here stands before the dataset.
     """
     if spec.startswith(HUB_DATASET):
+        if Path(name := spec.removeprefix(HUB_DATASET).partition(":")[0]).exists():  # `datasets` would read that
+            raise UserError(
+                f"{key}: '{spec}' names a dataset of the hub, and '{name}' lies in the working directory, which would "
+                "be read in its place. Give the path of a .jsonl or .parquet file, or run from another directory."
+            )
         return spec
     return file_hash(data_file(spec, key))
 

@@ -219,6 +219,12 @@ def test_typo_in_a_nested_list_item_names_its_class_arguments(write_experiment: 
         ("name=3", "name", "expected text, got 3"),
         ("tracking=null", "tracking", "expected a mapping of keys, got None"),
         (
+            "tracking.project=a/b",
+            "tracking.project",
+            "expected at most 128 characters, none of them in #%/:?\\, got 'a/b'",
+        ),
+        ("finetune.model.lora.rank=1.5", "finetune.model.lora.rank", "expected int or null, got 1.5"),
+        (
             "tracking.wandb=maybe",
             "tracking.wandb",
             "expected one of online, offline, disabled, got 'maybe'",
@@ -298,6 +304,7 @@ def test_question_marks_in_an_override_take_a_value_away(tmp_path: Path) -> None
         ("seed=${nosuch}", "'nosuch' not found"),
         ("seed=${seed}", "Recursive interpolation"),
         ("seed=[1", "not valid YAML"),
+        ("tracking={tags: [], tags: []}", "not valid YAML (found duplicate key tags)"),
         ("seed", "expected dotted.key=value"),
         ("=3", "expected dotted.key=value"),
     ],

@@ -276,3 +276,13 @@ def test_absent_backbone_is_named_with_its_key(spec: str, words: str) -> None:
 def test_directory_without_a_model_is_no_backbone(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no config\.json"):
         backbone_hash(str(tmp_path), "backbone")
+
+
+def test_a_folder_that_would_be_read_in_place_of_a_dataset_of_the_hub_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert data_hash("hf:own/rows:plain", KEY) == "hf:own/rows:plain"
+    (tmp_path / "own/rows").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"'own/rows' lies in the working directory, which would be read in its place"):
+        data_hash("hf:own/rows:plain", KEY)
