@@ -14,7 +14,7 @@ from uuid import UUID
 from domino_lightning.data.windows import Sides, Windows
 from domino_lightning.errors import Unreachable, UserError
 from domino_lightning.store.contents import HUB_DATASET, data_file
-from domino_lightning.utils.jsonl import Record, canonical_json, read_numbered_jsonl, sha256_text
+from domino_lightning.utils.jsonl import PARQUET, Record, canonical_json, read_numbered_jsonl, sha256_text
 from domino_lightning.utils.ranges import Range, check_ranges
 from domino_lightning.utils.typed_text import TypedText
 
@@ -33,7 +33,7 @@ class Source:
     """Where raw rows come from.
 
     Args:
-        path: .jsonl, .jsonl.gz or .parquet file, `hf:<dataset id>[:<config>]`, one file of a hub dataset
+        path: JSON Lines (plain or gzip) or Parquet file, `hf:<dataset id>[:<config>]`, one file of a hub dataset
             (`hf:<owner>/<name>/<file>`, for datasets that come with a loading script), or `pip:<package>/<file>`.
         split: which split of a hub dataset.
         limit: first rows only; null for all.
@@ -64,7 +64,7 @@ class Source:
         file = _hub_file(self.path, key) or self.path
         if file.startswith(HUB_DATASET):
             rows = list(enumerate(_hub_rows(self.path.removeprefix(HUB_DATASET), self.split, key), start=1))
-        elif (path := data_file(file, key)).suffix == ".parquet":
+        elif _is_parquet(path := data_file(file, key)):
             rows = list(enumerate(_parquet_rows(path), start=1))
         else:
             unit, rows = "line", read_numbered_jsonl(path, skip_bad_lines=skip_bad_lines, remedy=REMEDY)
@@ -100,6 +100,12 @@ def _mapped(row: Record, fields: Mapping[str, str], where: str) -> Record:
             value = value[part]
         found[name] = value
     return {**row, **found}
+
+
+def _is_parquet(path: Path) -> bool:
+    """By its ending, or by what it begins with: the ending `.pq` is in use too."""
+    with path.open("rb") as file:
+        return path.suffix.lower() == ".parquet" or file.read(len(PARQUET)) == PARQUET
 
 
 def _parquet_rows(path: Path) -> list[Record]:

@@ -24,7 +24,12 @@ from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import Record
 
 TEST_FIELDS = {"stdin": ("input", "output"), "functional": ("input", "output"), "assert": ("code",)}
-_TESTS = ("tests", "test_list", "test", "public_test_cases", "private_test_cases")
+_EVALPLUS = ("plus_input", "base_input")
+# The last are not read at all: inputs of EvalPlus, examples of CodeContests, of APPS and TACO.
+_TESTS = (
+    "tests", "test_list", "test", "public_test_cases", "private_test_cases",
+    *_EVALPLUS, "public_tests", "private_tests", "generated_tests", "input_output",
+)  # fmt: skip
 _CHECK = re.compile(r"^def check\(", re.MULTILINE)
 _TRANSLATED = {
     "text", "code", "test_list", "test_setup_code", "test_imports", "test", "canonical_solution",
@@ -235,8 +240,14 @@ def _refuse_other_tests(row: Mapping[str, Any], own: Sequence[str], where: str) 
     given = [name for name in own if is_given(row, name)]
     others = [name for name in _TESTS if name not in own and is_given(row, name)]
     if given and others:
+        hub = others[0] in _EVALPLUS
+        remedy = (
+            "Take EvalPlus's rows from the Hugging Face hub, whose 'test' holds all inputs, or leave"
+            if hub
+            else "Leave"
+        )
         raise UserError(
-            f"{where}: there are tests in '{given[0]}' and in '{others[0]}'; leave out those that shall not count."
+            f"{where}: there are tests in '{given[0]}' and in '{others[0]}'. {remedy} out those that shall not count."
         )
 
 

@@ -16,7 +16,7 @@ from domino_lightning.domains.instructions.ifeval import IFEVAL
 from domino_lightning.domains.rows import Message
 from domino_lightning.domains.verifiable import VerifiableDomain
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import Record, sha256_text
+from domino_lightning.utils.jsonl import Record, parse_json, sha256_text
 
 CONSTRAINTS = {**IFEVAL, **IFBENCH}
 _HEADING = "Constraints:"
@@ -210,7 +210,7 @@ def _constraint(line: str) -> Record:
     if name not in CONSTRAINTS:
         raise Unparsable("unknown_constraint", f"'{name[:60]}' is no constraint's id")
     try:
-        arguments = json.loads(rest) if rest.strip() else {}
+        arguments = parse_json(rest) if rest.strip() else {}
     except (ValueError, RecursionError):
         raise Unparsable("arguments", f"{name}: {rest[:60]!r} is not JSON") from None
     if not isinstance(arguments, dict):
