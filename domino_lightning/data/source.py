@@ -54,6 +54,11 @@ class Source:
         """
         check_ranges("prepare.source", self, limit=Range("1 or more, or null for all rows", 1))
 
+    @property
+    def has_splits(self) -> bool:
+        """Whether it is a hub dataset, of which `split` names a part; a file is one whole."""
+        return self.path.startswith(HUB_DATASET) and _one_file(self.path) is None
+
     def rows(self, skip_bad_lines: bool = False, key: str = KEY) -> list[tuple[str, Record]]:
         """Raw rows, each with a name for error messages ("file, line 3"; "row 3" where there are no lines).
 
@@ -159,16 +164,22 @@ def _hub_file(spec: str, key: str) -> str | None:
     Raises:
         UserError: it cannot be downloaded.
     """
-    owner, _, rest = spec.removeprefix(HUB_DATASET).partition("/")
-    name, _, file = rest.partition("/")
-    if not spec.startswith(HUB_DATASET) or not file:
+    named = _one_file(spec)
+    if named is None:
         return None
     from huggingface_hub import hf_hub_download
 
     try:
-        return str(hf_hub_download(f"{owner}/{name}", file, repo_type="dataset"))
+        return str(hf_hub_download(*named, repo_type="dataset"))
     except Exception as error:  # the hub client's transport errors derive from no common class
         raise _not_loaded(f"'{spec}'", error, key) from None
+
+
+def _one_file(spec: str) -> tuple[str, str] | None:
+    """The dataset and the file of `hf:<owner>/<name>/<file>`; None for any other source."""
+    owner, _, rest = spec.removeprefix(HUB_DATASET).partition("/")
+    name, _, file = rest.partition("/")
+    return (f"{owner}/{name}", file) if spec.startswith(HUB_DATASET) and file else None
 
 
 def _not_loaded(what: str, error: Exception, key: str) -> Unreachable:
