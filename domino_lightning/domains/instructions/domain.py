@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from domino_lightning.domains.base import Side, Unparsable, row_id
-from domino_lightning.domains.fields import texts
+from domino_lightning.domains.fields import is_given, texts
 from domino_lightning.domains.instructions.constraints import problem_of, unstated
 from domino_lightning.domains.instructions.ifbench import IFBENCH
 from domino_lightning.domains.instructions.ifeval import IFEVAL
@@ -178,7 +178,12 @@ def loosened(answer: str) -> list[str]:
 
 def _listed(row: Mapping[str, Any], where: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Id and arguments of each constraint; an argument that is null is none."""
-    if "instruction_id_list" in row:
+    if is_given(row, "instruction_id_list"):
+        if is_given(row, "constraints"):
+            raise UserError(
+                f"{where}: there are constraints in 'instruction_id_list' and in 'constraints'. Leave out those that "
+                "shall not count."
+            )
         names, arguments = row["instruction_id_list"], row.get("kwargs")
         arguments = [{}] * len(names) if arguments is None and isinstance(names, list) else arguments
         if not isinstance(names, list) or not isinstance(arguments, list) or len(names) != len(arguments):

@@ -259,6 +259,23 @@ def test_inputs_of_evalplus_are_not_dropped_beside_humanevals_test() -> None:
         DOMAIN.read({**HUMANEVAL, "base_input": [[3]], "plus_input": [[-4], [10**20]]}, WHERE)
 
 
+@pytest.mark.parametrize(
+    ("given", "field", "remedy"),
+    [
+        (
+            {"base_input": [[1]], "canonical_solution": "    pass\n", "entry_point": "f"},
+            "base_input",
+            "Hugging Face hub",
+        ),
+        ({"test": "assert f(1) == 1"}, "test", r"Give tests as 'tests'\."),
+        ({"input_output": '{"inputs": []}'}, "input_output", r"Give tests as 'tests'\."),
+    ],
+)
+def test_tests_of_another_format_alone_are_named(given: dict[str, Any], field: str, remedy: str) -> None:
+    with pytest.raises(UserError, match=rf"row 3: what is in '{field}' is not read.*{remedy}"):
+        DOMAIN.read({"prompt": "def f(x):\n    ...", **given}, WHERE)
+
+
 def test_json_inside_of_a_field_has_no_key_twice_either() -> None:
     row = {**LIVECODEBENCH, "metadata": '{"func_name": "f", "func_name": "g"}'}
     with pytest.raises(UserError, match="row 3: field 'metadata': key 'func_name' is there twice"):
