@@ -31,8 +31,9 @@ def check(arguments: argparse.Namespace) -> int:
     splits, notes = ahead.splits, ahead.notes()
     prepare: Any = ahead.stages["prepare"]
     store = Store(config.document["root"])
-    store.check()
-    refuse_machines(config, [each for each in plan if not store.finished(*each.id)])
+    due = [each for each in plan if not store.finished(*each.id)]
+    store.check(store.runs(str(config.document["name"])), *(store.path(*each.id) for each in due))
+    refuse_machines(config, due)
     console = make_console()
     checked = "configuration and data are" if splits else "the configuration is"
     console.print(f"{arguments.experiment}: {checked} valid.", highlight=False, soft_wrap=True)

@@ -173,9 +173,10 @@ def run(
         StageFailed: the record cannot be written.
     """
     store = Store(sweep.root)
-    if not validated and any(not store.finished(*key) for key in graph.nodes):
+    due = [key for key in graph.nodes if not store.finished(*key)]
+    if due and not validated:
         look_ahead(sweep, graph, console)
-    store.create()
+    store.create(sweep.folder, store.runs(sweep.name), *(store.path(*key) for key in due))
     with _held(sweep.folder):
         (sweep.folder / CANCEL).unlink(missing_ok=True)
         try:

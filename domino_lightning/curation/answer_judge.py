@@ -60,8 +60,11 @@ class AnswerJudge:
         names = [criterion.name for criterion in self.criteria]
         if not names or len(set(names)) < len(names):
             raise UserError(f"answer.judge.criteria: names must be distinct; they are {names}.")
-        if not all(self.lowest <= criterion.minimum <= self.highest for criterion in self.criteria):
-            raise UserError(f"answer.judge: every minimum must lie from {self.lowest} to {self.highest}.")
+        inside = all(self.lowest <= criterion.minimum <= self.highest for criterion in self.criteria)
+        if self.lowest >= self.highest or not inside:
+            raise UserError(
+                f"answer.judge: the scale from {self.lowest} to {self.highest} must rise and hold every minimum."
+            )
         if self.unparsable not in ("reject", "keep"):
             raise UserError(f"answer.judge.unparsable: {self.unparsable!r} is none of reject, keep.")
 

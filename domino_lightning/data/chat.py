@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from domino_lightning.domains.rows import Message
@@ -11,15 +12,60 @@ from domino_lightning.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_THOUGHT = "</think>"  # templates of reasoning models keep what comes after it
+
+# What a domain may leave out of its prompts, and how that is said, the least first.
+_OMISSIONS = (
+    (True, False, "Leave the system message out: domain.init_args.system=null."),
+    (False, True, "Leave the worked example out: domain.init_args.example=false."),
+    (
+        True,
+        True,
+        "Leave system message and worked example out: domain.init_args.system=null and domain.init_args.example=false.",
+    ),
+)
+
+
+class Unfit(ValueError):
+    """A conversation that a chat template refuses, or of which it leaves something out; the words go on "its ..."."""
+
+
+def rendered(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, ask: bool) -> str:
+    """The chat template's text of a conversation, in which everything is that was said.
+
+    Args:
+        messages: what was said; of an assistant's, what comes before the end of its thoughts may be left out.
+        tokenizer: it has a chat template.
+        ask: end it where the assistant is to speak.
+
+    Raises:
+        Unfit: there is no such text.
+    """
+    text = _text(messages, tokenizer, ask)
+    for each in messages:
+        said = each["content"]
+        if (said.rpartition(_THOUGHT)[2] if each["role"] == "assistant" else said).strip() not in text:
+            raise Unfit(f"its chat template leaves the {each['role']} message out, or alters it, without a word")
+    return text
+
+
+def _text(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, ask: bool) -> str:
+    from jinja2 import TemplateError
+
+    chat = [dict(each) for each in messages]
+    try:
+        return str(tokenizer.apply_chat_template(chat, add_generation_prompt=ask, tokenize=False))
+    except TemplateError as error:
+        roles = ", ".join(each["role"] for each in messages)
+        raise Unfit(f"its chat template refuses a conversation of {roles} ({error})") from None
+
 
 def encode_prompt(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Token ids of a conversation up to where the assistant is to speak; of none, what stands before any text.
 
     Raises:
-        UserError: the tokenizer has no chat template, or one that refuses the conversation or drops its system message.
+        UserError: the tokenizer has no chat template, or one that refuses the conversation or drops a part of it.
     """
-    from jinja2 import TemplateError
-
     from domino_lightning.models.backbone import bos_ids
 
     if not messages:
@@ -27,17 +73,23 @@ def encode_prompt(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBas
     backbone = f"backbone '{tokenizer.name_or_path}'"
     if not tokenizer.chat_template:
         raise UserError(f"{backbone}: its tokenizer has no chat template. Use an instruct model.")
-    chat = [dict(each) for each in messages]
-    system = [each["content"].strip() for each in chat if each["role"] == "system"]
-    remedy = "Leave the system message out: domain.init_args.system=null." if system else "Use another instruct model."
     try:
-        text = str(tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
-    except TemplateError as error:
-        told = f"its chat template refuses a conversation of {', '.join(each['role'] for each in chat)}"
-        raise UserError(f"{backbone}: {told} ({error}). {remedy}") from None
-    if any(content not in text for content in system):
-        raise UserError(f"{backbone}: its chat template leaves the system message out without a word. {remedy}")
+        text = rendered(messages, tokenizer, ask=True)
+    except Unfit as error:
+        raise UserError(f"{backbone}: {error}. {_remedy(messages, tokenizer)}") from None
     return list(tokenizer(text, add_special_tokens=False).input_ids)
+
+
+def _remedy(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> str:
+    """What to leave out so that the template takes the rest; another model where nothing helps."""
+    for system, earlier, words in _OMISSIONS:
+        omitted = [system if each["role"] == "system" else earlier for each in messages[:-1]]
+        kept = [each for each, out in zip(messages, [*omitted, False], strict=True) if not out]
+        if len(kept) < len(messages):
+            with suppress(Unfit):
+                rendered(kept, tokenizer, ask=True)
+                return words
+    return "Use another instruct model."
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
@@ -48,8 +100,11 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """
     if not tokenizer.chat_template:
         return None
-    chat = [{"role": "user", "content": "Question"}, {"role": "assistant", "content": "Answer"}]
-    text = str(tokenizer.apply_chat_template(chat, tokenize=False)).rpartition("Answer")[2]
+    chat: list[Message] = [{"role": "user", "content": "Question"}, {"role": "assistant", "content": "Answer"}]
+    try:
+        text = _text(chat, tokenizer, ask=False).rpartition("Answer")[2]
+    except Unfit:  # it takes no answers, so nothing comes after one
+        return None
     ids = tokenizer(text.lstrip(), add_special_tokens=False).input_ids
     special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     return ids[0] if ids and ids[0] in special else None

@@ -14,7 +14,7 @@ from uuid import UUID
 from domino_lightning.data.windows import Sides, Windows
 from domino_lightning.errors import Unreachable, UserError
 from domino_lightning.store.contents import HUB_DATASET, data_file
-from domino_lightning.utils.jsonl import Record, canonical_json, read_numbered_jsonl, sha256_text
+from domino_lightning.utils.jsonl import PARQUET, Record, canonical_json, read_numbered_jsonl, sha256_text
 from domino_lightning.utils.ranges import Range, check_ranges
 from domino_lightning.utils.typed_text import TypedText
 
@@ -33,7 +33,7 @@ class Source:
     """Where raw rows come from.
 
     Args:
-        path: .jsonl, .jsonl.gz or .parquet file, `hf:<dataset id>[:<config>]`, one file of a hub dataset
+        path: JSON Lines (plain or gzip) or Parquet file, `hf:<dataset id>[:<config>]`, one file of a hub dataset
             (`hf:<owner>/<name>/<file>`, for datasets that come with a loading script), or `pip:<package>/<file>`.
         split: which split of a hub dataset.
         limit: first rows only; null for all.
@@ -54,6 +54,11 @@ class Source:
         """
         check_ranges("prepare.source", self, limit=Range("1 or more, or null for all rows", 1))
 
+    @property
+    def has_splits(self) -> bool:
+        """Whether it is a hub dataset, of which `split` names a part; a file is one whole."""
+        return self.path.startswith(HUB_DATASET) and _one_file(self.path) is None
+
     def rows(self, skip_bad_lines: bool = False, key: str = KEY) -> list[tuple[str, Record]]:
         """Raw rows, each with a name for error messages ("file, line 3"; "row 3" where there are no lines).
 
@@ -64,7 +69,7 @@ class Source:
         file = _hub_file(self.path, key) or self.path
         if file.startswith(HUB_DATASET):
             rows = list(enumerate(_hub_rows(self.path.removeprefix(HUB_DATASET), self.split, key), start=1))
-        elif (path := data_file(file, key)).suffix == ".parquet":
+        elif _is_parquet(path := data_file(file, key)):
             rows = list(enumerate(_parquet_rows(path), start=1))
         else:
             unit, rows = "line", read_numbered_jsonl(path, skip_bad_lines=skip_bad_lines, remedy=REMEDY)
@@ -100,6 +105,12 @@ def _mapped(row: Record, fields: Mapping[str, str], where: str) -> Record:
             value = value[part]
         found[name] = value
     return {**row, **found}
+
+
+def _is_parquet(path: Path) -> bool:
+    """By its ending, or by what it begins with: the ending `.pq` is in use too."""
+    with path.open("rb") as file:
+        return path.suffix.lower() == ".parquet" or file.read(len(PARQUET)) == PARQUET
 
 
 def _parquet_rows(path: Path) -> list[Record]:
@@ -153,16 +164,22 @@ def _hub_file(spec: str, key: str) -> str | None:
     Raises:
         UserError: it cannot be downloaded.
     """
-    owner, _, rest = spec.removeprefix(HUB_DATASET).partition("/")
-    name, _, file = rest.partition("/")
-    if not spec.startswith(HUB_DATASET) or not file:
+    named = _one_file(spec)
+    if named is None:
         return None
     from huggingface_hub import hf_hub_download
 
     try:
-        return str(hf_hub_download(f"{owner}/{name}", file, repo_type="dataset"))
+        return str(hf_hub_download(*named, repo_type="dataset"))
     except Exception as error:  # the hub client's transport errors derive from no common class
         raise _not_loaded(f"'{spec}'", error, key) from None
+
+
+def _one_file(spec: str) -> tuple[str, str] | None:
+    """The dataset and the file of `hf:<owner>/<name>/<file>`; None for any other source."""
+    owner, _, rest = spec.removeprefix(HUB_DATASET).partition("/")
+    name, _, file = rest.partition("/")
+    return (f"{owner}/{name}", file) if spec.startswith(HUB_DATASET) and file else None
 
 
 def _not_loaded(what: str, error: Exception, key: str) -> Unreachable:

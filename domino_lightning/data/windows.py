@@ -59,6 +59,13 @@ class Windows:
             raise UserError(f"{KEY}: {a} to {b} and {c} to {d} overlap. Let one window end where the other starts.")
         return found
 
+    def problem(self, record: Record) -> str | None:
+        """What is wrong with a record, "has no ..."; None if it has a date."""
+        if day_of(record, self.field) is not None:
+            return None
+        told = f"has no ISO date in '{self.field}'; it is {record.get(self.field)!r}"
+        return f"{told} (name the field that has it as {KEY}.field, or set {KEY}=null)"
+
     def sides(self, records: Sequence[Record]) -> Sides:
         """The records of each window.
 
@@ -73,10 +80,7 @@ class Windows:
         for record in records:
             day = day_of(record, self.field)
             if day is None:
-                raise UserError(
-                    f"{KEY}.field: row '{record['id']}' has no ISO date in '{self.field}'; it is "
-                    f"{record.get(self.field)!r}. Name the field that has it, or set {KEY}=null."
-                )
+                raise UserError(f"row '{record['id']}' {self.problem(record)}.")
             inside = [name for name, (start, stop) in windows.items() if start <= day < stop]
             outside += not inside
             for name in inside:

@@ -29,6 +29,7 @@ from domino_lightning.domains.python.source import (
 from domino_lightning.domains.rows import Message
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import Record, sha256_text
+from domino_lightning.utils.ranges import ONE_OR_MORE, check_ranges
 
 QUESTION = "Complete the assertion with the literal value that the call returns."
 EXAMPLE = {
@@ -63,6 +64,7 @@ class CodeExec(Domain):
         self, max_output: int = 200, instruction: str = QUESTION, system: str | None = None, example: bool = True
     ) -> None:
         self.max_output = max_output
+        check_ranges(type(self).__name__, self, max_output=ONE_OR_MORE)
         self.instruction, self.system, self.example = instruction, system, example
 
     def read(self, row: Mapping[str, Any], where: str) -> Record:

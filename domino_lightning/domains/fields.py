@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from domino_lightning.errors import UserError
+from domino_lightning.utils.jsonl import RepeatedKey, parse_json
 from domino_lightning.utils.typed_text import TypedText
 
 
@@ -89,6 +89,8 @@ def from_json(value: str, name: str) -> Any:
         UserError: it is not JSON.
     """
     try:
-        return json.loads(value)
+        return parse_json(value)
+    except RepeatedKey as error:
+        raise UserError(f"{name}: {error}: {value[:60]!r}.") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{name} is not JSON ({error}): {value[:60]!r}.") from None

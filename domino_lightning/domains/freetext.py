@@ -9,6 +9,7 @@ from domino_lightning.domains.base import DEFAULT_AGREEMENT, Agreement, Answered
 from domino_lightning.domains.rows import Message
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import Record
+from domino_lightning.utils.ranges import ZERO_OR_MORE, check_ranges
 
 
 class FreeText(Domain):
@@ -25,6 +26,7 @@ class FreeText(Domain):
 
     def __init__(self, min_words: int = 3) -> None:
         self.min_words = min_words
+        check_ranges(type(self).__name__, self, min_words=ZERO_OR_MORE)
 
     def read(self, row: Mapping[str, Any], where: str) -> Record:
         """A row with a `text`; `prepare.source.fields` names the column where it is called otherwise.

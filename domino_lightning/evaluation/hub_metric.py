@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import datasets
 import evaluate
 
+from domino_lightning.domains.fields import from_json
 from domino_lightning.domains.problems import DOMAINS
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.crossed import CONFIDENCE
@@ -61,8 +61,8 @@ class DominoPassAtK(evaluate.Metric):
         groups, passed = references, predictions
         if self.config_name in DOMAINS:
             domain = DOMAINS[self.config_name]()
-            rows = [json.loads(text) for text in references]
-            records = [domain.record(row, f"reference {number}") for number, row in enumerate(rows)]
+            rows = [(from_json(text, where := f"reference {number}"), where) for number, text in enumerate(references)]
+            records = [domain.record(row, where) for row, where in rows]
             groups = [record["group"] for record in records]
             graded = domain.grade(records, predictions, workers or os.cpu_count() or 1)
             passed = [[verdict.passed for verdict in row] for row in graded]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from domino_lightning.nn.starts import DomainInit
 from domino_lightning.utils.conformance import shown
 from domino_lightning.utils.contract import Contract, broken
+from domino_lightning.utils.ranges import ONE_OR_MORE, UNIT_OPEN_LOW, ZERO_OR_MORE
 
 if TYPE_CHECKING:
     import torch
@@ -37,8 +38,8 @@ class DomainPrompt(Contract, more="`domino help DomainPrompt` says what it gives
             )
 
     def __init__(self, num_tokens: int = 8, init: DomainInit = "vocabulary", init_from: str | None = None) -> None:
-        if num_tokens < 1:
-            raise ValueError(f"num_tokens must be 1 or more, not {num_tokens}")
+        if num_tokens not in ONE_OR_MORE:
+            raise ValueError(f"num_tokens must be {ONE_OR_MORE.refusal(num_tokens)}, not {num_tokens}")
         if (init in ("text", "soft_prompt")) != (init_from is not None):
             raise ValueError(
                 f"init_from goes with init 'text' or 'soft_prompt'; init is '{init}', init_from {init_from!r}"
@@ -116,7 +117,7 @@ class VariationalDomainPrompt(DomainPrompt):
         noise: float = 0.1,
     ) -> None:
         super().__init__(num_tokens, init, init_from)
-        if not beta >= 0 or not 0 < noise <= 1:
+        if beta not in ZERO_OR_MORE or noise not in UNIT_OPEN_LOW:
             raise ValueError(f"beta {beta} must be 0 or more, noise {noise} in (0, 1]")
         self.beta, self.noise = beta, noise
 

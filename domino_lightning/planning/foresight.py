@@ -9,10 +9,11 @@ from typing import Any
 
 from domino_lightning.config.document import Config
 from domino_lightning.config.layers import ABSENT, lookup
-from domino_lightning.curation import LMJudge
+from domino_lightning.curation import Contaminated, LMJudge
 from domino_lightning.data.lengths import bos_count, pair_lengths, text_lengths
 from domino_lightning.data.samples import sample_indices
 from domino_lightning.data.settings import drawn
+from domino_lightning.data.source import Source
 from domino_lightning.domains.rows import Message
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.breakdown import Breakdown
@@ -41,6 +42,8 @@ NF4_KEYS = (
     "evaluate.engine.init_args.dtype",
 )
 FEW_GROUPS = 4  # of references: less than a batch of as many samples
+# Of `evaluate`: how answers are generated and scored, where a domain grades them.
+ANSWERED = ("samples", "k", "temperature", "top_p", "max_new_tokens", "breakdown")
 ASKED = 2000  # questions whose length is looked at
 
 
@@ -97,7 +100,8 @@ class Foresight:
             notes.append(f"prepare.subset.share {stage.subset.share} leaves {left}.")
         if stage.noise.source is not None and not any(record.get("foreign") for record in references):
             notes.append(f"prepare.noise.source has no effect: share {stage.noise.share} replaces no group.")
-        return notes
+        sources = {"prepare.source": stage.source, "prepare.noise.source": stage.noise.source}
+        return notes + _idle_splits({key: source for key, source in sources.items() if source is not None})
 
     def _tune(self, stage: Any) -> list[str]:
         data, model = stage.data, stage.described()
@@ -195,7 +199,11 @@ class Foresight:
         return notes + self._greedy("synthesize.generator.init_args", sampling)
 
     def _curate(self, stage: Any) -> list[str]:
+        notes: list[str] = []
         for number, judge in enumerate(stage.filters):
+            if isinstance(judge, Contaminated):
+                where = f"curate.filters.{number}.init_args.benchmarks"
+                notes += _idle_splits({f"{where}.{n}": source for n, source in enumerate(judge.benchmarks)})
             if isinstance(judge, LMJudge) and not (judge.engine is not None and judge.engine.remote):
                 prompts = {
                     f"the question about '{record['id']}'": judge.question(record["text"])
@@ -203,7 +211,7 @@ class Foresight:
                 }
                 where = f"curate.filters.{number}.init_args.sampling.max_new_tokens"
                 check_lengths(judge.backbone, prompts, judge.sampling.max_new_tokens, where)
-        return []
+        return notes
 
     def _answer(self, stage: Any) -> list[str]:
         domain, settings = stage.domain, [field.name for field in fields(stage.agreement) if field.name != "seed"]
@@ -227,7 +235,9 @@ class Foresight:
         problems = in_turn(self.splits["test"])[: stage.limit] if stage.domain.graded else []
         self._questions(stage.domain, problems, backbone, stage.sampling, "evaluate")
         if not stage.domain.graded:
-            return []
+            kind = type(stage.domain).__name__
+            given = [f"evaluate.{key}" for key in ANSWERED if self._given(f"evaluate.{key}")]
+            return [f"{key} has no effect: {kind} grades no answers, so that none are generated." for key in given]
         notes = self._greedy("evaluate", stage.sampling)
         above = [k for k in stage.k or () if k > stage.completions]
         notes += self._breakdown(stage.breakdown, problems)
@@ -262,6 +272,15 @@ class Foresight:
             return []
         given = [f"{group}.{key}" for key in ("top_p", "min_p") if self._given(f"{group}.{key}")]
         return [f"{key} has no effect at temperature 0, which is greedy." for key in given]
+
+
+def _idle_splits(sources: Mapping[str, Source]) -> list[str]:
+    """Splits that someone has named of files, which have none."""
+    return [
+        f"{key}.split has no effect: '{source.path}' is a file, and {source.split} a split of a hub dataset."
+        for key, source in sources.items()
+        if source.split != Source.split and not source.has_splits
+    ]
 
 
 def _pair(domain: Any, record: Record) -> list[Message]:

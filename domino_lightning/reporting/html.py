@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Mapping, Sequence
 from math import isnan
 from pathlib import Path
@@ -12,6 +13,10 @@ from typing import Any
 from domino_lightning.errors import UserError
 from domino_lightning.utils import progress
 from domino_lightning.utils.atomic import atomic_write
+
+GENERATOR = "domino_lightning"
+_MARK = f'<meta name="generator" content="{GENERATOR}">'.encode()
+_HEAD = 4096  # bytes, of which the mark is among the first
 
 
 def render_page(template: str, context: Mapping[str, Any]) -> str:
@@ -26,6 +31,7 @@ def render_page(template: str, context: Mapping[str, Any]) -> str:
         undefined=jinja2.StrictUndefined,
     )
     formats = (percent, points, fixed, count, duration, when, p_value)
+    environment.globals["generator"] = GENERATOR
     environment.filters |= {function.__name__: function for function in formats}
     # Lone surrogates are legal in JSON text and cannot be written as UTF-8.
     page = environment.get_template(template).render(context)
@@ -54,12 +60,27 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def write_files(texts: Mapping[Path, str]) -> None:
-    """Write each file whole or not at all, making directories.
+def write_report_files(page: Path, html: str, tables: Mapping[str, str]) -> None:
+    """Write a page and the tables beside it, each file whole or not at all, making directories.
+
+    An older page of ours is replaced, and its tables with it. The page comes first, so that after a kill the tables
+    are still known by it.
+
+    Args:
+        page: where the page goes.
+        html: the page, by `render_page`.
+        tables: texts by the names of their files.
 
     Raises:
-        UserError: a directory that cannot be written to.
+        UserError: a directory that cannot be written to, or a file that no report of ours has left there.
     """
+    texts = {page: html} | {page.parent / name: text for name, text in tables.items()}
+    if not _is_ours(page):
+        for path in filter(os.path.lexists, texts):
+            raise UserError(
+                f"{path}: is there, and no report of domino's, so it is not written over. Name another directory, or "
+                "move it away."
+            )
     for path, text in texts.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,6 +89,14 @@ def write_files(texts: Mapping[Path, str]) -> None:
         except (FileExistsError, NotADirectoryError, PermissionError) as error:
             reason = error.strerror or "not a directory"
             raise UserError(f"{path.parent}: cannot write a report here ({reason}). Name another directory.") from None
+
+
+def _is_ours(page: Path) -> bool:
+    try:
+        with page.open("rb") as file:
+            return _MARK in file.read(_HEAD)
+    except OSError:
+        return False
 
 
 def percent(value: float | None, digits: int = 1) -> str:

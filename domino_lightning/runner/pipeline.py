@@ -132,8 +132,8 @@ def run_plan(
         validate(config)
         for planned in plan:  # what is loaded by now is what runs, however long it takes to get there
             check_sources(planned.stage, planned.section, planned.key.sources)
-    store.create()
     experiment = str(document["name"])
+    store.create(store.runs(experiment), *(store.path(*each.id) for each in due))
     record = _begun(experiment, trial, overrides, plan)
     tracking = Tracking(**document["tracking"], group=experiment, root=str(store.root))
     outcomes: list[StageOutcome] = []

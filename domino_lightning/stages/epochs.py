@@ -47,13 +47,19 @@ class Epochs:
 
     @property
     def steps(self) -> int | None:
-        """Optimizer steps of the whole run."""
+        """Optimizer steps of the whole run; None too where only time ends it."""
         counts = [] if self.max_steps is None else [self.max_steps]
         if self.max_epochs is not None:
             if self.sizes is None:
                 return None
             counts.append(self.max_epochs * len(self._epoch()))
-        return min(counts, default=0)
+        return min(counts, default=None)
+
+    @property
+    def begun(self) -> int | None:
+        """Epochs of the whole run, of which the last may be cut short."""
+        each = len(self._epoch())
+        return None if self.steps is None or not each else -(-self.steps // each)
 
     @property
     def run(self) -> int | None:

@@ -21,6 +21,7 @@ from domino_lightning.data.source import (
     with_distinct_ids,
     without_repeats,
 )
+from domino_lightning.data.windows import Windows
 from domino_lightning.domains.base import Domain
 from domino_lightning.errors import UserError
 from domino_lightning.stages.base import Stage, shown
@@ -116,7 +117,7 @@ class Prepare(Stage):
         Raises:
             UserError: a bad row, an empty source, a split that leaves nothing for a part.
         """
-        read = self._read(self.source, KEY, execute)
+        read = self._read(self.source, KEY, execute, self.split.windows)
         records = with_distinct_ids(without_repeats(read), self.source.path)
         self.left_out = {}
         self._leave_out("repeated", len(read) - len(records), "are as one before them but for their id")
@@ -154,15 +155,18 @@ class Prepare(Stage):
         if rows:
             log.warning("%s: %d row%s left out: they %s.", self.source.path, rows, "s"[rows == 1 :], why)
 
-    def _read(self, source: Source, key: str, execute: bool) -> list[Record]:
-        """Rows of a source as records; bad ones stop it, or are left out and counted."""
+    def _read(self, source: Source, key: str, execute: bool, windows: Windows | None = None) -> list[Record]:
+        """Rows of a source as records; bad ones, without a date for the windows too, stop it or are left out."""
         bad: list[str] = []
         records: list[Record] = []
         places: list[str] = []
         for where, row in source.rows(self.runtime.skip_bad_lines, key):
             try:
                 record = self.domain.record(row, where)
-                if (problem := self.domain.problem(record)) is not None:
+                problem = self.domain.problem(record)
+                if problem is None and windows is not None:
+                    problem = windows.problem(record)
+                if problem is not None:
                     raise UserError(f"{where}: row '{record['id']}' {problem}.")
                 records.append(record)
                 places.append(where)

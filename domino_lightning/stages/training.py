@@ -212,6 +212,11 @@ class TrainingStage(Stage):
                 f"{self.name}.model.warmup_steps {warmup} is not less than the {epochs.steps} steps: the learning rate "
                 "is never reached."
             )
+        for key, most in (("min_epochs", epochs.begun), ("min_steps", epochs.steps)):
+            least = trainer.get(key)
+            if least is not None and most is not None and least > most:
+                end = f"the run ends after {epochs.steps} steps"
+                notes.append(f"{self.name}.trainer.{key} {least} has no effect: {end}, in epoch {epochs.begun}.")
         every = trainer.get("val_check_interval")
         over_epochs = trainer.get("check_val_every_n_epoch", 1) is None
         if validated and over_epochs and isinstance(every, int) and epochs.run is not None and every > epochs.run:

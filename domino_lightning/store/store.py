@@ -95,30 +95,33 @@ class Store:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
 
-    def check(self) -> None:
-        """Whether the root directory is there, or could be made; nothing is.
+    def check(self, *inside: Path) -> None:
+        """Whether the root directory, and those inside that will be written to, are there or could be made.
 
         Raises:
-            UserError: it cannot be made, or not be written to.
+            UserError: one cannot be made, or not be written to.
         """
-        above = next((each for each in (self.root, *self.root.absolute().parents) if each.exists()), self.root)
-        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-            reason = "no permission" if above.is_dir() else "Not a directory"
-            raise UserError(f"root: '{self.root}' cannot be written to ({reason}). Name another directory: root=...")
+        for path in (self.root, *inside):
+            place = path.absolute()
+            above = next((each for each in (place, *place.parents) if each.exists()), place)
+            if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+                reason = "no permission" if above.is_dir() else "Not a directory"
+                raise self._refusal(f"{above}: {reason}" if self.root.absolute() in above.parents else reason)
 
-    def create(self) -> None:
-        """Make the root directory.
+    def create(self, *inside: Path) -> None:
+        """Make the root directory; those inside are only looked at, and made by who writes to them.
 
         Raises:
-            UserError: it cannot be made, or not be written to.
+            UserError: one cannot be made, or not be written to.
         """
+        self.check(*inside)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            reason = "" if os.access(self.root, os.W_OK | os.X_OK) else "no permission"
         except OSError as error:
-            reason = error.strerror or str(error)
-        if reason:
-            raise UserError(f"root: '{self.root}' cannot be written to ({reason}). Name another directory: root=...")
+            raise self._refusal(error.strerror or str(error)) from None
+
+    def _refusal(self, reason: str) -> UserError:
+        return UserError(f"root: '{self.root}' cannot be written to ({reason}). Name another directory: root=...")
 
     def path(self, stage: str, digest: str) -> Path:
         """The directory of a stage result, whether or not it exists."""
@@ -238,9 +241,13 @@ class Store:
         (folder / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
+    def runs(self, experiment: str) -> Path:
+        """Where the directories of an experiment's trials are."""
+        return self.root / "runs" / safe_name(experiment)
+
     def trial(self, experiment: str, trial: str) -> Path:
         """The directory of readable links of one trial, created if need be."""
-        folder = self.root / "runs" / safe_name(experiment) / safe_name(trial)
+        folder = self.runs(experiment) / safe_name(trial)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

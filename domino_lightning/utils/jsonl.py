@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import hashlib
+import io
 import json
 import logging
 import re
@@ -20,11 +21,51 @@ Record = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
+PARQUET, _GZIP = b"PAR1", b"\x1f\x8b"
+# What files begin with that are plainly no JSON Lines.
+_OTHERS = {
+    PARQUET: "a Parquet file",
+    b"ARROW1": "an Arrow file",
+    b"PK\x03\x04": "a zip archive",
+    b"BZh": "compressed by bzip2",
+    b"\xfd7zXZ": "compressed by xz",
+    b"\x28\xb5\x2f\xfd": "compressed by Zstandard",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+}
+
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+class RepeatedKey(ValueError):
+    """A JSON object that has a key twice, of which readers would take the last without a word."""
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        RepeatedKey: an object in it has a key twice.
+        ValueError: it is no JSON.
+        RecursionError: it is nested too deep.
+    """
+    return _DECODER.decode(text)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> Record:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise RepeatedKey(f"key '{repeated}' is there twice")
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_distinct)
+
+
 def read_jsonl(path: str | Path, required: Sequence[str] = (), skip_bad_lines: bool = False) -> list[Record]:
-    """All objects of a JSON Lines file (UTF-8, one object a line, blank lines ignored, gzip by the ending `.gz`).
+    """All objects of a JSON Lines file (UTF-8, one object a line, blank lines ignored, or gzip of that).
 
     Args:
         path: the file.
@@ -61,7 +102,7 @@ def read_numbered_jsonl(
 def _lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
     number = 0
     try:
-        with gzip.open(path) if str(path).endswith(".gz") else open(path, "rb") as file:
+        with open(path, "rb") as raw, _unpacked(raw, path) as file:
             for number, line in enumerate(file, start=1):
                 line = line.removeprefix(codecs.BOM_UTF8)  # of the file, or of one that was appended to it
                 if line.strip():
@@ -74,13 +115,27 @@ def _lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
         raise UserError(f"{path}, after line {number}: not a whole gzip file ({error}).") from None
 
 
+def _unpacked(file: io.BufferedReader, path: str | Path) -> gzip.GzipFile | io.BufferedReader:
+    """The lines' file, unpacked where it is gzip, whatever its name ends with.
+
+    Raises:
+        UserError: it is plainly of another format, so that no line of it is to blame.
+    """
+    head = file.peek()
+    if other := next((kind for magic, kind in _OTHERS.items() if head.startswith(magic)), None):
+        raise UserError(f"{path}: is {other}, where JSON Lines in UTF-8 are read, plain or gzip. Convert it.")
+    return gzip.open(file) if head.startswith(_GZIP) else file
+
+
 def _parse_line(path: str | Path, number: int, line: bytes, required: Sequence[str]) -> Record:
     try:
-        row = json.loads(line.decode("utf-8"))
+        row = parse_json(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise UserError(f"{path}, line {number}: not UTF-8 ({error.reason} at byte {error.start}).") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {number}: not JSON ({error.msg} at column {error.colno}).") from None
+    except RepeatedKey as error:
+        raise UserError(f"{path}, line {number}: {error}.") from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets
         raise UserError(f"{path}, line {number}: not JSON that can be read ({error}).") from None
     if not isinstance(row, dict):
@@ -105,11 +160,13 @@ def read_json(path: str | Path) -> Any:
         UserError: the file is missing, cannot be read or is not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        return parse_json(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    except RepeatedKey as error:
+        raise UserError(f"{path}: {error}.") from None
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError among them
         raise UserError(f"{path}: not JSON ({error}).") from None
 

@@ -40,6 +40,7 @@ UNIT_OPEN_HIGH = Range("in [0, 1)", 0, 1, open_high=True)
 # Processes and threads of one machine: more are a slip, and are begun before anything says so.
 WORKERS, WORKERS_OR_NONE = Range("from 1 to 1024", 1, 1024), Range("from 0 to 1024", 0, 1024)
 ROWS = Range("from 1 to 1000000", 1, 10**6)  # that go through a model together
+MEMORY_MB = Range("64 or more, which an interpreter alone needs", 64)
 SECONDS = Range("more than 0, and at most 1000000", 0, 10**6, open_low=True)  # systems wait no longer than 24 days
 
 

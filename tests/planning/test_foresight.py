@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from domino_lightning.cli.main import main
 from domino_lightning.models.tiny import CHAT_TEMPLATE, byte_tokenizer, tiny_model
@@ -69,7 +70,7 @@ def test_a_template_that_drops_a_system_message_is_told(
     write_experiment: Write, backbone: Callable[..., str], capsys: Capture
 ) -> None:
     message = refused(capsys, "check", write_experiment(), backbone(IGNORES), SYSTEM)
-    assert "its chat template leaves the system message out without a word" in message
+    assert "its chat template leaves the system message out, or alters it, without a word" in message
 
 
 def test_a_backbone_without_chat_template_is_told(
@@ -153,6 +154,22 @@ def test_what_exceeds_the_positions_of_the_model_is_told(
             ("prepare.noise.source.path=pip:domino_lightning/corpus/functions.jsonl",),
             "prepare.noise.source has no effect: share 0.0 replaces no group.",
         ),
+        (
+            ("prepare.source.split=validation",),
+            "prepare.source.split has no effect: '{data}' is a file, and validation a split of a hub dataset.",
+        ),
+        (
+            (
+                "curate.filters=[{class_path: domino_lightning.curation.Contaminated, init_args: {benchmarks: "
+                "[{path: 'pip:domino_lightning/corpus/problems.jsonl', split: test}]}}]",
+            ),
+            "curate.filters.0.init_args.benchmarks.0.split has no effect: "
+            "'pip:domino_lightning/corpus/problems.jsonl' is a file, and test a split of a hub dataset.",
+        ),
+        (
+            ("tune.trainer.min_epochs=7", "tune.trainer.max_epochs=-1", "tune.trainer.max_steps=2"),
+            "tune.trainer.min_epochs 7 has no effect: the run ends after 2 steps, in epoch 1.",
+        ),
         (("prepare.subset.share=0.01",), "prepare.subset.share 0.01 leaves 1 group of references, 2 rows."),
         (
             ("tune.trainer.limit_val_batches=0",),
@@ -166,7 +183,18 @@ def test_a_setting_without_effect_is_told(
     path = write_experiment()
     calm = ["tune.model.warmup_steps=0", "finetune.model.warmup_steps=0"]
     assert notes(capsys, path, *calm) == []
-    assert note in notes(capsys, path, *calm, *overrides)
+    data = yaml.safe_load(path.read_text())["prepare"]["source"]["path"]
+    assert note.replace("{data}", data) in notes(capsys, path, *calm, *overrides)
+
+
+def test_what_is_said_about_answers_has_no_effect_where_none_are_graded(
+    write_experiment: Write, capsys: Capture
+) -> None:
+    domain = {"domain": "domino_lightning.domains.FreeText", "finetune": {"source": "none"}}
+    texts = ["prepare.source.fields.text=code", "evaluate.temperature=0.0", "evaluate.k=[1,2]", "evaluate.limit=3"]
+    told = [note for note in notes(capsys, write_experiment(domain), *texts) if note.startswith("evaluate.")]
+    grades = "has no effect: FreeText grades no answers, so that none are generated."
+    assert told == [f"evaluate.{key} {grades}" for key in ("k", "temperature", "max_new_tokens")]
 
 
 @pytest.mark.parametrize(
@@ -219,6 +247,19 @@ def test_pairs_that_are_left_out_are_counted(write_experiment: Write, capsys: Ca
     told = notes(capsys, write_experiment(), "finetune.data.max_length=5")
     words = r"finetune\.data\.max_length 5: (\d+) of \1 pairs of split heldout are longer, .* tokens; they are left out"
     assert any(re.match(words, note) for note in told), "\n".join(told)
+
+
+@pytest.mark.parametrize("command", ["check", "run", "prepare"])
+@pytest.mark.parametrize("place", ["stages", "runs", "stages/prepare"])
+def test_a_file_in_the_place_of_one_of_the_stores_directories_is_bad_input(
+    write_experiment: Write, tmp_path: Path, capsys: Capture, command: str, place: str
+) -> None:
+    file = tmp_path / "other" / place
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    message = refused(capsys, command, write_experiment(), f"root={tmp_path / 'other'}")
+    assert message.startswith(f"root: '{tmp_path / 'other'}' cannot be written to ({file}: Not a directory).")
+    assert file.read_text() == "mine"
 
 
 def test_a_root_that_cannot_be_is_told_by_check(write_experiment: Write, capsys: Any) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from domino_lightning.data.mixing import Noise, Subset
 from domino_lightning.data.source import Source, Split
+from domino_lightning.data.windows import Windows
 from domino_lightning.domains import CodeExec, CodeGen
 from domino_lightning.errors import UserError
 from domino_lightning.execution import calls as execution
@@ -292,3 +293,19 @@ def test_a_domain_that_completes_too_few_or_too_many_records_is_refused(tmp_path
     stage.domain = Miscounts()
     with pytest.raises(UserError, match=f"complete must return one result for each of the 6 it was given, and {gave}"):
         stage.run(Work(tmp_path, {}, "fingerprint", {}))
+
+
+def test_a_row_without_a_date_for_the_windows_is_a_bad_row_like_any_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = [{**row, "day": "2031-05-01" if number < 6 else "2031-07-09"} for number, row in enumerate(rows())]
+    data[4]["day"] = "in spring"
+    windows = Windows(("2031-05-01", "2031-06-01"), ("2031-06-01", "2031-08-01"), "day")
+    settings = {"split": Split(1, 1, None, windows)}
+    with pytest.raises(
+        UserError, match=r"data\.jsonl, line 5: row '2-0' has no ISO date in 'day'; it is 'in spring'.*skip"
+    ):
+        prepare(tmp_path, data, **settings).splits()
+    splits = prepare(tmp_path, data, skip=True, **settings).splits()
+    assert "2-0" not in {row["id"] for part in splits.values() for row in part}
+    assert "left out 1 bad rows; the first: " in caplog.text

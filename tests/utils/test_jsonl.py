@@ -53,6 +53,8 @@ def test_blank_lines_are_ignored_but_counted(tmp_path: Path) -> None:
         (b'{"name": 1}', "line 2: field 'id' is missing"),
         (b'{"id": "\xff"}', "line 2: not UTF-8"),
         (b'{"id": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "line 2: not JSON that can be read"),
+        (b'{"id": 1, "name": "a", "id": 1}', "line 2: key 'id' is there twice."),
+        (b'{"id": 1, "tests": [{"in": 1, "\\u0069n": 2}]}', "line 2: key 'in' is there twice."),
         (b'{"id": ' + b"1" * 5000 + b"}", "line 2: not JSON that can be read"),
     ],
 )
@@ -85,6 +87,34 @@ def test_broken_json_is_named(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(UserError, match=r"x\.json: not JSON"):
         read_json(path)
+
+
+def test_a_key_that_is_there_twice_in_a_json_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text('{"a": {"b": 1, "c": 2, "b": 1}}')
+    with pytest.raises(UserError, match=r"x\.json: key 'b' is there twice\."):
+        read_json(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("rows.jsonl", b"PAR1\x15\x04PAR1", "a Parquet file"),
+        ("rows.JSONL", b"PK\x03\x04\x14\x00", "a zip archive"),
+        ("rows.jsonl.zst", b"\x28\xb5\x2f\xfd\x04", "compressed by Zstandard"),
+        ("rows.jsonl", '{"a": 1}'.encode("utf-16"), "text in UTF-16"),
+    ],
+)
+def test_a_file_of_another_format_is_told_as_that_and_not_as_a_bad_line(
+    tmp_path: Path, name: str, content: bytes, kind: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    for skip in (False, True):
+        with pytest.raises(UserError) as caught:
+            read_jsonl(path, skip_bad_lines=skip)
+        told = f"{path}: is {kind}, where JSON Lines in UTF-8 are read, plain or gzip. Convert it."
+        assert str(caught.value) == told
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from domino_lightning.curation.filters.base import Candidate, Context, Filter
 from domino_lightning.curation.similarity import Gram, ngrams, tokens
-from domino_lightning.errors import UserError
+from domino_lightning.utils.ranges import ONE_OR_MORE, UNIT_OPEN_LOW, Range, check_ranges
+
+_HASHES = Range("from 2 to 10000", 2, 10**4)  # what the best bands of them are looked for among
 
 
 class ExactDuplicate(Filter):
@@ -40,12 +42,8 @@ class NearDuplicate(Filter):
     reason = "near_duplicate"
 
     def __init__(self, threshold: float = 0.8, ngram: int = 3, num_perm: int = 128) -> None:
-        if not 0 < threshold <= 1 or ngram < 1 or num_perm < 2:
-            raise UserError(
-                f"NearDuplicate: threshold {threshold} must be in (0, 1], ngram {ngram} 1 or more, "
-                f"num_perm {num_perm} 2 or more."
-            )
         self.threshold, self.ngram, self.num_perm = threshold, ngram, num_perm
+        check_ranges("NearDuplicate", self, threshold=UNIT_OPEN_LOW, ngram=ONE_OR_MORE, num_perm=_HASHES)
 
     def open(self, context: Context) -> None:
         """Start with an empty index."""

@@ -16,9 +16,13 @@ from domino_lightning.curation.similarity import ngrams, tokens
 from domino_lightning.errors import UserError
 from domino_lightning.store.contents import backbone_hash
 from domino_lightning.utils.contract import Contract
+from domino_lightning.utils.ranges import ONE_OR_MORE, ROWS, Range, check_ranges
 
 if TYPE_CHECKING:
     from domino_lightning.curation.measures.base import Floats
+
+
+_DIMENSIONS = Range("from 2 to 1000000", 2, 10**6)  # of a dense vector for every text
 
 
 class Embedding(Contract, ABC, more="docs/curation.md says what an embedding gives."):
@@ -55,12 +59,10 @@ class HashedNgrams(Embedding):
     """
 
     def __init__(self, orders: Sequence[int] = (1, 2, 3), dimensions: int = 8192) -> None:
-        if not orders or min(orders) < 1 or dimensions < 2:
-            raise UserError(
-                f"answer.embedding: orders {list(orders)} must be lengths of 1 or more, and dimensions {dimensions} "
-                "2 or more."
-            )
+        if not orders or min(orders) < 1:
+            raise UserError(f"answer.embedding: orders {list(orders)} must be lengths of 1 or more.")
         self.orders, self.dimensions = tuple(orders), dimensions
+        check_ranges("answer.embedding", self, dimensions=_DIMENSIONS)
 
     def embed(self, references: Sequence[str], *others: Sequence[str]) -> list[Floats]:
         """TF-IDF vectors; texts without a token are alike, and unlike all others."""
@@ -103,9 +105,8 @@ class HiddenStates(Embedding):
     """
 
     def __init__(self, backbone: str, max_length: int = 512, batch_size: int = 16) -> None:
-        if max_length < 1 or batch_size < 1:
-            raise UserError(f"answer.embedding: max_length {max_length} and batch_size {batch_size} must be 1 or more.")
         self.backbone, self.max_length, self.batch_size = backbone, max_length, batch_size
+        check_ranges("answer.embedding", self, max_length=ONE_OR_MORE, batch_size=ROWS)
 
     @classmethod
     def contents(cls, init_args: Mapping[str, Any]) -> dict[str, str]:

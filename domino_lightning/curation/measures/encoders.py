@@ -13,6 +13,7 @@ from domino_lightning.curation.measures.embedding import Embedding
 from domino_lightning.errors import UserError
 from domino_lightning.store.contents import folder_or_hub_hash
 from domino_lightning.utils.packages import needed
+from domino_lightning.utils.ranges import ROWS, check_ranges
 
 if TYPE_CHECKING:
     from domino_lightning.curation.measures.base import Floats
@@ -59,10 +60,9 @@ class SentenceTransformers(_Encoder):
     """
 
     def __init__(self, model: str, batch_size: int = 32) -> None:
-        if batch_size < 1:
-            raise UserError(f"answer.embedding: batch_size {batch_size} must be 1 or more.")
-        needed("sentence_transformers", "SentenceTransformers", "embeddings")
         self.model, self.batch_size = model, batch_size
+        check_ranges("answer.embedding", self, batch_size=ROWS)
+        needed("sentence_transformers", "SentenceTransformers", "embeddings")
 
     @classmethod
     def small(cls, init_args: Mapping[str, Any], backbone: str) -> dict[str, Any]:

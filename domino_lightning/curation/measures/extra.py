@@ -13,11 +13,15 @@ from domino_lightning.errors import UserError
 from domino_lightning.store.contents import backbone_hash
 from domino_lightning.utils.contract import Contract
 from domino_lightning.utils.packages import needed
+from domino_lightning.utils.ranges import ONE_OR_MORE, TWO_OR_MORE, Range, check_ranges
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from domino_lightning.curation.measures.base import Floats, Indices, Measured
+
+
+_SIDE = Range("from 1 to 4096", 1, 4096)  # of a square of numbers for every text
 
 
 class Group(NamedTuple):
@@ -68,12 +72,8 @@ class GVendi(CorpusMeasure):
     """
 
     def __init__(self, backbone: str, layers: int = 1, side: int = 32, max_length: int = 512) -> None:
-        if min(layers, side) < 1 or max_length < 2:
-            raise UserError(
-                f"answer.measures: GVendi: layers {layers} and side {side} must be 1 or more, and max_length "
-                f"{max_length} 2 or more."
-            )
         self.backbone, self.layers, self.side, self.max_length = backbone, layers, side, max_length
+        check_ranges("GVendi", self, layers=ONE_OR_MORE, side=_SIDE, max_length=TWO_OR_MORE)
 
     @classmethod
     def contents(cls, init_args: Mapping[str, Any]) -> dict[str, str]:
@@ -172,10 +172,9 @@ class Mauve(CorpusMeasure):
     """
 
     def __init__(self, buckets: int | None = None) -> None:
-        if buckets is not None and buckets < 2:
-            raise UserError(f"answer.measures: Mauve: buckets {buckets} must be null, or 2 or more.")
-        needed("mauve", "Mauve", "mauve")
         self.buckets = buckets
+        check_ranges("Mauve", self, buckets=Range("null, or 2 or more", 2))
+        needed("mauve", "Mauve", "mauve")
 
     def measure(self, group: Group, references: Group, seed: int) -> dict[str, Measured]:
         """The score; NaN where a group has fewer than two texts."""

@@ -17,6 +17,7 @@ from domino_lightning.domains.python.source import parse_python, source_lines
 from domino_lightning.domains.rows import Message
 from domino_lightning.errors import StageFailed, UserError
 from domino_lightning.utils.jsonl import Record, sha256_text
+from domino_lightning.utils.ranges import MEMORY_MB, SECONDS, check_ranges
 
 if TYPE_CHECKING:
     from domino_lightning.execution.unit_test import Rules
@@ -85,6 +86,7 @@ class CodeGen(Domain):
     ) -> None:
         self.instruction, self.system, self.example = instruction, system, example
         self.compat, self.timeout_s, self.memory_mb = compat, timeout_s, memory_mb
+        check_ranges(type(self).__name__, self, timeout_s=SECONDS, memory_mb=MEMORY_MB)
 
     def read(self, row: Mapping[str, Any], where: str) -> Record:
         """The project's own format, MBPP's, HumanEval's or LiveCodeBench's.

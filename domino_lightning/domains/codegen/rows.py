@@ -24,7 +24,12 @@ from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import Record
 
 TEST_FIELDS = {"stdin": ("input", "output"), "functional": ("input", "output"), "assert": ("code",)}
-_TESTS = ("tests", "test_list", "test", "public_test_cases", "private_test_cases")
+_EVALPLUS = ("plus_input", "base_input")
+# The last are not read at all: inputs of EvalPlus, examples of CodeContests, of APPS and TACO.
+_TESTS = (
+    "tests", "test_list", "test", "public_test_cases", "private_test_cases",
+    *_EVALPLUS, "public_tests", "private_tests", "generated_tests", "input_output",
+)  # fmt: skip
 _CHECK = re.compile(r"^def check\(", re.MULTILINE)
 _TRANSLATED = {
     "text", "code", "test_list", "test_setup_code", "test_imports", "test", "canonical_solution",
@@ -227,17 +232,27 @@ def _checked_tests(tests: Any, where: str) -> list[Record]:
 
 
 def _refuse_other_tests(row: Mapping[str, Any], own: Sequence[str], where: str) -> None:
-    """Tests in fields of two formats: only one of them would count.
+    """Tests in fields of two formats, of which only one would count, or in those of another format alone.
 
     Raises:
         UserError: there are such.
     """
     given = [name for name in own if is_given(row, name)]
     others = [name for name in _TESTS if name not in own and is_given(row, name)]
-    if given and others:
+    if not others:
+        return
+    hub = (
+        "Take EvalPlus's rows from the Hugging Face hub, whose 'test' holds all inputs"
+        if others[0] in _EVALPLUS
+        else ""
+    )
+    if given:
+        remedy = f"{hub}, or leave" if hub else "Leave"
         raise UserError(
-            f"{where}: there are tests in '{given[0]}' and in '{others[0]}'; leave out those that shall not count."
+            f"{where}: there are tests in '{given[0]}' and in '{others[0]}'. {remedy} out those that shall not count."
         )
+    remedy = hub or f"Give tests as '{own[0]}'"
+    raise UserError(f"{where}: what is in '{others[0]}' is not read in a row of this format. {remedy}.")
 
 
 def _refuse_an_empty_assertion(test: Record, entry_point: str | None, name: str) -> None:

@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from domino_lightning.domains.base import Side, Unparsable, row_id
-from domino_lightning.domains.fields import texts
+from domino_lightning.domains.fields import is_given, texts
 from domino_lightning.domains.instructions.constraints import problem_of, unstated
 from domino_lightning.domains.instructions.ifbench import IFBENCH
 from domino_lightning.domains.instructions.ifeval import IFEVAL
 from domino_lightning.domains.rows import Message
 from domino_lightning.domains.verifiable import VerifiableDomain
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import Record, sha256_text
+from domino_lightning.utils.jsonl import Record, parse_json, sha256_text
 
 CONSTRAINTS = {**IFEVAL, **IFBENCH}
 _HEADING = "Constraints:"
@@ -178,7 +178,12 @@ def loosened(answer: str) -> list[str]:
 
 def _listed(row: Mapping[str, Any], where: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Id and arguments of each constraint; an argument that is null is none."""
-    if "instruction_id_list" in row:
+    if is_given(row, "instruction_id_list"):
+        if is_given(row, "constraints"):
+            raise UserError(
+                f"{where}: there are constraints in 'instruction_id_list' and in 'constraints'. Leave out those that "
+                "shall not count."
+            )
         names, arguments = row["instruction_id_list"], row.get("kwargs")
         arguments = [{}] * len(names) if arguments is None and isinstance(names, list) else arguments
         if not isinstance(names, list) or not isinstance(arguments, list) or len(names) != len(arguments):
@@ -210,7 +215,7 @@ def _constraint(line: str) -> Record:
     if name not in CONSTRAINTS:
         raise Unparsable("unknown_constraint", f"'{name[:60]}' is no constraint's id")
     try:
-        arguments = json.loads(rest) if rest.strip() else {}
+        arguments = parse_json(rest) if rest.strip() else {}
     except (ValueError, RecursionError):
         raise Unparsable("arguments", f"{name}: {rest[:60]!r} is not JSON") from None
     if not isinstance(arguments, dict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from domino_lightning.errors import UserError
+from domino_lightning.utils.ranges import MEMORY_MB, ONE_OR_MORE, SECONDS, check_ranges
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,8 @@ class Limits:
     disk_bytes: int = 64 << 20
 
     def __post_init__(self) -> None:
-        for name in ("timeout_s", "memory_mb", "output_bytes", "disk_bytes"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise UserError(f"{name}={getattr(self, name)!r}: a limit is a positive finite number.")
-        if self.memory_mb < 64:
-            raise UserError(f"memory_mb={self.memory_mb}: the interpreter alone needs 64; give more.")
+        sizes = {"memory_mb": MEMORY_MB, "output_bytes": ONE_OR_MORE, "disk_bytes": ONE_OR_MORE}
+        check_ranges("limits", self, timeout_s=SECONDS, **sizes)
 
     @property
     def wall_s(self) -> float:

@@ -14,7 +14,7 @@ from domino_lightning.reporting.collect import (
     read_trial,
 )
 from domino_lightning.reporting.corpus_map import Projection
-from domino_lightning.reporting.html import csv_text, render_page, write_files
+from domino_lightning.reporting.html import csv_text, render_page, write_report_files
 from domino_lightning.reporting.runs.headline import describe_overlap, headline
 from domino_lightning.reporting.runs.sections import (
     Shared,
@@ -46,12 +46,12 @@ def write_report(trials: Sequence[Path], output: Path, projection: Projection = 
         The paths of the page and of the table.
 
     Raises:
-        UserError: there is no trial below a path, `output` is not a directory that can be written to, or UMAP is
-            not installed.
+        UserError: there is no trial below a path, `output` is not a directory that can be written to or holds such
+            files of others, or UMAP is not installed.
     """
     found = [read_trial(path) for path in find_trials(trials)]
     page, table = Path(output) / "report.html", Path(output) / "results.csv"
-    write_files({table: csv_text([result_row(trial) for trial in found]), page: render(found, projection)})
+    write_report_files(page, render(found, projection), {table.name: csv_text([result_row(each) for each in found])})
     return page, table
 
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from domino_lightning.errors import UserError
 from domino_lightning.reporting.charts import Effect, Interval, forest, intervals
 from domino_lightning.reporting.corpus_map import Projection
-from domino_lightning.reporting.html import csv_text, render_page, write_files
+from domino_lightning.reporting.html import csv_text, render_page, write_report_files
 from domino_lightning.reporting.reader import Untold
 from domino_lightning.reporting.shared import config_differences, result_row, rows_of, test_set_warning, versions_of
 from domino_lightning.reporting.sweep.answer import answer
@@ -51,16 +51,15 @@ def write_sweep_report(
         The paths written.
 
     Raises:
-        UserError: an unknown baseline, a directory that cannot be written to, or UMAP where it is not installed.
+        UserError: an unknown baseline, a directory that cannot be written to or holds such files of others, or UMAP
+            where it is not installed.
     """
     data = read_sweep(sweep, baseline)
-    texts = {
-        output / "results.csv": csv_text(_trial_rows(data)),
-        output / "arms.csv": csv_text(_arm_rows(data)),
-        output / "report.html": render_page("sweep.html.j2", _context(data, projection) | {"refresh_s": refresh_s}),
-    }
-    write_files(texts)
-    return list(texts)[::-1]
+    page = output / "report.html"
+    tables = {"arms.csv": csv_text(_arm_rows(data)), "results.csv": csv_text(_trial_rows(data))}
+    html = render_page("sweep.html.j2", _context(data, projection) | {"refresh_s": refresh_s})
+    write_report_files(page, html, tables)
+    return [page, *(output / name for name in tables)]
 
 
 def pass_ks(data: SweepData) -> list[int]:

@@ -53,6 +53,8 @@ class LocalLauncher(Launcher):
         for name, value in (("slots", slots), ("stages_per_gpu", stages_per_gpu)):
             if value is not None and value not in WORKERS:
                 raise UserError(f"launcher.init_args.{name}: {value} must be {WORKERS.refusal(value)}.")
+        if gpus is not None and (len(set(gpus)) < len(gpus) or min(gpus, default=0) < 0):
+            raise UserError(f"launcher.init_args.gpus: {gpus} must be different numbers of 0 or more.")
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.gpus = visible_gpus() if gpus is None else [str(gpu) for gpu in gpus]
         shares = {f"gpu {gpu}" + f" share {n}" * bool(n): gpu for n in range(stages_per_gpu) for gpu in self.gpus}

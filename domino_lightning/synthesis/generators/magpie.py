@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from domino_lightning.data.chat import Unfit, rendered
+from domino_lightning.domains.rows import Message
 from domino_lightning.errors import UserError
 from domino_lightning.generation.language_model import Engine, Prompt
 from domino_lightning.generation.sampling import Sampling
@@ -71,17 +73,12 @@ def before_the_user(tokenizer: PreTrainedTokenizerBase, system: str = "") -> str
     named = f"backbone '{tokenizer.name_or_path}'"
     if not tokenizer.chat_template:
         raise UserError(f"{named}: its tokenizer has no chat template. Use an instruct model.")
-    from jinja2 import TemplateError
-
-    chat = [{"role": "system", "content": system}] * bool(system) + [{"role": "user", "content": _HERE}]
+    given: list[Message] = [{"role": "system", "content": system}] if system else []
+    remedy = "Set system='' and shots=0, or take another model." if system else "Take another model."
     try:
-        text = str(tokenizer.apply_chat_template(chat, tokenize=False))
-    except TemplateError as error:
-        raise UserError(
-            f"{KEY}: the chat template of {named} refuses a system message ({error}). Set system='' and shots=0, or "
-            "take another model."
-        ) from None
-    before, found, _ = text.partition(_HERE)
-    if not found or (system and system.split()[0] not in before):
-        raise UserError(f"{KEY}: the chat template of {named} leaves out what the user or the system says.")
+        before = rendered([*given, {"role": "user", "content": _HERE}], tokenizer, ask=False).partition(_HERE)[0]
+    except Unfit as error:
+        raise UserError(f"{KEY}: {named}: {error}. {remedy}") from None
+    if system.strip() not in before:
+        raise UserError(f"{KEY}: {named}: its chat template puts the system message behind the user's. {remedy}")
     return before.removeprefix(tokenizer.bos_token or "")

@@ -75,7 +75,7 @@ def test_a_text_without_two_tokens_has_no_gradient(tiny_backbone: Path) -> None:
 def test_more_layers_than_there_are_is_refused(tiny_backbone: Path) -> None:
     with pytest.raises(UserError, match=r"GVendi: layers 3, but backbone '.*' has 2"):
         GVendi(str(tiny_backbone), layers=3).features(TEXTS)
-    with pytest.raises(UserError, match=r"layers 0 and side 32 must be 1 or more"):
+    with pytest.raises(UserError, match=r"GVendi: layers 0 must be 1 or more"):
         GVendi(str(tiny_backbone), layers=0)
     assert set(GVendi.contents({"backbone": str(tiny_backbone)})) == {"backbone"}
 

@@ -243,11 +243,42 @@ ASSERTION = {"type": "assert", "code": "assert f(1) == 1"}
         ({**LIVECODEBENCH, "test_list": ["assert f(2) == 2"]}, ("public_test_cases", "test_list")),
         ({"prompt": "x", "tests": [ASSERTION], "private_test_cases": "[]"}, ("tests", "private_test_cases")),
         ({**HUMANEVAL, "tests": [ASSERTION]}, ("tests", "test")),
+        ({**HUMANEVAL, "base_input": [[1]]}, ("test", "base_input")),
+        ({"prompt": "x", "tests": [ASSERTION], "input_output": "{}"}, ("tests", "input_output")),
+        ({"prompt": "x", "tests": [ASSERTION], "generated_tests": {"input": []}}, ("tests", "generated_tests")),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_tests_in_two_places_are_not_chosen_between(row: dict[str, Any], fields: tuple[str, str]) -> None:
     with pytest.raises(UserError, match="row 3: there are tests in '{}' and in '{}'".format(*fields)):
+        DOMAIN.read(row, WHERE)
+
+
+def test_inputs_of_evalplus_are_not_dropped_beside_humanevals_test() -> None:
+    with pytest.raises(UserError, match=r"in 'test' and in 'plus_input'\. Take EvalPlus's rows .* whose 'test' holds"):
+        DOMAIN.read({**HUMANEVAL, "base_input": [[3]], "plus_input": [[-4], [10**20]]}, WHERE)
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "remedy"),
+    [
+        (
+            {"base_input": [[1]], "canonical_solution": "    pass\n", "entry_point": "f"},
+            "base_input",
+            "Hugging Face hub",
+        ),
+        ({"test": "assert f(1) == 1"}, "test", r"Give tests as 'tests'\."),
+        ({"input_output": '{"inputs": []}'}, "input_output", r"Give tests as 'tests'\."),
+    ],
+)
+def test_tests_of_another_format_alone_are_named(given: dict[str, Any], field: str, remedy: str) -> None:
+    with pytest.raises(UserError, match=rf"row 3: what is in '{field}' is not read.*{remedy}"):
+        DOMAIN.read({"prompt": "def f(x):\n    ...", **given}, WHERE)
+
+
+def test_json_inside_of_a_field_has_no_key_twice_either() -> None:
+    row = {**LIVECODEBENCH, "metadata": '{"func_name": "f", "func_name": "g"}'}
+    with pytest.raises(UserError, match="row 3: field 'metadata': key 'func_name' is there twice"):
         DOMAIN.read(row, WHERE)
 
 

@@ -47,6 +47,14 @@ def test_ifeval_rows_are_read_as_they_are() -> None:
     assert DOMAIN.canonical(DOMAIN.parsed(record["text"])) == DOMAIN.canonical(record)
 
 
+def test_constraints_in_two_places_are_not_chosen_between() -> None:
+    both = {**IFEVAL, "constraints": [{"id": "punctuation:no_comma"}]}
+    with pytest.raises(UserError, match=r"line 4: there are constraints in 'instruction_id_list' and in 'constraints'"):
+        DOMAIN.record(both, "ifeval.jsonl, line 4")
+    other = {"prompt": "No comma.", "constraints": both["constraints"], "instruction_id_list": None, "kwargs": None}
+    assert [each["id"] for each in DOMAIN.record(other, "own.jsonl, line 1")["constraints"]] == ["punctuation:no_comma"]
+
+
 def test_a_type_that_cannot_be_checked_is_refused_by_name() -> None:
     with pytest.raises(UserError, match=r"line 1: constraint 'count:pronouns' is not known\. Did you mean"):
         DOMAIN.record(IFBENCH, "ifbench.jsonl, line 1")

@@ -302,7 +302,7 @@ def test_stages_that_need_no_accelerator_ask_for_none(load: Load) -> None:
     ("options", "said"),
     [
         ({"pools": {}}, "names none"),
-        ({"pools": {"cpu": Pool(cpus=0)}}, r"pools\.cpu\.cpus: 0 must be 1 or more"),
+        ({"pools": {"cpu": Pool(cpus=0)}}, r"pools\.cpu: cpus 0 must be 1 or more"),
         ({"pools": {"cpu": Pool(mem="much")}}, "no amount of memory"),
         ({"pools": {"cpu": Pool(time="4 hours")}}, "no time"),
         ({"pools": {"cpu": Pool(time="00:01:00", grace=60)}}, "leaves no time to work"),

@@ -26,6 +26,7 @@ from domino_lightning.sweep.launchers.cluster.mailbox import (
 )
 from domino_lightning.sweep.launchers.cluster.pools import Shape
 from domino_lightning.utils.jsonl import Record, write_json
+from domino_lightning.utils.ranges import POSITIVE, ZERO_OR_MORE, check_ranges
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,16 @@ class Patience:
     lease_s: float = 30.0
     lost_s: float = 300.0
     start_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        """Refuse seconds that are none.
+
+        Raises:
+            OutOfRange: the first one.
+        """
+        check_ranges(
+            "launcher.init_args.patience", self, **dict.fromkeys(vars(self), ZERO_OR_MORE) | {"beat_s": POSITIVE}
+        )
 
 
 @dataclass

@@ -20,6 +20,7 @@ from domino_lightning.sweep.launchers.cluster.fleet import Fleet, Patience, Pilo
 from domino_lightning.sweep.launchers.cluster.mailbox import ATTEMPTS, WORK, Attempt, Mailbox
 from domino_lightning.sweep.launchers.cluster.pools import Pool, Pools, Shape
 from domino_lightning.utils.jsonl import Record
+from domino_lightning.utils.ranges import ONE_OR_MORE, ZERO_OR_MORE, check_ranges
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class ClusterLauncher(Launcher):
         self.pools = Pools(pools, stages or {})
         self.slots = self.pools.pilots
         self.idle, self.max_losses, self.patience = idle, max_losses, patience or Patience()
+        check_ranges("launcher.init_args", self, idle=ZERO_OR_MORE, max_losses=ONE_OR_MORE)
         self.setting = Setting(python or sys.executable, container or [], setup or [], env or [])
         self._runs: dict[tuple[str, str], _Run] = {}
         self._reports: list[Report] = []

@@ -10,6 +10,7 @@ from typing import Any
 from domino_lightning.errors import UserError
 from domino_lightning.stages import STAGES
 from domino_lightning.sweep.launchers.base import Task
+from domino_lightning.utils.ranges import ONE_OR_MORE, ZERO_OR_MORE, check_ranges
 
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<hours>\d{1,3}):(?P<minutes>\d{2}):(?P<seconds>\d{2})")
 _MEMORY = re.compile(r"\d+[KMGT]?")
@@ -53,11 +54,8 @@ class Pool:
         Raises:
             UserError: the first one.
         """
-        least = {"cpus": 1, "gpus": 0, "nodes": 1, "pilots": 1, "grace": 1, "max_stages": 1}
-        for name, floor in least.items():
-            value = getattr(self, name)
-            if value is not None and value < floor:
-                raise UserError(f"{where}.{name}: {value} must be {floor} or more.")
+        counts = dict.fromkeys(("cpus", "nodes", "pilots", "grace", "max_stages"), ONE_OR_MORE)
+        check_ranges(where, self, gpus=ZERO_OR_MORE, **counts)
         if self.mem is not None and not _MEMORY.fullmatch(self.mem):
             raise UserError(f"{where}.mem: {self.mem!r} is no amount of memory. Write 32G or 32000M.")
         if self.time is not None and not _TIME.fullmatch(self.time):
