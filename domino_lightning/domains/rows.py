@@ -7,9 +7,34 @@ take them as `Record`. Candidates, pairs and verdicts have exactly these fields.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from dataclasses import dataclass
+from typing import Annotated, Any, NotRequired, TypedDict
 
 Message = Mapping[str, str]  # role and content
+ROLES = ("assistant", "system", "user")
+
+
+@dataclass(frozen=True)
+class EndsWith:
+    """The conversations whose last message is of a role."""
+
+    role: str
+    or_empty: bool = False
+
+    @property
+    def words(self) -> str:
+        """What such a conversation is."""
+        return f"with 'role' ({', '.join(ROLES)}) and 'content' (a text), the last one the {self.role}'s"
+
+    def __contains__(self, messages: Sequence[Mapping[str, Any]]) -> bool:
+        if not messages:
+            return self.or_empty
+        whole = all(each.get("role") in ROLES and isinstance(each.get("content"), str) for each in messages)
+        return whole and messages[-1]["role"] == self.role
+
+
+Question = Annotated[Sequence[Message], EndsWith("user", or_empty=True)]  # empty: nothing is asked
+Exchange = Annotated[Sequence[Mapping[str, Any]], EndsWith("assistant")]
 
 
 class Reference(TypedDict):

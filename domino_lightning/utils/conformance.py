@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from functools import cache
 from reprlib import Repr
 from types import NoneType, UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from domino_lightning.utils.jsonl import json_fault
 
@@ -33,11 +33,14 @@ def fault_of(value: Any, wanted: Any, path: str = "") -> Fault | None:
     """Where a value first is not of a type; None if all of it is.
 
     A sequence's type is met by any sized collection with an order. Values of a `dict[str, Any]` are to be written as
-    JSON, as all are in this package. Types that say nothing here are met by anything.
+    JSON, as all are in this package. What annotates a type (`Annotated[float, UNIT]`) holds the values it admits, and
+    says by `words` which those are. Types that say nothing here are met by anything.
     """
     origin: Any = get_origin(wanted)
     args = get_args(wanted)
     wrong = Fault(path, shown(value))
+    if origin is Annotated:
+        return fault_of(value, args[0], path) or (None if all(value in each for each in rules(wanted)) else wrong)
     if origin in (Union, UnionType):
         faults = [fault_of(value, each, path) for each in args]
         inner = (fault for fault in faults if fault is not None and fault.path != path)
@@ -57,6 +60,11 @@ def fault_of(value: Any, wanted: Any, path: str = "") -> Fault | None:
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind in (int, float)):
         return wrong
     return _of_fields(value, kind, path) if issubclass(kind, tuple) and hasattr(kind, "_fields") else None
+
+
+def rules(wanted: Any) -> tuple[Any, ...]:
+    """What annotates a type; nothing in most cases."""
+    return getattr(wanted, "__metadata__", ())
 
 
 def _of_values(value: Mapping[Any, Any], wanted: Any, path: str) -> Fault | None:
@@ -114,6 +122,8 @@ def _plain(value: Any) -> str:
 def said(wanted: Any) -> str:
     """A type in words."""
     origin, args = get_origin(wanted), get_args(wanted)
+    if origin is Annotated:
+        return " ".join([said(args[0]), *(each.words for each in rules(wanted))])
     if wanted in _WORDS:
         return _WORDS[wanted]
     if origin in (Union, UnionType):
