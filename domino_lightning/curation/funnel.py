@@ -179,8 +179,8 @@ def _guarded(each: Filter, candidates: Sequence[Candidate]) -> Iterator[str | No
     next(results, None)  # whether it gives more than there are rows
     for candidate in candidates:
         if altered := candidate.altered():
-            what = f"a row and its record are the filters' to read, and it changed candidate.{altered}"
-            raise broken(each, f"{what} of row '{candidate.row['id']}'; what it finds out belongs into candidate.notes")
+            what = f"rows and records are there to be read, and it changed candidate.{altered}"
+            raise broken(each, f"{what} of row '{candidate.row.get('id')}'; write what it finds out to candidate.notes")
 
 
 def _check_left(each: Filter, candidate: Candidate, detail: str | None) -> None:

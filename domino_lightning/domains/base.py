@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from domino_lightning.domains.rows import Exchange, Question, Reference
+from domino_lightning.domains.rows import Exchange, Question, Reference, row_id
 from domino_lightning.errors import UserError
 from domino_lightning.utils.conformance import fault_of
 from domino_lightning.utils.contract import BrokenContract, Contract, broken, one_each, one_each_in
@@ -191,7 +191,7 @@ class Domain(Contract, ABC, more="domino_lightning.testing.check_domain(domain, 
             halves = map(SURROGATE.search, [*shown, record["text"], self.answer_text(record) or ""])
             half = next(filter(None, halves), None)
         except BrokenContract as error:
-            raise UserError(f"{where}: {error}") from None
+            raise UserError(f"{where}: {str(error).splitlines()[0]}") from None
         except UserError:
             raise
         except Exception as error:  # a fork's methods may take a field for granted
@@ -357,21 +357,6 @@ class Domain(Contract, ABC, more="domino_lightning.testing.check_domain(domain, 
     def smoke_answer(cls, prompt: str) -> str:
         """What `--smoke` takes for a model's answer to a prompt, since a random model writes none."""
         return "no answer"
-
-
-def row_id(row: Mapping[str, Any], where: str, names: Sequence[str] = ("id",)) -> str:
-    """A row's id as text: of its first field among `names` that holds one, or else its number in the file.
-
-    Raises:
-        UserError: an id that is neither a text nor a number.
-    """
-    for name in names:
-        value = row.get(name)
-        if isinstance(value, bool) or not isinstance(value, str | int | float | None):
-            raise UserError(f"{where}: field '{name}' must be a text or a number; it is {value!r}.")
-        if value is not None and value != "" and value == value:  # NaN is how tables say that there is none
-            return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
-    return where.rpartition(" ")[2]
 
 
 def _shown(text: str) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NotRequired, TypedDict
 
+from domino_lightning.errors import UserError
+
 Message = Mapping[str, str]  # role and content
 ROLES = ("assistant", "system", "user")
 
@@ -24,7 +26,7 @@ class EndsWith:
     @property
     def words(self) -> str:
         """What such a conversation is."""
-        return f"with 'role' ({', '.join(ROLES)}) and 'content' (a text), the last one the {self.role}'s"
+        return f"(a chat: 'role' one of {', '.join(ROLES)}, 'content' a text, the last message the {self.role}'s)"
 
     def __contains__(self, messages: Sequence[Mapping[str, Any]]) -> bool:
         if not messages:
@@ -77,3 +79,18 @@ class VerdictRow(TypedDict):
     id: str
     group: str
     verdicts: list[dict[str, Any]]
+
+
+def row_id(row: Mapping[str, Any], where: str, names: Sequence[str] = ("id",)) -> str:
+    """A row's id as text: of its first field among `names` that holds one, or else its number in the file.
+
+    Raises:
+        UserError: an id that is neither a text nor a number.
+    """
+    for name in names:
+        value = row.get(name)
+        if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+            raise UserError(f"{where}: field '{name}' must be a text or a number; it is {value!r}.")
+        if value is not None and value != "" and value == value:  # NaN is how tables say that there is none
+            return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
+    return where.rpartition(" ")[2]

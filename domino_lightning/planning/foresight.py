@@ -228,6 +228,8 @@ class Foresight:
         self._questions(stage.domain, problems, backbone, stage.sampling, "evaluate")
         if not stage.domain.graded:
             return []
+        for problem in problems[:1]:  # what it measures by is seen to be that before there is an answer to measure
+            stage.domain.measures(problem, stage.domain.smoke_answer(stage.domain.prompt(problem)[-1]["content"]))
         notes = self._greedy("evaluate", stage.sampling)
         above = [k for k in stage.k or () if k > stage.completions]
         notes += self._breakdown(stage.breakdown, problems)

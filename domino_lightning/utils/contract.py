@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache, wraps
 from inspect import signature
 from types import FunctionType
-from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar, get_args, get_origin
 
 from domino_lightning.errors import UserError
 from domino_lightning.utils.conformance import Fault, fault_of, has_items, item_of, said
@@ -23,6 +23,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 class BrokenContract(UserError):
     """A class that a document names does not give what its base class says."""
+
+
+class Sizes(NamedTuple):
+    """How many items each item of an argument of several has."""
+
+    argument: str
+    sizes: Sequence[int]
 
 
 class Contract:
@@ -113,15 +120,15 @@ def _held(promised: FunctionType, method: Callable[..., Any]) -> Callable[..., A
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         first = next(iter((*args, *kwargs.values())), None)
         asked = len(first) if hasattr(promised, "__one_each__") and isinstance(first, Collection) else None
-        sizes = None
+        like = None
         if inner := getattr(promised, "__one_each_in__", None):
             given = signature(promised).bind(self, *args, **kwargs).arguments[inner]
-            sizes = list(map(len, given)) if isinstance(given, Collection) else None
+            like = Sizes(inner, list(map(len, given))) if isinstance(given, Collection) else None
         try:
             value = method(self, *args, **kwargs)
         except SystemExit as error:
             raise _exited(self, promised.__name__, error) from error
-        return returned(self, promised.__name__, value, _promise(promised), asked, sizes)
+        return returned(self, promised.__name__, value, _promise(promised), asked, like)
 
     return call
 
@@ -138,7 +145,7 @@ def returned(
     value: Any,
     wanted: Any,
     asked: int | None = None,
-    sizes: Sequence[int] | None = None,
+    like: Sizes | None = None,
 ) -> Any:
     """What a method returned, as it was promised: a list where any iterable would do, items looked at as they come.
 
@@ -148,16 +155,16 @@ def returned(
         value: what it returned.
         wanted: the type that it was to have.
         asked: how many items it was to have; None: any number.
-        sizes: how many each of its items was to have; None: any number.
+        like: how many each of its items was to have; None: any number.
 
     Raises:
         BrokenContract: it is none of that type.
     """
     if get_origin(wanted) is Annotated:
-        value = returned(by, method, value, get_args(wanted)[0], asked, sizes)
+        value = returned(by, method, value, get_args(wanted)[0], asked, like)
     origin, item = get_origin(wanted), item_of(wanted)
     if item is not None and has_items(value, wanted):
-        each = _each(by, method, value, wanted, item, asked, sizes)
+        each = _each(by, method, value, wanted, item, asked, like)
         if origin is Iterator and not isinstance(value, list | tuple):
             return each
         found = list(each)
@@ -168,7 +175,7 @@ def returned(
 
 
 def _each(
-    by: object, method: str, items: Any, wanted: Any, item: Any, asked: int | None, sizes: Sequence[int] | None
+    by: object, method: str, items: Any, wanted: Any, item: Any, asked: int | None, like: Sizes | None
 ) -> Iterator[Any]:
     count = 0
     for value in _unless_exited(by, method, items):
@@ -177,9 +184,9 @@ def _each(
             raise broken(by, f"{method} must return {said(wanted)}, and {told}")
         if count == asked:
             raise broken(by, f"{method} must return one result for each of the {asked} it was given, and gave more")
-        if sizes is not None and len(value) != sizes[count]:
-            told = f"must return one item for each of the {sizes[count]} it was given in [{count}]"
-            raise broken(by, f"{method} {told}, and gave {len(value)} there")
+        if like is not None and len(value) != like.sizes[count]:
+            told = f"must return as many items in [{count}] as {like.argument}[{count}] has, {like.sizes[count]}"
+            raise broken(by, f"{method} {told}, and gave {len(value)}")
         count += 1
         yield value
     if asked is not None and count < asked:
