@@ -287,9 +287,10 @@ class Domain(Contract, ABC, more="domino_lightning.testing.check_domain(domain, 
         Records without an answer make no training pairs and are left out of the perplexity.
         """
         try:
-            return bool(self.pair(record)[-1]["content"].strip())
+            content = self.pair(record)[-1]["content"]
         except KeyError:
             return False
+        return content is not None and bool(content.strip())
 
     def answered(self, records: Sequence[Record], what: str) -> list[Record]:
         """The records that have an answer; how many have none is said.

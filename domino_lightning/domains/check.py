@@ -227,7 +227,7 @@ def _told(claim: str, against: Sequence[str], problem: str, level: Any = "failed
 
 def _is_blank(messages: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a chat, of whose form the domain's contract tells, ends without a word."""
-    return not messages or not messages[-1]["content"].strip()
+    return not messages or not (messages[-1]["content"] or "").strip()
 
 
 def _why(domain: Domain, record: Record, texts: Sequence[str]) -> str | None:

@@ -18,10 +18,17 @@ ROLES = ("assistant", "system", "user")
 
 @dataclass(frozen=True)
 class EndsWith:
-    """The conversations whose last message is of a role."""
+    """The conversations whose last message is of a role.
+
+    Attributes:
+        role: of the last message.
+        or_empty: or that have no message.
+        or_unsaid: or whose last message has None for its content.
+    """
 
     role: str
     or_empty: bool = False
+    or_unsaid: bool = False
 
     @property
     def words(self) -> str:
@@ -31,12 +38,15 @@ class EndsWith:
     def __contains__(self, messages: Sequence[Mapping[str, Any]]) -> bool:
         if not messages:
             return self.or_empty
-        whole = all(each.get("role") in ROLES and isinstance(each.get("content"), str) for each in messages)
+        texts = [each.get("content", 0) for each in messages]
+        if self.or_unsaid and texts[-1] is None:
+            texts.pop()
+        whole = all(isinstance(text, str) for text in texts) and all(each.get("role") in ROLES for each in messages)
         return whole and messages[-1]["role"] == self.role
 
 
 Question = Annotated[Sequence[Message], EndsWith("user", or_empty=True)]  # empty: nothing is asked
-Exchange = Annotated[Sequence[Mapping[str, Any]], EndsWith("assistant")]
+Exchange = Annotated[Sequence[Mapping[str, Any]], EndsWith("assistant", or_unsaid=True)]  # unsaid: no answer is known
 
 
 class Reference(TypedDict):

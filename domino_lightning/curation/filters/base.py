@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 from domino_lightning.curation.similarity import tokens
@@ -46,24 +47,26 @@ class Candidate:
         self.row = row
         self.domain = domain
         self.notes: dict[str, Any] = {}
-        self.earlier: Mapping[str, Any] = {}
+        self.earlier: Mapping[str, Any] = MappingProxyType({})
+        self._record: Record | None = None
         self._given = {"row": _texts(row)}
 
-    @cached_property
+    @property
     def record(self) -> Record:
         """The parsed record with the row's id.
 
         Raises:
             Unparsable: the text holds none; a filter that lets this through rejects the row.
         """
-        record = self.domain.parsed(self.row["text"], self.row["id"])
-        self._given["record"] = _texts(record)
-        return record
+        if self._record is None:
+            self._record = self.domain.parsed(self.row["text"], self.row["id"])
+            self._given["record"] = _texts(self._record)
+        return self._record
 
     def altered(self) -> str | None:
         """The first key of the row or its record that is not what it was, in words; None: all of it is."""
-        for name in ("row", "record"):
-            now, then = _texts(vars(self).get(name, {})), self._given.get(name, {})
+        for name, values in {"row": self.row, "record": self._record or {}}.items():
+            now, then = _texts(values), self._given.get(name, {})
             if now != then:
                 return f"{name}[{next(key for key in {**then, **now} if now.get(key) != then.get(key))!r}]"
         return None
