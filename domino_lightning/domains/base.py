@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from domino_lightning.domains.rows import Exchange, Question, Reference, row_id
+from domino_lightning.domains.rows import Exchange, Question, Reference, Whole, row_id
 from domino_lightning.errors import UserError
 from domino_lightning.utils.conformance import fault_of
 from domino_lightning.utils.contract import BrokenContract, Contract, broken, one_each, one_each_in
@@ -77,7 +77,7 @@ DEFAULT_AGREEMENT = Agreement()
 class Answered(NamedTuple):
     """A record with its answer, or why it has none."""
 
-    record: Record
+    record: Whole
     reason: str | None = None  # None: answered
     detail: str = ""
 
@@ -227,7 +227,7 @@ class Domain(Contract, ABC, more="domino_lightning.testing.check_domain(domain, 
         return None
 
     @one_each
-    def complete(self, records: Sequence[Record], workers: int) -> Iterator[tuple[Record, str | None]]:
+    def complete(self, records: Sequence[Record], workers: int) -> Iterator[tuple[Whole, str | None]]:
         """Each record with what was missing filled in, and what is wrong with it, or None."""
         for record in records:
             yield record, None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from domino_lightning.errors import UserError
+from domino_lightning.utils.jsonl import Record
 
 Message = Mapping[str, str]  # role and content
 ROLES = ("assistant", "system", "user")
@@ -56,6 +57,18 @@ class Reference(TypedDict):
     kind: str  # of its domain
     group: str  # records of a group never stand in different splits
     text: str  # what the backbone learns from
+
+
+class _Whole:
+    """The records that have what a `Reference` has."""
+
+    words = "with a text for each of 'group', 'id', 'kind' and 'text'"
+
+    def __contains__(self, record: Mapping[str, Any]) -> bool:
+        return all(isinstance(record.get(name), str) for name in Reference.__required_keys__)
+
+
+Whole = Annotated[Record, _Whole()]
 
 
 class Accepted(Reference):

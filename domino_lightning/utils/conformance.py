@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from functools import cache
+from functools import cache, partial
 from reprlib import Repr
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from domino_lightning.utils.jsonl import json_fault
 
 _WORDS = {str: "a text", bool: "True or False", int: "a whole number", float: "a number", NoneType: "None"}
-_hints = cache(get_type_hints)
+_hints = cache(partial(get_type_hints, include_extras=True))
 _short = Repr()
 _short.maxother = _short.maxstring = 60
 
@@ -53,6 +53,10 @@ def fault_of(value: Any, wanted: Any, path: str = "") -> Fault | None:
         return _first(fault_of(each, item, f"{path}[{place}]") for place, each in enumerate(value))
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return _of_values(value, args[1], path) if isinstance(value, dict if origin is dict else Mapping) else wrong
+    if origin is tuple:
+        if not isinstance(value, tuple) or len(value) != len(args):
+            return wrong
+        return _first(fault_of(each, args[place], f"{path}[{place}]") for place, each in enumerate(value))
     kind = origin or wanted
     if kind is Any or not isinstance(kind, type):
         return None
@@ -79,10 +83,13 @@ def _of_values(value: Mapping[Any, Any], wanted: Any, path: str) -> Fault | None
 
 def _of_fields(value: Any, kind: type, path: str) -> Fault | None:
     """What is wrong with the fields of a named tuple, whose class may say by `fault` which of them cannot be."""
-    found = _first(fault_of(getattr(value, name), hint, f"{path}.{name}") for name, hint in _hints(kind).items())
-    if found is None and hasattr(value, "fault") and (name := value.fault()):
+    for name, hint in _hints(kind).items():
+        if found := fault_of(getattr(value, name), hint, f"{path}.{name}"):
+            asked = f"; it must be {said(hint)}" if rules(hint) else ""  # which the name of the tuple does not tell
+            return found._replace(found=f"{found.found}{asked}")
+    if hasattr(value, "fault") and (name := value.fault()):
         return Fault(f"{path}.{name}", shown(getattr(value, name)))
-    return found
+    return None
 
 
 def _first(faults: Iterable[Fault | None]) -> Fault | None:
@@ -135,6 +142,8 @@ def said(wanted: Any) -> str:
     if isinstance(origin, type) and issubclass(origin, Mapping):
         values = "what JSON can hold" if args[1] is Any else said(args[1])
         return f"a {'dict' if origin is dict else 'mapping'} by names, each value {values}"
+    if origin is tuple:
+        return f"a tuple of {', '.join(map(said, args))}"
     if hasattr(wanted, "_fields"):
         return f"a {wanted.__name__}({', '.join(wanted._fields)})"
     return f"a {getattr(wanted, '__name__', wanted)}"

@@ -19,6 +19,7 @@ class Pick(NamedTuple):
     name: str
     weight: float
     count: int = 0
+    share: Annotated[float, UNIT] = 0.0
 
     def fault(self) -> str | None:
         return "count" if self.count < 0 else None
@@ -38,6 +39,9 @@ class Picker(Contract, ABC, more="Its page says more."):
 
     def why(self, row: int) -> str | None:
         return None
+
+    def pair(self, row: int) -> tuple[float, str | None]:
+        return 1, None
 
     def picked(self, row: int) -> Pick:
         return Pick("x", 1.0)
@@ -85,16 +89,20 @@ def made(**values: Any) -> Any:
 @pytest.mark.parametrize(
     ("method", "value", "words"),
     [
+        ("pair", (1, "a", "b"), "must return a tuple of a number, a text or None, and returned (1, 'a', 'b')"),
+        ("pair", [1, "a"], "and returned [1, 'a'] (of type list)"),
+        ("pair", (1, 2), "in what it returned [1] is 2"),
+        ("picked", Pick("a", 1.0, 0, 3.0), ".share is 3.0 (of type float); it must be a number from 0 to 1"),
         ("why", False, "why must return a text or None, and returned False"),
         ("why", 5, "and returned 5 (of type int)"),
-        ("picked", None, "must return a Pick(name, weight, count), and returned None"),
-        ("picked", ("a", 1.0, 0), "(of type tuple)"),
+        ("picked", None, "must return a Pick(name, weight, count, share), and returned None"),
+        ("picked", ("a", 1.0, 0, 0.0), "(of type tuple)"),
         ("picked", Pick(3, 1.0), "in what it returned .name is 3"),  # type: ignore[arg-type]
         ("picked", Pick("a", True), ".weight is True"),
         ("picked", Pick("a", 1.0, -2), ".count is -2 (of type int)"),
         ("picked", Pick("a", 1.0, np.int64(2)), ".count is np.int64(2) (of type int64; write int(...) around it)"),  # type: ignore[arg-type]
         ("picked", Pick("a", np.float32(2)), "write float(...) around it"),  # type: ignore[arg-type]
-        ("each", None, "each must return a list, each item a Pick(name, weight, count), and returned None"),
+        ("each", None, "each must return a list, each item a Pick(name, weight, count, share), and returned None"),
         ("each", "ab", "and returned 'ab' (of type str)"),
         ("each", {1, 2}, "and returned {1, 2} (of type set)"),
         ("each", ["a", "b"], "in what it returned [0] is 'a' (of type str)"),
