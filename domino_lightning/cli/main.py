@@ -73,12 +73,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("domino: interrupted; the same command continues where it stopped.\n")
         return 130
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # code of a fork's that exits is no end of the command
         if trouble := disk_trouble(error, "disk"):
             sys.stderr.write(f"domino: {trouble}\n")
             return 1
-        if not (own := own_frames(error)):
+        if not (own := own_frames(error)) and not isinstance(error, SystemExit):
             raise
         where = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
-        sys.stderr.write(f"domino: {where}{raised(error)}\n{own}\n")
+        sys.stderr.write(f"domino: {where}{raised(error)}\n{own}".rstrip() + "\n")
         return 1

@@ -53,10 +53,13 @@ def class_of(path: str, where: str = "class_path") -> Any:
     hint = "Modules are found beside the experiment's YAML, and where `domino` or `python -m domino_lightning` is run."
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script without a guard ends the process where it is imported
         own = own_frames(error)
-        if not own and not isinstance(error, (ImportError, ValueError)):
+        if not own and not isinstance(error, (ImportError, ValueError, SystemExit)):
             raise
+        if isinstance(error, SystemExit):
+            hint = "It ends the program where it is imported: put what it runs under `if __name__ == '__main__':`."
+            own = f"{own}\n{hint}" if own else ""
         told = f"{where}: class_path '{path}' cannot be imported ({raised(error) if own else one_line(error)})."
         raise UserError(f"{told}\n{own}" if own else f"{told} {hint}") from None
     try:

@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 from domino_lightning.curation.filters.base import Candidate, Context, Filter, Parses
@@ -79,7 +80,7 @@ def curate(rows: Iterable[Record], filters: Sequence[Filter], context: Context, 
         names.update(labels.values())
         for index in left:
             noted[index] |= {labels[name]: note for name, note in candidates[index].notes.items()}
-            candidates[index].earlier = noted[index]
+            candidates[index].earlier = MappingProxyType(noted[index])
         left = kept
     accepted = [cast(Accepted, _with_notes(candidates[index].record, noted[index])) for index in left]
     rejected = [
@@ -176,18 +177,20 @@ def _guarded(each: Filter, candidates: Sequence[Candidate]) -> Iterator[str | No
         yield detail
         done += 1
     next(results, None)  # whether it gives more than there are rows
+    for candidate in candidates:
+        if altered := candidate.altered():
+            what = f"rows and records are there to be read, and it changed candidate.{altered}"
+            raise broken(each, f"{what} of row '{candidate.row.get('id')}'; write what it finds out to candidate.notes")
 
 
 def _check_left(each: Filter, candidate: Candidate, detail: str | None) -> None:
-    """Look at what a filter leaves behind with a row: why it is rejected, notes, and what it may have changed.
+    """Look at what a filter leaves behind with a row: why it is rejected, and notes.
 
     Raises:
-        BrokenContract: a row is rejected without a word, or what is left cannot be written as JSON.
+        BrokenContract: a row is rejected without a word, or what is noted cannot be written as JSON.
     """
     if detail == "":
         raise broken(each, "a row is rejected by a text that says why, and this one is empty; None lets the row pass")
-    left = {"notes": candidate.notes, "row": candidate.row, "record": vars(candidate).get("record")}
-    if fault := json_fault(left):
-        where = fault[0].replace("['", "", 1).replace("']", "", 1)
-        what = f"candidate.{where} must be what JSON can hold, and is {shown(fault[1])}"
+    if fault := json_fault(candidate.notes):
+        what = f"candidate.notes{fault[0]} must be what JSON can hold, and is {shown(fault[1])}"
         raise broken(each, f"{what}, on row '{candidate.row['id']}'")

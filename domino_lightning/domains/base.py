@@ -7,13 +7,14 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from domino_lightning.domains.rows import Message, Reference
+from domino_lightning.domains.rows import Exchange, Question, Reference, Whole, row_id
 from domino_lightning.errors import UserError
-from domino_lightning.utils.contract import BrokenContract, Contract, one_each
+from domino_lightning.utils.conformance import fault_of
+from domino_lightning.utils.contract import BrokenContract, Contract, broken, one_each, one_each_in
 from domino_lightning.utils.jsonl import SURROGATE, Record, sha256_text
-from domino_lightning.utils.ranges import ONE_OR_MORE, SECONDS, UNIT_OPEN_LOW, check_ranges
+from domino_lightning.utils.ranges import ONE_OR_MORE, SECONDS, UNIT, UNIT_OPEN_LOW, check_ranges
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class Unparsable(ValueError):
 
 
 Side = Literal["reference", "test", "neither"]
+Share = Annotated[float, UNIT]
 
 
 class Program(NamedTuple):
@@ -75,7 +77,7 @@ DEFAULT_AGREEMENT = Agreement()
 class Answered(NamedTuple):
     """A record with its answer, or why it has none."""
 
-    record: Record
+    record: Whole
     reason: str | None = None  # None: answered
     detail: str = ""
 
@@ -169,8 +171,8 @@ class Domain(Contract, ABC, more="domino_lightning.testing.check_domain(domain, 
         """
 
     @abstractmethod
-    def prompt(self, record: Mapping[str, Any]) -> Sequence[Message]:
-        """The evaluation prompt, perhaps with a worked example."""
+    def prompt(self, record: Mapping[str, Any]) -> Question:
+        """The evaluation prompt, perhaps with a worked example; empty only where nothing is asked or graded."""
 
     # Records.
 
@@ -184,10 +186,12 @@ class Domain(Contract, ABC, more="domino_lightning.testing.check_domain(domain, 
             found = self.read(row, where)
             record = self._whole(found if "id" in found else {"id": row_id(row, where), **found})
             shown = [message["content"] for message in self.prompt(record)]
+            if not shown and (self.graded or self.needs_solutions):
+                raise broken(self, "prompt gave no message, and a record must ask something, unless 'graded' is False")
             halves = map(SURROGATE.search, [*shown, record["text"], self.answer_text(record) or ""])
             half = next(filter(None, halves), None)
         except BrokenContract as error:
-            raise UserError(f"{where}: {error}") from None
+            raise UserError(f"{where}: {str(error).splitlines()[0]}") from None
         except UserError:
             raise
         except Exception as error:  # a fork's methods may take a field for granted
@@ -210,14 +214,20 @@ class Domain(Contract, ABC, more="domino_lightning.testing.check_domain(domain, 
         made = {"kind": lambda: self.kind, "text": lambda: self.render(record)}
         made["group"] = lambda: sha256_text(self.canonical(record))[:12]
         missing = [name for name in made if name in Reference.__required_keys__ - record.keys()]
-        return {**record, "id": str(record["id"])} | {name: made[name]() for name in missing}
+        if fault := fault_of(record["id"], str | float):
+            raise broken(self, f"'id' of a record must be a text or a number, and is {fault.found}")
+        whole = {**record, "id": str(record["id"])} | {name: made[name]() for name in missing}
+        for name in Reference.__required_keys__:
+            if fault := fault_of(whole[name], str):
+                raise broken(self, f"'{name}' of a record must be a text, and is {fault.found}")
+        return whole
 
     def problem(self, record: Mapping[str, Any]) -> str | None:
         """What is wrong with a reference that can be told without running it, or None."""
         return None
 
     @one_each
-    def complete(self, records: Sequence[Record], workers: int) -> Iterator[tuple[Record, str | None]]:
+    def complete(self, records: Sequence[Record], workers: int) -> Iterator[tuple[Whole, str | None]]:
         """Each record with what was missing filled in, and what is wrong with it, or None."""
         for record in records:
             yield record, None
@@ -260,7 +270,7 @@ class Domain(Contract, ABC, more="domino_lightning.testing.check_domain(domain, 
         value = record.get(self.answer_field)
         return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
-    def pair(self, record: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    def pair(self, record: Mapping[str, Any]) -> Exchange:
         """The chat pair that a coder is trained on: by default the prompt, and the record's answer.
 
         Raises:
@@ -280,7 +290,7 @@ class Domain(Contract, ABC, more="domino_lightning.testing.check_domain(domain, 
             content = self.pair(record)[-1]["content"]
         except KeyError:
             return False
-        return isinstance(content, str) and bool(content.strip())
+        return content is not None and bool(content.strip())
 
     def answered(self, records: Sequence[Record], what: str) -> list[Record]:
         """The records that have an answer; how many have none is said.
@@ -319,7 +329,7 @@ class Domain(Contract, ABC, more="domino_lightning.testing.check_domain(domain, 
             else:
                 yield Answered(record, "no_answer", f"the text gives no '{self.answer_field}'")
 
-    @one_each
+    @one_each_in("completions")
     def grade(
         self, records: Iterable[Record], completions: Iterable[Sequence[str]], workers: int
     ) -> Iterator[list[Verdict]]:
@@ -330,7 +340,7 @@ class Domain(Contract, ABC, more="domino_lightning.testing.check_domain(domain, 
         for record, texts in zip(records, completions, strict=True):
             yield [self._compare(text, self.answer_text(record)) for text in texts]
 
-    def measures(self, record: Mapping[str, Any], completion: str) -> Mapping[str, Sequence[float]]:
+    def measures(self, record: Mapping[str, Any], completion: str) -> Mapping[str, Sequence[Share]]:
         """Numbers from 0 to 1 that a completion is measured by beside passing, under their names.
 
         `evaluate` reports the mean of each over all completions, with an interval over groups of records.
@@ -348,21 +358,6 @@ class Domain(Contract, ABC, more="domino_lightning.testing.check_domain(domain, 
     def smoke_answer(cls, prompt: str) -> str:
         """What `--smoke` takes for a model's answer to a prompt, since a random model writes none."""
         return "no answer"
-
-
-def row_id(row: Mapping[str, Any], where: str, names: Sequence[str] = ("id",)) -> str:
-    """A row's id as text: of its first field among `names` that holds one, or else its number in the file.
-
-    Raises:
-        UserError: an id that is neither a text nor a number.
-    """
-    for name in names:
-        value = row.get(name)
-        if isinstance(value, bool) or not isinstance(value, str | int | float | None):
-            raise UserError(f"{where}: field '{name}' must be a text or a number; it is {value!r}.")
-        if value is not None and value != "" and value == value:  # NaN is how tables say that there is none
-            return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
-    return where.rpartition(" ")[2]
 
 
 def _shown(text: str) -> str:

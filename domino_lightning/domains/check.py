@@ -14,7 +14,6 @@ from domino_lightning.utils.jsonl import Record
 
 NONSENSE = ("", " \n", "?", "}{ ]) nothing of the kind", "\x00\ufeff", "word " * 2000)
 GRADED = 8  # records whose answers are graded: grading may run programs
-_ROLES = {"system", "user", "assistant"}
 
 
 def report_on(domain: Domain, rows: Iterable[Mapping[str, Any]]) -> CheckReport:
@@ -22,7 +21,9 @@ def report_on(domain: Domain, rows: Iterable[Mapping[str, Any]]) -> CheckReport:
     report = CheckReport(type(domain).__name__)
     records, findings = _read(domain, list(rows))
     report.findings += findings
-    checks = (_texts, _round_trip, _keys, _nonsense, _prompts, _answers, _grading, _answering) if records else ()
+    checks = (
+        (_texts, _round_trip, _keys, _nonsense, _prompts, _answers, _grading, _measures, _answering) if records else ()
+    )
     for check in checks:
         try:
             report.findings += check(domain, records)
@@ -138,14 +139,14 @@ def _prompts(domain: Domain, records: Sequence[Record]) -> list[Finding]:
     bad, told = [], []
     for record in records:
         messages = list(domain.prompt(record))
-        if problem := _chat_problem(messages, "user"):
-            bad.append(f"'{record['id']}' ({problem})")
+        if _is_blank(messages):
+            bad.append(f"'{record['id']}'")
             continue
         answer = domain.answer_text(record)
         if answer and len(answer.strip()) > 12 and answer.strip() in messages[-1]["content"]:
             told.append(f"'{record['id']}'")
     return [
-        _told("prompts are chats that end with the user", bad, "do not"),
+        _told("prompts end with a question", bad, "end with an empty message"),
         _told("prompts do not give the answer away", told, "hold it", "warning"),
     ]
 
@@ -158,12 +159,12 @@ def _answers(domain: Domain, records: Sequence[Record]) -> list[Finding]:
     bad, other = [], []
     for record in answered:
         pair = list(domain.pair(record))
-        if problem := _chat_problem(pair, "assistant"):
-            bad.append(f"'{record['id']}' ({problem})")
+        if _is_blank(pair):
+            bad.append(f"'{record['id']}'")
         elif len(pair) > 1 and pair[-2]["content"] != list(domain.prompt(record))[-1]["content"]:
             other.append(f"'{record['id']}'")
     return [
-        _told(f"pairs of {len(answered)} answered records end with the assistant", bad, "do not"),
+        _told(f"pairs of {len(answered)} answered records end with an answer", bad, "end with an empty message"),
         _told("pairs ask as the evaluation does", other, "ask otherwise than prompt", "warning"),
     ]
 
@@ -192,6 +193,12 @@ def _grading(domain: Domain, records: Sequence[Record]) -> list[Finding]:
     return findings
 
 
+def _measures(domain: Domain, records: Sequence[Record]) -> list[Finding]:
+    """Measures of completions."""
+    names = {name for record in records[:GRADED] for text in ("", "?") for name in domain.measures(record, text)}
+    return [Finding("passed", f"measures: {', '.join(sorted(names))}")] if names else []
+
+
 def _answering(domain: Domain, records: Sequence[Record]) -> list[Finding]:
     """Answering synthetic records."""
     chosen = [record for record in records if domain.has_answer(record)][:3] or list(records[:3])
@@ -218,15 +225,9 @@ def _told(claim: str, against: Sequence[str], problem: str, level: Any = "failed
     return Finding(level, f"{claim}: no, {len(against)} {problem}: {against[0]}")
 
 
-def _chat_problem(messages: Sequence[Mapping[str, Any]], last: str) -> str | None:
-    """What keeps messages from being a chat whose last one is `last`'s, or None."""
-    if not messages or any({"role", "content"} - set(each) for each in messages):
-        return "not every message has a role and a content"
-    if any(each["role"] not in _ROLES or not isinstance(each["content"], str) for each in messages):
-        return f"a role is none of {', '.join(sorted(_ROLES))}, or a content is no text"
-    if messages[-1]["role"] != last:
-        return f"the last message is the {messages[-1]['role']}'s"
-    return None if messages[-1]["content"].strip() else "the last message is empty"
+def _is_blank(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a chat, of whose form the domain's contract tells, ends without a word."""
+    return not messages or not (messages[-1]["content"] or "").strip()
 
 
 def _why(domain: Domain, record: Record, texts: Sequence[str]) -> str | None:

@@ -14,7 +14,6 @@ from domino_lightning.domains.base import (
     Program,
     Unparsable,
     Verdict,
-    row_id,
 )
 from domino_lightning.domains.fields import as_code, is_given
 from domino_lightning.domains.fields import code as code_field
@@ -26,7 +25,7 @@ from domino_lightning.domains.python.source import (
     source_lines,
     unparse,
 )
-from domino_lightning.domains.rows import Message
+from domino_lightning.domains.rows import Message, row_id
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import Record, sha256_text
 from domino_lightning.utils.ranges import ONE_OR_MORE, check_ranges

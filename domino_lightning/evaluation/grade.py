@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from domino_lightning.domains.base import row_id
 from domino_lightning.domains.problems import empty_problems, grade_problems, read_problem
+from domino_lightning.domains.rows import row_id
 from domino_lightning.errors import UserError
 from domino_lightning.execution.unit_test import SHARED, Rules
 from domino_lightning.utils.atomic import naming

@@ -238,6 +238,8 @@ class Foresight:
             kind = type(stage.domain).__name__
             given = [f"evaluate.{key}" for key in ANSWERED if self._given(f"evaluate.{key}")]
             return [f"{key} has no effect: {kind} grades no answers, so that none are generated." for key in given]
+        for problem in problems[:1]:  # what it measures by is seen to be that before there is an answer to measure
+            stage.domain.measures(problem, stage.domain.smoke_answer(stage.domain.prompt(problem)[-1]["content"]))
         notes = self._greedy("evaluate", stage.sampling)
         above = [k for k in stage.k or () if k > stage.completions]
         notes += self._breakdown(stage.breakdown, problems)

@@ -99,6 +99,6 @@ def reader_of(config: Mapping[str, Any], untold: Untold | None = None) -> Reader
         if isinstance(found, type) and issubclass(found, Domain):  # a stored file names it: nothing else is called
             return Reader(found(**(node.get("init_args") or {}) if isinstance(node, dict) else {}), untold)
         untold.absent[str(path)] = "it is no Domain"
-    except Exception as error:  # its constructor may be a fork's
+    except (Exception, SystemExit) as error:  # its constructor may be a fork's
         untold.absent[str(path)] = one_line(error)
     return Reader(None, untold)

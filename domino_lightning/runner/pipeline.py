@@ -53,7 +53,7 @@ def make_plan(config: Config, until: str | None = None) -> list[PlannedStage]:
         found = look_ahead(section)  # before contents, which may load them
         forget_compiled(found)
         sources = {module: source.sha256 for module, source in found.items()}
-        contents = cls.contents(section)
+        contents = cls.outside(section)
         check_loaded(name, found)
         digest = fingerprint(name, cls.version, cls.identity(section), inputs, contents, sources)
         planned[name] = PlannedStage(StageKey(name, digest, inputs, contents, sources), section)
@@ -160,7 +160,7 @@ def run_plan(
             write_trial(folder, document, {**record, "status": "finished"})
         except BaseException as error:
             trouble = disk_trouble(error, store.root)
-            interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
+            interrupted = isinstance(error, KeyboardInterrupt)
             message = {"error": trouble or str(error) or type(error).__name__}
             ended = {"status": "interrupted"} if interrupted else {"status": "failed", **message}
             if ours:

@@ -74,12 +74,12 @@ def explain(error: BaseException, directory: Path) -> tuple[str, str]:
     return "error", f"{type(error).__name__}: {one_line(error)}\n{own_frames(error)}".rstrip()
 
 
-def lost_peer(error: Exception) -> bool:
+def lost_peer(error: BaseException) -> bool:
     """Whether a collective failed since another rank is gone."""
     return any(sign in str(error).lower() for sign in LOST_PEER)
 
 
-def _last_words(path: Path, rank: int, stage: str, error: Exception) -> int:
+def _last_words(path: Path, rank: int, stage: str, error: BaseException) -> int:
     """Leave a rank's error for the first rank to report, unless it fell with another rank; the exit code."""
     from domino_lightning.utils.jsonl import write_json
 
@@ -141,7 +141,7 @@ def main(job_file: str) -> int:
             execute(planned.stage, config, work)
         except KeyboardInterrupt:
             return YIELDED if asked() else 130
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return _last_words(words, rank(), planned.stage, error)
         return 0
     words.unlink(missing_ok=True)
@@ -167,7 +167,7 @@ def main(job_file: str) -> int:
         return 0
     except KeyboardInterrupt:
         return YIELDED if asked() else 130
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if lost_peer(error):
             how, message = _words_of_another(words, planned.stage)
             report.send("failed", how=how, error=message, peer=not words.is_file())

@@ -16,6 +16,7 @@ from domino_lightning.config.sections import parse_section
 from domino_lightning.config.types import evaluate_types
 from domino_lightning.errors import Changed, OutOfRange, UserError
 from domino_lightning.generation.ledger import usage
+from domino_lightning.store.arguments import argument_contents
 from domino_lightning.store.coverage import check_covered, check_loaded, look_ahead
 from domino_lightning.store.sources import Source
 from domino_lightning.store.work import Section, Work
@@ -106,13 +107,24 @@ class Stage(ABC):
         return {}
 
     @classmethod
+    def outside(cls, section: Section) -> dict[str, Any]:
+        """`contents`, and the files and folders that arguments of the user's classes name, as far as they count.
+
+        Raises:
+            UserError: a file or backbone that is not there.
+        """
+        told = cls.contents(section)
+        counted = {key: value for key, value in cls.identity(section).items() if key != "runtime"}
+        return argument_contents(counted, told) | told
+
+    @classmethod
     def check_contents(cls, work: Work) -> None:
         """Refuse outside content that is not what the fingerprint covers: it changed after the run was planned.
 
         Raises:
             Changed: it names the key and what it names.
         """
-        found = cls.contents(work.section) if work.contents else {}
+        found = cls.outside(work.section) if work.contents else {}
         for key, digest in work.contents.items():
             if canonical_json(found.get(key)) != canonical_json(digest):
                 raise Changed(
@@ -169,7 +181,7 @@ class Stage(ABC):
         parsed = parse_section(parser, cls.name, config)
         try:
             stage = cls(**vars(parser.instantiate(parsed)))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _refusal(error, cls.name, config) from None
         check_loaded(cls.name, found)
         check_attributes(stage)
@@ -217,7 +229,7 @@ def _at(tree: Any, key: str) -> Any:
     return tree
 
 
-def _refusal(error: Exception, stage: str, config: Config) -> Exception:
+def _refusal(error: Exception | SystemExit, stage: str, config: Config) -> BaseException:
     """What to raise where a class of the section has refused its arguments; jsonargparse hides it behind a Union."""
     where = f"{config.where(stage)}: section '{stage}'"
     cause: BaseException | None = error

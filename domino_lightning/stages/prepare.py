@@ -27,6 +27,7 @@ from domino_lightning.errors import UserError
 from domino_lightning.stages.base import Stage, shown
 from domino_lightning.store.contents import HUB_DATASET, PIP, data_hash
 from domino_lightning.store.work import Section, Work
+from domino_lightning.synthesis.screen import Screen
 from domino_lightning.utils.jsonl import Record, read_object, write_json, write_jsonl
 from domino_lightning.utils.progress import progress_bar
 from domino_lightning.utils.project import located
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 NOISE_KEY = "prepare.noise.source.path"
 SPLITS = "splits.json"
+READ_BACK = 8  # references whose text is given to the domain's parser, as sampled ones will be
 SMALL_ROWS = 64  # raw rows that a smoke run looks at
 
 
@@ -144,6 +146,9 @@ class Prepare(Stage):
             foreign = without_repeats(self._read(self.noise.source, NOISE_KEY, execute))
             mixed = self.noise.mixed_into(splits["reference"], foreign, [*splits["heldout"], *splits["test"]])
             splits["reference"] = with_distinct_ids(mixed, self.noise.source.path)
+        screen = Screen(self.domain)
+        for record in splits["reference"][:READ_BACK]:  # a text may be no record, and must be no error: see `Screen`
+            screen(record["text"], finished=True)
         return splits
 
     def _leave_out(self, reason: str, rows: int, why: str) -> None:

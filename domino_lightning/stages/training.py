@@ -285,8 +285,8 @@ class TrainingStage(Stage):
         try:
             with watched():
                 trainer.fit(model, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
-        except SystemExit:  # what Lightning makes of Ctrl-C
-            if trainer.interrupted:
+        except SystemExit as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # what Lightning makes of Ctrl-C
                 raise KeyboardInterrupt from None
             raise
         if not last.is_file():

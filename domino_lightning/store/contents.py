@@ -191,6 +191,11 @@ def folder_or_hub_hash(spec: str, key: str) -> str:
     folder = Path(spec)
     if not spec or not folder.is_dir():
         return backbone_hash(spec, key)
+    return folder_hash(folder)
+
+
+def folder_hash(folder: Path) -> str:
+    """Content hash of all files of a folder, by their names."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     parts = {path.relative_to(folder).as_posix(): file_hash(path) for path in files}
     return sha256_text(json.dumps(parts, sort_keys=True))

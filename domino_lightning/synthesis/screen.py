@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from domino_lightning.domains.base import Domain, Unparsable
+from domino_lightning.errors import UserError
+from domino_lightning.utils.contract import BrokenContract, broken
+from domino_lightning.utils.own_frames import own_frames, raised
 
 # What to try against the reason that took most rows, by how it begins.
 REMEDIES = (
@@ -27,13 +30,23 @@ class Screen:
         self.seen: set[str] = set()
 
     def __call__(self, text: str, finished: bool) -> str:
-        """'ok', or the reason."""
+        """'ok', or the reason.
+
+        Raises:
+            BrokenContract: the domain stumbles over the text.
+        """
         if not finished:
             return "unfinished"
         try:
             key = self.domain.canonical(self.domain.parsed(text))
         except Unparsable as error:
             return f"parse:{error.reason}"
+        except UserError:
+            raise
+        except Exception as error:  # a fork's parser may take a form for granted
+            asked = f"of a text that is no record parse must raise Unparsable, and of {_cut(text)!r} it or canonical"
+            told = broken(self.domain, f"{asked} raised {raised(error)}")
+            raise BrokenContract(f"{told}\n{own_frames(error)}".rstrip()) from error
         if key in self.seen:
             return "duplicate"
         self.seen.add(key)
@@ -54,11 +67,15 @@ def hopeless(reasons: Counter[str], floor: int, rows: Sequence[Mapping[str, Any]
     """Why too few rows have passed the screen for anything to be made of them, with three that did not."""
     worst, said, remedy = _worst(reasons)
     texts = [str(row["text"]) for row in rows if row["screen"] == worst][:3]
-    shown = " | ".join(repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…") for text in texts)
+    shown = " | ".join(repr(_cut(text)) for text in texts)
     return (
         f"synthesize: {reasons['ok']} of {reasons.total()} candidates were screened in, and too few are left to reach "
         f"synthesize.stop.min_screened {floor}. {said} {remedy}. Such rows: {shown}"
     )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _worst(reasons: Counter[str]) -> tuple[str, str, str]:

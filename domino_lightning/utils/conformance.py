@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from functools import cache
+from functools import cache, partial
 from reprlib import Repr
 from types import NoneType, UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from domino_lightning.utils.jsonl import json_fault
 
 _WORDS = {str: "a text", bool: "True or False", int: "a whole number", float: "a number", NoneType: "None"}
-_hints = cache(get_type_hints)
+_hints = cache(partial(get_type_hints, include_extras=True))
 _short = Repr()
 _short.maxother = _short.maxstring = 60
 
@@ -33,11 +33,14 @@ def fault_of(value: Any, wanted: Any, path: str = "") -> Fault | None:
     """Where a value first is not of a type; None if all of it is.
 
     A sequence's type is met by any sized collection with an order. Values of a `dict[str, Any]` are to be written as
-    JSON, as all are in this package. Types that say nothing here are met by anything.
+    JSON, as all are in this package. What annotates a type (`Annotated[float, UNIT]`) holds the values it admits, and
+    says by `words` which those are. Types that say nothing here are met by anything.
     """
     origin: Any = get_origin(wanted)
     args = get_args(wanted)
     wrong = Fault(path, shown(value))
+    if origin is Annotated:
+        return fault_of(value, args[0], path) or (None if all(value in each for each in rules(wanted)) else wrong)
     if origin in (Union, UnionType):
         faults = [fault_of(value, each, path) for each in args]
         inner = (fault for fault in faults if fault is not None and fault.path != path)
@@ -50,6 +53,10 @@ def fault_of(value: Any, wanted: Any, path: str = "") -> Fault | None:
         return _first(fault_of(each, item, f"{path}[{place}]") for place, each in enumerate(value))
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return _of_values(value, args[1], path) if isinstance(value, dict if origin is dict else Mapping) else wrong
+    if origin is tuple:
+        if not isinstance(value, tuple) or len(value) != len(args):
+            return wrong
+        return _first(fault_of(each, args[place], f"{path}[{place}]") for place, each in enumerate(value))
     kind = origin or wanted
     if kind is Any or not isinstance(kind, type):
         return None
@@ -57,6 +64,11 @@ def fault_of(value: Any, wanted: Any, path: str = "") -> Fault | None:
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind in (int, float)):
         return wrong
     return _of_fields(value, kind, path) if issubclass(kind, tuple) and hasattr(kind, "_fields") else None
+
+
+def rules(wanted: Any) -> tuple[Any, ...]:
+    """What annotates a type; nothing in most cases."""
+    return getattr(wanted, "__metadata__", ())
 
 
 def _of_values(value: Mapping[Any, Any], wanted: Any, path: str) -> Fault | None:
@@ -71,10 +83,13 @@ def _of_values(value: Mapping[Any, Any], wanted: Any, path: str) -> Fault | None
 
 def _of_fields(value: Any, kind: type, path: str) -> Fault | None:
     """What is wrong with the fields of a named tuple, whose class may say by `fault` which of them cannot be."""
-    found = _first(fault_of(getattr(value, name), hint, f"{path}.{name}") for name, hint in _hints(kind).items())
-    if found is None and hasattr(value, "fault") and (name := value.fault()):
+    for name, hint in _hints(kind).items():
+        if found := fault_of(getattr(value, name), hint, f"{path}.{name}"):
+            asked = f"; it must be {said(hint)}" if rules(hint) else ""  # which the name of the tuple does not tell
+            return found._replace(found=f"{found.found}{asked}")
+    if hasattr(value, "fault") and (name := value.fault()):
         return Fault(f"{path}.{name}", shown(getattr(value, name)))
-    return found
+    return None
 
 
 def _first(faults: Iterable[Fault | None]) -> Fault | None:
@@ -114,6 +129,8 @@ def _plain(value: Any) -> str:
 def said(wanted: Any) -> str:
     """A type in words."""
     origin, args = get_origin(wanted), get_args(wanted)
+    if origin is Annotated:
+        return " ".join([said(args[0]), *(each.words for each in rules(wanted))])
     if wanted in _WORDS:
         return _WORDS[wanted]
     if origin in (Union, UnionType):
@@ -125,6 +142,8 @@ def said(wanted: Any) -> str:
     if isinstance(origin, type) and issubclass(origin, Mapping):
         values = "what JSON can hold" if args[1] is Any else said(args[1])
         return f"a {'dict' if origin is dict else 'mapping'} by names, each value {values}"
+    if origin is tuple:
+        return f"a tuple of {', '.join(map(said, args))}"
     if hasattr(wanted, "_fields"):
         return f"a {wanted.__name__}({', '.join(wanted._fields)})"
     return f"a {getattr(wanted, '__name__', wanted)}"

@@ -7,13 +7,15 @@ attribute is what it says. So one place refuses what a fork gives, by name, befo
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache, wraps
+from inspect import signature
 from types import FunctionType
-from typing import Any, ClassVar, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar, get_args, get_origin
 
 from domino_lightning.errors import UserError
 from domino_lightning.utils.conformance import Fault, fault_of, has_items, item_of, said
+from domino_lightning.utils.own_frames import own_frames
 from domino_lightning.utils.within import everything_in
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -21,6 +23,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 class BrokenContract(UserError):
     """A class that a document names does not give what its base class says."""
+
+
+class Sizes(NamedTuple):
+    """How many items each item of an argument of several has."""
+
+    argument: str
+    sizes: Sequence[int]
 
 
 class Contract:
@@ -54,6 +63,16 @@ def one_each(method: F) -> F:
     """Say of a method of a contract that it gives one result for each item of its first argument."""
     method.__one_each__ = True  # type: ignore[attr-defined]
     return method
+
+
+def one_each_in(argument: str) -> Callable[[F], F]:
+    """Say of such a method that each result has one item for each of those that an argument has in its place."""
+
+    def mark(method: F) -> F:
+        method.__one_each_in__ = argument  # type: ignore[attr-defined]
+        return one_each(method)
+
+    return mark
 
 
 def broken(described: object, problem: str) -> BrokenContract:
@@ -101,12 +120,33 @@ def _held(promised: FunctionType, method: Callable[..., Any]) -> Callable[..., A
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         first = next(iter((*args, *kwargs.values())), None)
         asked = len(first) if hasattr(promised, "__one_each__") and isinstance(first, Collection) else None
-        return returned(self, promised.__name__, method(self, *args, **kwargs), _promise(promised), asked)
+        like = None
+        if inner := getattr(promised, "__one_each_in__", None):
+            given = signature(promised).bind(self, *args, **kwargs).arguments[inner]
+            like = Sizes(inner, list(map(len, given))) if isinstance(given, Collection) else None
+        try:
+            value = method(self, *args, **kwargs)
+        except SystemExit as error:
+            raise _exited(self, promised.__name__, error) from error
+        return returned(self, promised.__name__, value, _promise(promised), asked, like)
 
     return call
 
 
-def returned(by: object, method: str, value: Any, wanted: Any, asked: int | None = None) -> Any:
+def _exited(by: object, method: str, error: SystemExit) -> BrokenContract:
+    """The error about a method that would end the process, and with it whatever was to come after."""
+    told = broken(by, f"{method} must return or raise an error, and called sys.exit({error.code!r})")
+    return BrokenContract(f"{told}\n{own_frames(error)}".rstrip())
+
+
+def returned(
+    by: object,
+    method: str,
+    value: Any,
+    wanted: Any,
+    asked: int | None = None,
+    like: Sizes | None = None,
+) -> Any:
     """What a method returned, as it was promised: a list where any iterable would do, items looked at as they come.
 
     Args:
@@ -115,13 +155,16 @@ def returned(by: object, method: str, value: Any, wanted: Any, asked: int | None
         value: what it returned.
         wanted: the type that it was to have.
         asked: how many items it was to have; None: any number.
+        like: how many each of its items was to have; None: any number.
 
     Raises:
         BrokenContract: it is none of that type.
     """
+    if get_origin(wanted) is Annotated:
+        value = returned(by, method, value, get_args(wanted)[0], asked, like)
     origin, item = get_origin(wanted), item_of(wanted)
     if item is not None and has_items(value, wanted):
-        each = _each(by, method, value, wanted, item, asked)
+        each = _each(by, method, value, wanted, item, asked, like)
         if origin is Iterator and not isinstance(value, list | tuple):
             return each
         found = list(each)
@@ -131,18 +174,30 @@ def returned(by: object, method: str, value: Any, wanted: Any, asked: int | None
     return value
 
 
-def _each(by: object, method: str, items: Any, wanted: Any, item: Any, asked: int | None) -> Iterator[Any]:
+def _each(
+    by: object, method: str, items: Any, wanted: Any, item: Any, asked: int | None, like: Sizes | None
+) -> Iterator[Any]:
     count = 0
-    for value in items:
+    for value in _unless_exited(by, method, items):
         if fault := fault_of(value, item):
             told = _told(fault._replace(path=f"[{count}]{fault.path}"))
             raise broken(by, f"{method} must return {said(wanted)}, and {told}")
         if count == asked:
             raise broken(by, f"{method} must return one result for each of the {asked} it was given, and gave more")
+        if like is not None and len(value) != like.sizes[count]:
+            told = f"must return as many items in [{count}] as {like.argument}[{count}] has, {like.sizes[count]}"
+            raise broken(by, f"{method} {told}, and gave {len(value)}")
         count += 1
         yield value
     if asked is not None and count < asked:
         raise broken(by, f"{method} must return one result for each of the {asked} it was given, and gave {count}")
+
+
+def _unless_exited(by: object, method: str, items: Any) -> Iterator[Any]:
+    try:
+        yield from items
+    except SystemExit as error:
+        raise _exited(by, method, error) from error
 
 
 @cache

@@ -82,6 +82,12 @@ def located(path: str, key: str) -> Path:
     return Path(path)
 
 
+def places(text: str) -> list[Path]:
+    """What is there of the files and folders that a text leads to, beside the YAML and from the working directory."""
+    found = [*(folder / text for folder in _folders()), Path(os.path.expanduser(text))]
+    return [path for path in found if os.path.exists(path)]  # of any text: a long one is no error
+
+
 def _folders() -> list[Path]:
     return [Path(text) for text in os.environ.get(FOLDERS, "").split(os.pathsep) if text]
 

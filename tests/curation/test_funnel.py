@@ -299,6 +299,18 @@ def test_a_filter_sees_what_the_ones_before_it_noted() -> None:
     assert rejected[0]["detail"] == "mean 1"
 
 
+def test_what_other_filters_noted_cannot_be_written_over() -> None:
+    class Overwrites(Filter):
+        reason = "mine"
+
+        def reject(self, candidate: Candidate) -> str | None:
+            candidate.earlier["first"] = "I say so"  # type: ignore[index]
+            return None
+
+    _, rejected, _ = curate(rows([GOOD.format(1)]), [Overwrites()], CONTEXT)
+    assert "filter crashed: TypeError" in rejected[0]["detail"]
+
+
 def test_a_missing_benchmark_is_no_fault_of_a_row() -> None:
     class Broken(Filter):
         reason = "broken"
@@ -333,8 +345,11 @@ class Leaves(Filter):
         (Leaves(lambda _: ""), "a row is rejected by a text that says why, and this one is empty"),
         (Leaves(lambda each: each.notes.update(x={1, 2})), r"candidate\.notes\['x'\] must be what JSON can hold"),
         (Leaves(lambda each: each.notes.update(x=np.float32(1.5))), r"write float\(\.\.\.\) around it"),
-        (Leaves(lambda each: each.record.update(text=object())), r"candidate\.record\['text'\] must be"),
-        (Leaves(lambda each: each.row.update(a=[{3}])), r"candidate\.row\['a'\]\[0\] must be .*, on row '0'"),
+        (Leaves(lambda each: each.record.update(text="new")), r"changed candidate\.record\['text'\] of row '0'"),
+        (Leaves(lambda each: each.row.update(a=[{3}])), r"changed candidate\.row\['a'\] of row '0'"),
+        (Leaves(lambda each: each.row.update(extra=float(each.row["extra"]))), r"candidate\.row\['extra'\] of row '0'"),
+        (Leaves(lambda each: each.record.pop("group") and None), r"candidate\.record\['group'\] of row '0'"),
+        (Leaves(None, lambda each: [each[0].row.update(text="x") for _ in each]), r"changed candidate\.row\['text'\]"),
         (Leaves(None, lambda _: None), "review must return a list, each item a text or None, and returned None"),
         (Leaves(None, lambda each: [5 for _ in each]), r"in what it returned \[0\] is 5"),
         (Leaves(None, lambda _: [None]), "one result for each of the 3 it was given, and gave 1"),

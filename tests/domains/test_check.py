@@ -89,6 +89,34 @@ class Mute(Sound):
         return [{"role": "assistant", "content": record["question"]}]
 
 
+class Blank(Sound):
+    """Asks without a word."""
+
+    def prompt(self, record: Any) -> Any:
+        return [{"role": "user", "content": " "}]
+
+
+class Deaf(Sound):
+    """Asks nothing, and says that answers can be right."""
+
+    def prompt(self, record: Any) -> Any:
+        return []
+
+
+class Alone(Sound):
+    """Has pairs without an answer."""
+
+    def pair(self, record: Any) -> Any:
+        return list(self.prompt(record))
+
+
+class Loud(Sound):
+    """Measures in decibels."""
+
+    def measures(self, record: Any, completion: str) -> Any:
+        return {"loudness": [60.0]}
+
+
 @pytest.mark.parametrize(
     ("domain", "level", "told"),
     [
@@ -99,7 +127,11 @@ class Mute(Sound):
         (Generous(), "failed", "an empty answer fails: no, 6 pass"),
         (Severe(), "failed", "own answer passes: no, 6 do not pass their own: '1'"),
         (Telling(), "warning", "do not give the answer away: no, 6 hold it: '1'"),
-        (Mute(), "failed", "end with the user: no, 6 do not: '1' (the last message is the assistant's)"),
+        (Mute(), "failed", "row 1: tests.domains.test_check.Mute breaks domino_lightning.domains.Domain: prompt must"),
+        (Blank(), "failed", "prompts end with a question: no, 6 end with an empty message: '1'"),
+        (Deaf(), "failed", "Deaf breaks domino_lightning.domains.Domain: prompt gave no message"),
+        (Alone(), "failed", "it raised BrokenContract: tests.domains.test_check.Alone breaks"),
+        (Loud(), "failed", "Measures of completions: it raised BrokenContract: tests.domains.test_check.Loud breaks"),
     ],
     ids=lambda each: type(each).__name__ if isinstance(each, Domain) else "",
 )

@@ -15,6 +15,7 @@ from domino_lightning.domains import Domain
 from domino_lightning.errors import UserError
 from domino_lightning.stages.answer import Answer
 from domino_lightning.stages.finetune import Finetune
+from domino_lightning.utils.contract import BrokenContract
 from domino_lightning.utils.jsonl import read_json, read_jsonl
 from tests.domains.conftest import CODE, ROWS
 
@@ -139,6 +140,32 @@ def test_an_answer_that_is_no_text_is_shown_as_json(domain: Any, record: dict[st
     assert domain.has_answer({"question": "Why?", **record}) is (text is not None)
     (answered,) = domain.answer([{"question": "Why?", **record}], 1)
     assert (answered.reason is None) is (text is not None)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("group", 5, "'group' of a record must be a text, and is 5"),
+        ("group", ["x"], "'group' of a record must be a text, and is ['x']"),
+        ("kind", None, "'kind' of a record must be a text, and is None"),
+        ("text", 3, "'text' of a record must be a text, and is 3"),
+        ("id", ["x"], "'id' of a record must be a text or a number, and is ['x']"),
+    ],
+)
+def test_what_every_record_has_is_text_wherever_it_comes_from(domain: Any, field: str, value: Any, words: str) -> None:
+    class Odd(type(domain)):  # type: ignore[misc]
+        def read(self, row: Any, where: str) -> Any:
+            return {**super().read(row, where), field: value}
+
+        def parse(self, text: str) -> Any:
+            return {**super().parse(text), field: value}
+
+    row = {"question": "Why?", "answer": "So."}
+    text = domain.record(row, "line 1")["text"]
+    with pytest.raises(UserError, match=re.escape(words)):
+        Odd().record(row, "line 1")
+    with pytest.raises(BrokenContract, match=re.escape(words)):
+        Odd().parsed(text)
 
 
 @pytest.mark.parametrize("value", [True, [1], {"a": 1}], ids=str)

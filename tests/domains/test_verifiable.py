@@ -50,6 +50,18 @@ def test_a_verdict_tells_the_checks_reason() -> None:
     assert (broken.passed, broken.status, broken.detail) == (False, "error", "check raised KeyError: 'x'")
 
 
+@pytest.mark.parametrize("given", [[], [True, True, True]])
+def test_a_grade_of_another_number_of_completions_is_refused(given: Any) -> None:
+    class Miscounts(Palindromes):
+        def grade(self, records: Any, completions: Any, workers: int) -> Any:
+            for _ in records:
+                yield [self.verdict(RECORD, "abba") for _ in given]
+
+    told = rf"Miscounts breaks .*as many items in \[0\] as completions\[0\] has, 2, and gave {len(given)}"
+    with pytest.raises(UserError, match=told):
+        list(Miscounts().grade([RECORD], [["abba", "b"]], 1))
+
+
 def test_the_first_answer_that_passes_is_taken_and_the_share_noted() -> None:
     (found,) = DOMAIN.answer([RECORD], 1, [["aa", "aba", "bb", "ab"]])
     assert found.reason is None

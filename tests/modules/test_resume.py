@@ -351,6 +351,16 @@ def test_ctrl_c_during_a_fit_is_a_keyboard_interrupt_and_leaves_the_run_to_be_co
     tune("run", schedule).assert_same(tune("whole", schedule))
 
 
+@pytest.mark.slow
+def test_what_exits_during_a_fit_is_no_ctrl_c(tune: Run) -> None:
+    class Exit(Callback):
+        def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
+            raise SystemExit(0)
+
+    with pytest.raises(SystemExit):
+        tune("run", {"max_steps": 4, "limit_val_batches": 0}, Exit())
+
+
 def test_tidy_keeps_the_last_value_of_a_step_done_twice_and_drops_a_torn_row(tmp_path: Path) -> None:
     metrics = MetricsFile(tmp_path / "metrics.csv")
     metrics.append(10, {"b": 1.0, "a": 2.0})

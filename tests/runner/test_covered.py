@@ -144,6 +144,78 @@ def test_a_source_edited_between_plan_and_run_stores_nothing(write_experiment: W
     assert manifest["sources"] == {"fork_under_test": hashlib.sha256(ANSWERS.encode()).hexdigest()}
 
 
+READER = """
+from domino_lightning.synthesis import HeldoutReplay
+
+class Replay(HeldoutReplay):
+    def __init__(self, table: str, notes: list[str] = ()):
+        self.table = open(table).read()
+"""
+
+
+def reader(**init_args: Any) -> dict[str, Any]:
+    return {"synthesize": {"generator": {"class_path": "fork_under_test.Replay", "init_args": init_args}}}
+
+
+def test_a_file_that_an_argument_of_a_fork_names_is_known_by_content(
+    write_experiment: Write, fork: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork.write_text(READER)
+    monkeypatch.chdir(tmp_path)
+    table, folder = tmp_path / "table.json", tmp_path / "lists"
+    folder.mkdir()
+    (folder / "one.txt").write_text("a")
+    table.write_text("{}")
+    words = "a text, and no path: " + "long " * 200
+    paths = [write_experiment(reader(table=named, notes=[words, "lists", "."])) for named in (str(table), "table.json")]
+    absolute, relative = ({step.stage: step for step in make_plan(load_config(path))} for path in paths)
+    assert set(relative["synthesize"].key.contents) == {
+        "generator.init_args.table",
+        "generator.init_args.notes.1",
+    }
+    assert absolute["synthesize"].id == relative["synthesize"].id
+    before = fingerprints(paths[1])
+    table.write_text('{"k": 2}')
+    assert changed(before, fingerprints(paths[1])) == {"synthesize", "curate", "answer", "finetune", "evaluate"}
+    table.write_text("{}")
+    assert fingerprints(paths[1]) == before
+    (folder / "two.txt").write_text("b")
+    assert "synthesize" in changed(before, fingerprints(paths[1]))
+
+
+def test_a_file_that_an_argument_of_the_packages_own_classes_names_is_left_to_the_class(
+    write_experiment: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    domain = {"class_path": "domino_lightning.domains.AskedText", "init_args": {"question": "why"}}
+    path = write_experiment({"domain": domain})
+    before = fingerprints(path)
+    (tmp_path / "why").write_text("a file that happens to be called so")
+    assert fingerprints(path) == before
+
+
+def test_a_hook_of_the_forks_own_says_more_than_the_rule(write_experiment: Write, fork: Path, tmp_path: Path) -> None:
+    hook = "    @classmethod\n    def contents(cls, init_args):\n        return {'table': 'no content'}\n"
+    fork.write_text(READER + hook)
+    (tmp_path / "log.txt").write_text("1")
+    path = write_experiment(reader(table=str(tmp_path / "log.txt")))
+    before = fingerprints(path)
+    (tmp_path / "log.txt").write_text("2")
+    assert fingerprints(path) == before
+
+
+def test_a_file_of_a_fork_that_is_edited_while_its_stage_runs_stores_nothing(
+    write_experiment: Write, fork: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "table.json"
+    table.write_text("{}")
+    fork.write_text(READER + "        open(table, 'a').write(' ')\n")
+    path = write_experiment(reader(table=str(table)))
+    with pytest.raises(Changed, match=r"synthesize\.generator\.init_args\.table: '.*table\.json' changed after"):
+        run(path, until="synthesize")
+    assert [each.name for each in (tmp_path / "outputs/stages/synthesize").glob("[!.]*")] == []
+
+
 def test_data_edited_between_plan_and_run_stores_nothing(write_experiment: Write, tmp_path: Path) -> None:
     path, data = write_experiment(REPLAY), tmp_path / "data.jsonl"
     config = load_config(path)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from domino_lightning.cli.main import main
 from domino_lightning.config.document import Config, load_config
 from domino_lightning.config.tracking import Tracking
 from domino_lightning.errors import UserError
@@ -49,6 +50,7 @@ def built(path: Path, *overrides: str) -> Any:
     [
         ("import torch\nprint(undefined)\n", "cannot be imported (NameError: name 'undefined' is not defined)"),
         ("def broken(:\n", "cannot be imported (SyntaxError: "),
+        ("import sys\nsys.exit(0)\n", "cannot be imported (SystemExit: 0)"),
         ("import surely_not_there\n", "cannot be imported (ModuleNotFoundError: No module named 'surely_not_there')"),
     ],
 )
@@ -59,6 +61,22 @@ def test_a_module_that_cannot_be_imported(write_experiment: Write, fork: Any, so
     message = str(caught.value)
     assert words in message and f"key 'tune.model.loss': class_path '{name}.Mine'" in message
     assert files_of(message) == {f"{name}.py"}
+
+
+def test_a_script_as_a_module_and_a_constructor_that_exits_never_end_well(
+    write_experiment: Write, fork: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = (
+        "import sys\nfrom domino_lightning.losses import LikelihoodOnly\n\n\n"
+        "class Mine(LikelihoodOnly):\n    {}\n\n\n{}\n"
+    )
+    as_script = fork("fork_script", script.format("pass", "sys.exit(0)"))
+    assert main(["check", str(write_experiment()), f"tune.model.loss={as_script}.Mine"]) == 2
+    told = capsys.readouterr().err
+    assert f"class_path '{as_script}.Mine' cannot be imported (SystemExit: 0)" in told and "__main__" in told
+    ending = fork("fork_ending", script.format("def __init__(self): sys.exit()", ""))
+    assert main(["check", str(write_experiment()), f"tune.model.loss={ending}.Mine"]) == 2
+    assert "section 'tune': a constructor raised SystemExit" in capsys.readouterr().err
 
 
 def test_a_constructor_that_raises(write_experiment: Write, fork: Any) -> None:

@@ -73,6 +73,22 @@ def test_tampered_input_stops_its_reader(write_experiment: Write, tmp_path: Path
     assert ran(run(path, until="curate", force=["prepare"]))[0] == "prepare"
 
 
+def test_what_ends_the_process_from_within_has_failed(
+    write_experiment: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from domino_lightning.cli.main import main
+    from domino_lightning.stages.prepare import Prepare
+
+    def ending(self: Prepare, work: Any) -> Any:
+        sys.exit(0)
+
+    monkeypatch.setattr(Prepare, "run", ending)
+    assert main(["run", str(write_experiment(REPLAY)), "--trial", "trial"]) == 1
+    assert "domino: stage prepare: SystemExit: 0\n" in capsys.readouterr().err
+    record = json.loads((tmp_path / "outputs/runs/small/trial/trial.json").read_text())
+    assert record["status"] == "failed"
+
+
 def test_what_ctrl_c_ends_is_interrupted(
     write_experiment: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

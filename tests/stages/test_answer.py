@@ -178,7 +178,7 @@ def test_an_answer_that_was_cut_is_none_and_counts_among_all(tmp_path: Path, cap
         def prompt(self, record: Any) -> Any:
             return [{"role": "user", "content": PROBLEM}]
 
-    records = [{"id": f"s-{n}", "text": "The tide brings shells."} for n in range(2)]
+    records = [Asked().parsed("The tide brings shells.", f"s-{n}") for n in range(2)]
     engine = Scripted(["It brings", "It brings shells.", "The", "The tide"], cut=("It brings", "The", "The tide"))
     out = run(tmp_path, Asked("What?"), records, solver=Solver("model", samples=2, engine=engine))
     assert read_json(out / "answers.json") == {"accepted": 2, "answered": 1, "rejected": {"no_answer": 1}, "cut": 3}

@@ -282,6 +282,29 @@ def test_problems_without_tests_are_told_before_anything_runs(tmp_path: Path) ->
         Prepare(CodeGen(), Source(str(path)), Split(1, 1, 1)).splits(execute=False)
 
 
+@pytest.mark.parametrize("change", [{"group": ["x"]}, {"text": None}])
+def test_a_domain_that_completes_records_to_what_is_none_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    class Spoils(CodeExec):
+        def complete(self, records: Sequence[Record], workers: int) -> Iterator[tuple[Record, str | None]]:
+            yield from (({**record, **change}, None) for record in records)
+
+    stage = prepare(tmp_path, rows(3))
+    stage.domain = Spoils()
+    with pytest.raises(UserError, match=r"Spoils breaks .*complete must .*with a text for each of 'group', 'id'"):
+        stage.run(Work(tmp_path, {}, "fingerprint", {}))
+
+
+def test_a_parser_that_stumbles_over_a_references_text_is_told_before_anything_runs(tmp_path: Path) -> None:
+    class Stumbles(CodeExec):
+        def parse(self, text: str) -> Record:
+            return {"code": text.split("nowhere")[1]}
+
+    stage = prepare(tmp_path, rows(6))
+    stage.domain = Stumbles()
+    with pytest.raises(UserError, match="Stumbles breaks .* parse must raise Unparsable, .* raised IndexError"):
+        stage.splits(execute=False)
+
+
 @pytest.mark.parametrize(("off", "gave"), [(-1, "gave 5"), (1, "gave more")])
 def test_a_domain_that_completes_too_few_or_too_many_records_is_refused(tmp_path: Path, off: int, gave: str) -> None:
     class Miscounts(CodeExec):

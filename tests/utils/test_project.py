@@ -125,3 +125,19 @@ def test_the_command_finds_a_class_beside_the_yaml(
     out = capsys.readouterr().out
     assert "valid" in out
     assert "domino_lightning.testing.check_domain(Mine(), rows) exercises the domain" in " ".join(out.split())
+
+
+def test_a_text_leads_to_what_is_there_and_is_never_an_error(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, here = folders
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(here))
+    monkeypatch.setenv(project.FOLDERS, str(own))
+    for folder in folders:
+        (folder / "table.json").write_text("{}")
+    assert project.places("table.json") == [own / "table.json", Path("table.json")]
+    assert project.places("~/table.json") == [here / "table.json"]
+    assert project.places(str(here)) != []
+    for text in ("nothing.json", "a" * 5000, "nul\0", "two\nlines", "~nobody-at-all/x"):
+        assert project.places(text) == []

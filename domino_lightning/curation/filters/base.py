@@ -6,13 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar
 
 from domino_lightning.curation.similarity import tokens
 from domino_lightning.domains.base import Domain, Unparsable
 from domino_lightning.errors import UserError
 from domino_lightning.utils.contract import Contract, one_each
 from domino_lightning.utils.jsonl import Record
+from domino_lightning.utils.ranges import ROWS
 
 
 @dataclass(frozen=True)
@@ -45,21 +47,38 @@ class Candidate:
         self.row = row
         self.domain = domain
         self.notes: dict[str, Any] = {}
-        self.earlier: Mapping[str, Any] = {}
+        self.earlier: Mapping[str, Any] = MappingProxyType({})
+        self._record: Record | None = None
+        self._given = {"row": _texts(row)}
 
-    @cached_property
+    @property
     def record(self) -> Record:
         """The parsed record with the row's id.
 
         Raises:
             Unparsable: the text holds none; a filter that lets this through rejects the row.
         """
-        return self.domain.parsed(self.row["text"], self.row["id"])
+        if self._record is None:
+            self._record = self.domain.parsed(self.row["text"], self.row["id"])
+            self._given["record"] = _texts(self._record)
+        return self._record
+
+    def altered(self) -> str | None:
+        """The first key of the row or its record that is not what it was, in words; None: all of it is."""
+        for name, values in {"row": self.row, "record": self._record or {}}.items():
+            now, then = _texts(values), self._given.get(name, {})
+            if now != then:
+                return f"{name}[{next(key for key in {**then, **now} if now.get(key) != then.get(key))!r}]"
+        return None
 
     @cached_property
     def tokens(self) -> list[str]:
         """Tokens of the record's subject."""
         return tokens(self.domain.subject(self.record))
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: repr(value) for name, value in values.items()}
 
 
 class Filter(Contract, ABC, more="docs/curation.md says what a filter gives."):
@@ -74,7 +93,7 @@ class Filter(Contract, ABC, more="docs/curation.md says what a filter gives."):
     """
 
     reason: ClassVar[str]
-    block_size: ClassVar[int | None] = None
+    block_size: ClassVar[Annotated[int, ROWS] | None] = None
     coded: ClassVar[bool] = False
 
     @classmethod

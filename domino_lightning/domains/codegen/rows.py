@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from domino_lightning.domains.base import Unparsable, row_id
+from domino_lightning.domains.base import Unparsable
 from domino_lightning.domains.codegen.assertions import asserts_nothing, has_check
 from domino_lightning.domains.codegen.livecodebench import read_livecodebench
 from domino_lightning.domains.fields import as_code, code, codes, from_json, is_given, optional_code, text
@@ -20,6 +20,7 @@ from domino_lightning.domains.python.source import (
     source_lines,
     starter_tree,
 )
+from domino_lightning.domains.rows import row_id
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import Record
 

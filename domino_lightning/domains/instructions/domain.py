@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from domino_lightning.domains.base import Side, Unparsable, row_id
+from domino_lightning.domains.base import Side, Unparsable
 from domino_lightning.domains.fields import is_given, texts
 from domino_lightning.domains.instructions.constraints import problem_of, unstated
 from domino_lightning.domains.instructions.ifbench import IFBENCH
 from domino_lightning.domains.instructions.ifeval import IFEVAL
-from domino_lightning.domains.rows import Message
+from domino_lightning.domains.rows import Message, row_id
 from domino_lightning.domains.verifiable import VerifiableDomain
 from domino_lightning.errors import UserError
 from domino_lightning.utils.jsonl import Record, parse_json, sha256_text

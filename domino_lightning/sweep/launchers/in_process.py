@@ -32,7 +32,7 @@ class InProcessLauncher(Launcher):
             event = {"event": "finished", "ran": outcome.ran, "wall_s": outcome.wall_s}
         except Busy:
             event = {"event": "busy"}
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             how, message = explain(error, task.store.path(*task.planned.id))
             event = {"event": "failed", "how": how, "error": message}
         self._reports.append(Report(task, event))
