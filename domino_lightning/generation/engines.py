@@ -7,6 +7,7 @@ from typing import Any, Literal
 from domino_lightning.errors import UserError
 from domino_lightning.generation.language_model import Engine, LanguageModel, ModelSource
 from domino_lightning.models.backbone import check_nf4
+from domino_lightning.models.lookups import check_weights
 from domino_lightning.utils.packages import needed
 from domino_lightning.utils.ranges import ROWS, SECONDS, WORKERS, check_ranges
 
@@ -35,6 +36,10 @@ class TransformersEngine(Engine):
             _check_device(device)
         if dtype == "nf4":
             check_nf4("engine: dtype", None if device == "auto" else device.partition(":")[0])
+
+    def check_model(self, spec: str, where: str) -> None:
+        """Weights that are missing, damaged, or not those that the configuration describes."""
+        check_weights(spec, where)
 
     def load(self, source: ModelSource) -> LanguageModel:
         """The backbone with its adapter merged in memory, or with its soft prompt."""

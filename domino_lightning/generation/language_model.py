@@ -163,6 +163,18 @@ class Engine(Contract, ABC, more=_MORE):
             UserError: it cannot be loaded, or its parts do not belong together.
         """
 
+    def check_model(self, spec: str, where: str) -> None:
+        """Refuse, before anything runs, a backbone that `load` could not load.
+
+        Args:
+            spec: of the backbone.
+            where: key of the document that names it, which begins the message.
+
+        Raises:
+            UserError: it cannot be loaded, as far as that is known without its weights.
+        """
+        return
+
 
 def backbone_contents(
     init_args: Mapping[str, Any], where: str, name: str = "backbone", engine: str = "engine"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from domino_lightning.errors import Unreachable, UserError
+from domino_lightning.models.weights import quiet, read_model, why
 from domino_lightning.store.contents import PIP, cache_dir, file_hash, packaged_file, writable_cache_dir
 from domino_lightning.utils.atomic import follow_umask, temporary_beside
 
@@ -77,12 +78,12 @@ def load_backbone(spec: str, dtype: str = "float32", device: torch.device | None
         device: where the weights go, without a stop in the machine's memory; by default the CPU.
 
     Raises:
-        UserError: the spec names nothing that can be loaded, or NF4 cannot be had here.
+        UserError: the spec names nothing that can be loaded, its weights are not all that its configuration describes,
+            or NF4 cannot be had here.
     """
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig
 
-    _quiet()
     device = device or torch.device("cpu")
     computed = weights_dtype(dtype, device)
     quantized = None
@@ -94,22 +95,14 @@ def load_backbone(spec: str, dtype: str = "float32", device: torch.device | None
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=computed,
         )
-    source = local_source(spec, "model")
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source,
-            dtype=computed,
-            **({} if quantized is None else {"quantization_config": quantized}),
-            device_map=None if device.type == "cpu" else device,
-            trust_remote_code=False,
-            use_safetensors=True,
-        )
-    except (OSError, ValueError) as error:
-        reason = _first_line(error)
-        if "use_safetensors" in reason:
-            reason = "it has no safetensors weights, and pickled ones, which can run code, are never loaded"
-        raise UserError(f"backbone '{spec}' cannot be loaded: {reason}.") from None
-    return model.eval()
+    return read_model(
+        f"backbone '{spec}'",
+        local_source(spec, "model"),
+        dtype=computed,
+        **({} if quantized is None else {"quantization_config": quantized}),
+        device_map=None if device.type == "cpu" else device,
+        use_safetensors=True,
+    ).eval()
 
 
 def decoder_layers(model: PreTrainedModel) -> list[torch.nn.Module]:
@@ -130,11 +123,28 @@ def load_config(spec: str) -> PretrainedConfig:
     """
     from transformers import AutoConfig
 
-    _quiet()
+    quiet()
+    source = local_source(spec, "model")
     try:
-        return AutoConfig.from_pretrained(local_source(spec, "model"), trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise _not_loaded(spec)(f"backbone '{spec}' cannot be loaded: {_first_line(error)}.") from None
+        return AutoConfig.from_pretrained(source, trust_remote_code=False)
+    except Exception as error:  # whatever is in the file: its readers' errors derive from no common class
+        raise _not_loaded(spec, f"backbone '{spec}'", error, "Mend its config.json") from None
+
+
+def causal_config(spec: str) -> PretrainedConfig:
+    """The configuration of a backbone that transformers has a causal LM for.
+
+    Raises:
+        UserError: there is none of its kind, or the spec names nothing that can be loaded.
+        Unreachable: it is on a hub that does not answer.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    config = load_config(spec)
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        kind = f"model_type '{config.model_type}' in its config.json, of which transformers has no causal LM"
+        raise UserError(f"backbone '{spec}' cannot be loaded: it has {kind}. Name another model.")
+    return config
 
 
 def positions(config: PretrainedConfig) -> int | None:
@@ -172,19 +182,22 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
-    _quiet()
+    quiet()
+    source = local_source(spec, "tokenizer")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(local_source(spec, "tokenizer"), trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise _not_loaded(spec)(f"tokenizer of backbone '{spec}' cannot be loaded: {_first_line(error)}.") from None
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except Exception as error:  # whatever is in its files: their readers' errors derive from no common class
+        what, remedy = f"tokenizer of backbone '{spec}'", "Look at its tokenizer.json, or save it with save_pretrained"
+        raise _not_loaded(spec, what, error, remedy) from None
     if tokenizer.eos_token_id is None:
         raise UserError(f"backbone '{spec}': its tokenizer has no EOS token, which a text must end with.")
     return tokenizer
 
 
-def _not_loaded(spec: str) -> type[UserError]:
+def _not_loaded(spec: str, what: str, error: Exception, remedy: str) -> UserError:
     """What it means that a spec could not be read: for a hub id, that it is neither at hand nor to be had now."""
-    return UserError if spec.startswith(PIP) or Path(spec).is_dir() else Unreachable
+    told = f"{what} cannot be loaded: {why(error)}."
+    return UserError(f"{told} {remedy}.") if spec.startswith(PIP) or Path(spec).is_dir() else Unreachable(told)
 
 
 def bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -244,9 +257,8 @@ def _converted(spec: str, part: Literal["model", "tokenizer"]) -> Path:
 
 def _save_model(gguf: Path, target: Path) -> None:
     import torch
-    from transformers import AutoModelForCausalLM
 
-    loaded = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
+    loaded = read_model(str(gguf), str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
     # save_pretrained refuses a model that remembers its GGUF quantisation, so build a plain one around the weights.
     config = loaded.config
     if hasattr(config, "quantization_config"):
@@ -260,14 +272,3 @@ def _save_tokenizer(gguf: Path, target: Path) -> None:
     from transformers import AutoTokenizer
 
     AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(str(target))
-
-
-def _quiet() -> None:
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

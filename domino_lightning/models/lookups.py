@@ -14,10 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domino_lightning.models.backbone import load_config, load_tokenizer, local_source, positions
-from domino_lightning.store.contents import cache_dir, file_hash
+from domino_lightning.models.backbone import causal_config, load_config, load_tokenizer, local_source, positions
+from domino_lightning.models.weights import check_packages, read_model
+from domino_lightning.store.contents import backbone_hash, cache_dir, file_hash
 from domino_lightning.utils.atomic import atomic_write
-from domino_lightning.utils.jsonl import canonical_json, sha256_text
+from domino_lightning.utils.jsonl import canonical_json, read_object, sha256_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -39,6 +40,43 @@ def positions_of(spec: str) -> int | None:
     key = None if config is None else f"{version('transformers')}|{file_hash(config)}"
     found: int | None = _kept("positions", key, lambda: positions(load_config(spec)), _is_limit)
     return found
+
+
+def check_weights(spec: str, where: str) -> None:
+    """Refuse a model that transformers could not load, by its configuration and the headers of its weights.
+
+    One on a hub whose weights are not at hand yet is left to its loading.
+
+    Args:
+        spec: of the backbone.
+        where: key of the document that names it.
+
+    Raises:
+        UserError: its weights are missing, damaged, or not those that the configuration describes.
+        Unreachable: it is on a hub that does not answer.
+    """
+    source = local_source(spec, "model")
+    if not Path(source).is_dir() and not (source := _snapshot(source)):
+        return
+    key = f"{version('transformers')}|{file_hash(_PACKAGE / 'models/weights.py')}|{backbone_hash(spec, where)}"
+    _kept("weights", key, lambda: _loads(f"{where}: backbone '{spec}'", spec, source), lambda known: known is True)
+
+
+def _loads(where: str, spec: str, source: str) -> bool:
+    config = causal_config(spec)
+    if not check_packages(where, config):
+        read_model(where, source, config=config, device_map="meta", dtype="auto", use_safetensors=True)
+    return True
+
+
+def _snapshot(spec: str) -> str:
+    """The folder of the hub's cache that has a model with its weights; empty where it has not."""
+    config, index = _at_hand(spec, "config.json"), _at_hand(spec, "model.safetensors.index.json")
+    if config is None:
+        return ""
+    named = {} if index is None else read_object(index).get("weight_map")
+    files = set(named.values()) if isinstance(named, dict) and named else {"model.safetensors"}
+    return str(config.parent) if all((config.parent / name).is_file() for name in files) else ""
 
 
 def kept_counts(spec: str, asked: Any, count: Callable[[], Sequence[int]]) -> list[int]:

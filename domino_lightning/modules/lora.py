@@ -13,7 +13,7 @@ import torch
 
 from domino_lightning.config.layers import one_line
 from domino_lightning.errors import UserError
-from domino_lightning.models.backbone import load_config
+from domino_lightning.models.backbone import causal_config
 from domino_lightning.models.loading import base_name, write_adapter_readme
 from domino_lightning.modules.settings import Lora
 
@@ -64,7 +64,7 @@ def check_adapter(spec: str, targets: str | tuple[str, ...], where: str) -> None
     """
     from transformers import AutoModelForCausalLM
 
-    config = load_config(spec)
+    config = causal_config(spec)
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # told, if ever, when it trains
         backbone = AutoModelForCausalLM.from_config(config)

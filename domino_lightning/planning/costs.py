@@ -308,9 +308,9 @@ class Costs:
 
 @cache
 def _config(spec: str) -> Any:
-    from domino_lightning.models.backbone import load_config
+    from domino_lightning.models.backbone import causal_config
 
-    return load_config(spec)
+    return causal_config(spec)
 
 
 def _lora_weights(shape: ModelShape, rank: int) -> float:

@@ -17,7 +17,7 @@ from domino_lightning.models.attention import (
     causal_attention,
     replaced_attention,
 )
-from domino_lightning.models.backbone import load_config
+from domino_lightning.models.backbone import causal_config
 from domino_lightning.planning.cost import Cost, Growth
 from domino_lightning.planning.flops import ModelShape, Sequences, fed_tokens, flops
 from domino_lightning.planning.step_memory import META, at_depth, shapes_of
@@ -105,7 +105,7 @@ class _OneMore(Attention):
 @cache
 def launches(spec: str) -> int:
     """About how many kernels a step of decoding launches, without what draws the tokens; 0: it cannot be told."""
-    config = load_config(spec)
+    config = causal_config(spec)
 
     def count(depth: int) -> int:
         model = shapes_of(at_depth(config, depth), "bfloat16")

@@ -75,9 +75,9 @@ def model_shape(spec: str) -> ModelShape:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from domino_lightning.models.backbone import load_config
+    from domino_lightning.models.backbone import causal_config
 
-    config = load_config(spec)
+    config = causal_config(spec)
     with torch.device("meta"):
         return ModelShape.of(AutoModelForCausalLM.from_config(config))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from domino_lightning.config.document import Config
 from domino_lightning.config.layers import ABSENT, lookup
-from domino_lightning.curation import Contaminated, LMJudge
+from domino_lightning.curation import Contaminated, GVendi, HiddenStates, LMJudge
 from domino_lightning.data.lengths import bos_count, pair_lengths, text_lengths
 from domino_lightning.data.samples import sample_indices
 from domino_lightning.data.settings import drawn
@@ -18,13 +18,14 @@ from domino_lightning.domains.rows import Message
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.breakdown import Breakdown
 from domino_lightning.generation.api_engine import APIEngine
+from domino_lightning.generation.engines import TransformersEngine
 from domino_lightning.generation.prompts import check_lengths
 from domino_lightning.models.backbone import (
     SHORTER,
     check_nf4,
     check_positions,
 )
-from domino_lightning.models.lookups import positions_of
+from domino_lightning.models.lookups import check_weights, positions_of
 from domino_lightning.modules.settings import SHORTER_PAIRS, PromptTuningSettings
 from domino_lightning.stages import Stage
 from domino_lightning.synthesis import BARE
@@ -41,6 +42,8 @@ NF4_KEYS = (
     "evaluate.backbone_dtype",
     "evaluate.engine.init_args.dtype",
 )
+# Attributes of what samples or rates that name a model, and those that say what runs it.
+MODELS = (("backbone_spec", "engine"), ("backbone", "engine"), ("base", "base_engine"))
 FEW_GROUPS = 4  # of references: less than a batch of as many samples
 # Of `evaluate`: how answers are generated and scored, where a domain grades them.
 ANSWERED = ("samples", "k", "temperature", "top_p", "max_new_tokens", "breakdown")
@@ -82,6 +85,14 @@ class Foresight:
         there = torch.cuda.is_available()
         return [] if there else [f"{key}: nf4 needs an NVIDIA GPU, and this machine has none." for key in keys]
 
+    def _loadable(self, holder: Any, where: str) -> None:
+        """Refuse models that what runs them for a generator, solver or judge could not load."""
+        for name, engine in MODELS:
+            spec = getattr(holder, name, None)
+            if isinstance(spec, str) and hasattr(holder, engine):
+                runs = getattr(holder, engine) or TransformersEngine()
+                runs.check_model(spec, f"{where}.{name.removesuffix('_spec')}")
+
     def _says(self, key: str, value: str) -> bool:
         return bool(lookup(self.config.document, key) == value)
 
@@ -105,6 +116,7 @@ class Foresight:
 
     def _tune(self, stage: Any) -> list[str]:
         data, model = stage.data, stage.described()
+        check_weights(model.backbone_spec, f"tune.model{'' if stage.named is None else '.init_args'}.backbone")
         spec, cut = data["tokenizer"], (data["max_length"], data["too_long"])
         lengths = [text_lengths(self.splits[name], spec, *cut, f"split {name}") for name in ("reference", "heldout")]
         longest = max(tokens for split in lengths for tokens in split)
@@ -121,6 +133,7 @@ class Foresight:
     def _finetune(self, stage: Any) -> list[str]:
         if stage.source == "none":
             return []
+        check_weights(stage.model["backbone"], "finetune.model.backbone")
         # Where `prepare` completes the records by running them, all are answered by then.
         answered = self.splits if stage.domain.fills_answers else stage.answered(self.splits)
         notes: list[str] = []
@@ -168,6 +181,7 @@ class Foresight:
     def _synthesize(self, stage: Any) -> list[str]:
         generator, stop = stage.generator, stage.stop
         notes = self._keys(generator)
+        self._loadable(generator, "synthesize.generator.init_args")
         if isinstance(generator, PromptedGenerator):
             generator.read([str(row["text"]) for row in self.splits["reference"]])
             generator.check_rows(range(min(stop.candidates, ASKED)), stage.seed)
@@ -201,6 +215,7 @@ class Foresight:
     def _curate(self, stage: Any) -> list[str]:
         notes: list[str] = []
         for number, judge in enumerate(stage.filters):
+            self._loadable(judge, f"curate.filters.{number}.init_args")
             if isinstance(judge, Contaminated):
                 where = f"curate.filters.{number}.init_args.benchmarks"
                 notes += _idle_splits({f"{where}.{n}": source for n, source in enumerate(judge.benchmarks)})
@@ -214,6 +229,11 @@ class Foresight:
         return notes
 
     def _answer(self, stage: Any) -> list[str]:
+        for holder, key in ((stage.solver, "solver"), (stage.judge, "judge")):
+            self._loadable(holder, f"answer.{key}")
+        for measure in (stage.embedding, *stage.measures):
+            if isinstance(measure, (GVendi, HiddenStates)):
+                check_weights(measure.backbone, f"answer: {type(measure).__name__}.backbone")
         domain, settings = stage.domain, [field.name for field in fields(stage.agreement) if field.name != "seed"]
         used = domain.agreement_settings if domain.needs_solutions else frozenset()
         idle = [f"answer.agreement.{name}" for name in settings if used is not None and name not in used]
@@ -232,6 +252,7 @@ class Foresight:
         from domino_lightning.stages.evaluate import in_turn
 
         backbone = self._stage("finetune").model["backbone"]
+        stage.engine.check_model(backbone, "finetune.model.backbone")
         problems = in_turn(self.splits["test"])[: stage.limit] if stage.domain.graded else []
         self._questions(stage.domain, problems, backbone, stage.sampling, "evaluate")
         if not stage.domain.graded:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from domino_lightning.config.layers import one_line
-from domino_lightning.errors import UserError
-from domino_lightning.stages.trainer_settings import own_loggers, with_cluster_environment
+from domino_lightning.errors import OutOfRange, UserError
+from domino_lightning.stages.trainer_settings import lacking, own_loggers, with_cluster_environment
 from domino_lightning.store.work import Work
 from domino_lightning.utils.ranges import ONE_OR_MORE, POSITIVE, WORKERS_OR_NONE, check_ranges
 
@@ -79,7 +79,7 @@ def make_trainer(
         callbacks: they see a step before it is saved.
 
     Raises:
-        UserError: a seed or a combination of settings that Lightning refuses.
+        UserError: a seed or a combination of settings that Lightning refuses, or that this machine cannot have.
     """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch import Trainer, seed_everything
@@ -90,6 +90,8 @@ def make_trainer(
     from domino_lightning.callbacks.progress import StepProgress
     from domino_lightning.tracking.loggers import lightning_loggers
 
+    if (lack := lacking(trainer)) is not None:  # whatever machine a sweep has brought the stage to
+        raise OutOfRange(f"{stage}.trainer", *lack)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     args = dict(trainer)
     own = args.pop("callbacks", None) or []

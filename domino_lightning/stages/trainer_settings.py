@@ -24,22 +24,30 @@ NUMBERS = {
     "val_check_interval": ONE_OR_MORE,
     "limit_train_batches": ONE_OR_MORE,
     "limit_val_batches": ZERO_OR_MORE,
-    "overfit_batches": ZERO_OR_MORE,
 }
 # Those that are a number of batches, or as a number with a point a share of them.
 SHARES = {
     "val_check_interval": UNIT_OPEN_LOW,
     "limit_train_batches": UNIT_OPEN_LOW,
     "limit_val_batches": UNIT,
-    "overfit_batches": UNIT,
 }
 # Key, how names begin that need a module beside Lightning, and that module.
 PACKAGES = (
     ("precision", "transformer-engine", "transformer_engine"),
     ("strategy", "deepspeed", "deepspeed"),
     ("strategy", "xla", "torch_xla"),
+    ("strategy", "single_xla", "torch_xla"),
+    ("strategy", "single_tpu", "torch_xla"),
     ("accelerator", "tpu", "torch_xla"),
 )
+GPUS_ALONE = ("fsdp", "deepspeed")  # how strategies begin that no CPU has
+# Settings to try something out with, each with why it is refused.
+TRIALS = {
+    "fast_dev_run": "false, since a few batches would be stored as finished training; for a trial there is --smoke",
+    "barebones": "false, since a few batches would be stored as finished training; for a trial there is --smoke",
+    "overfit_batches": "0, since every epoch draws its batches anew, so that none would be overfit; for fewer batches "
+    "there are limit_train_batches and limit_val_batches",
+}
 LIMIT = Range("1 or more, or -1 for none", 1)
 
 
@@ -106,9 +114,8 @@ def check_trainer(stage: str, trainer: Mapping[str, Any]) -> None:
     _check_devices(where, trainer.get("devices"))
     if trainer.get("accelerator") == "cpu" and (lack := lacking(trainer)) is not None:
         raise OutOfRange(where, *lack)
-    for name in ("fast_dev_run", "barebones"):
+    for name, why in TRIALS.items():
         if trainer.get(name):
-            why = "false, since a few batches would be stored as finished training; for a trial there is --smoke"
             raise OutOfRange(where, name, trainer[name], why)
     _check_packages(where, trainer)
     own_loggers(stage, trainer.get("logger"))
@@ -152,8 +159,10 @@ def lacking(trainer: Mapping[str, Any]) -> tuple[str, Any, str] | None:
     devices, accelerator = trainer.get("devices"), trainer.get("accelerator") or "auto"
     by_number = isinstance(devices, list) or "," in str(devices)
     count = int(text) if (text := str(devices)).removeprefix("-").isdigit() else 1
+    anywhere = not by_number and (count == 1 or (count > 1 and accelerator == "cpu"))
+    alone = _gpus_alone(trainer)
     if accelerator not in ("auto", "cpu", "gpu", "cuda") or (
-        accelerator in ("auto", "cpu") and not by_number and (count == 1 or (count > 1 and accelerator == "cpu"))
+        accelerator in ("auto", "cpu") and anywhere and alone is None
     ):
         return None
     gpus = 0
@@ -165,11 +174,25 @@ def lacking(trainer: Mapping[str, Any]) -> tuple[str, Any, str] | None:
         gpus = torch.cuda.device_count()
     if not gpus and accelerator in ("gpu", "cuda"):
         return "accelerator", accelerator, "auto or cpu, since this machine has no GPU"
+    if not gpus and alone is not None:
+        return alone
     if not gpus and (by_number or count == -1):
         return "devices", devices, "a number of processes, such as 1, where it is the CPU that is trained on"
     named = [int(each) for each in str(devices).strip("[] ").split(",") if each.strip()] if by_number else [count - 1]
     if gpus and max(named) >= gpus:
         return "devices", devices, f"of the {gpus} GPU{'s'[gpus == 1 :]} that this machine has"
+    return None
+
+
+def _gpus_alone(trainer: Mapping[str, Any]) -> tuple[str, Any, str] | None:
+    """A key that asks for what no CPU has, its value, and what it must be there."""
+    strategy = trainer.get("strategy")
+    given = strategy.get("class_path") if isinstance(strategy, Mapping) else strategy
+    name = given if isinstance(given, str) else type(given).__name__
+    if name.rpartition(".")[2].lower().startswith(GPUS_ALONE):
+        return "strategy", strategy, "auto, ddp or a ModelParallelStrategy where it is the CPU that is trained on"
+    if str(precision := trainer.get("precision")) in {"16", "16-mixed"}:
+        return "precision", precision, "32-true, or bf16-mixed, which Lightning would make of it on the CPU"
     return None
 
 
@@ -194,11 +217,27 @@ def _check_names(where: str, trainer: Mapping[str, Any]) -> None:
         known = {"auto", "gpu", *registry} if name == "accelerator" else {"auto", *registry}
         if isinstance(value, str) and value.lower() not in known:
             raise OutOfRange(where, name, repr(value), f"one of {', '.join(sorted(known))}")
+    _check_start(where, trainer.get("strategy"))
     if trainer.get("precision") == "16-true":
         raise UserError(
             f"{where}.precision: 16-true keeps trained weights in float16, where the optimizer's steps underflow. Use "
             "bf16-mixed, bf16-true or 32-true."
         )
+
+
+def _check_start(where: str, strategy: Any) -> None:
+    """Refuse ranks that are started within a stage's process: what they have trained does not come back to it."""
+    from lightning.pytorch.strategies import StrategyRegistry
+
+    known: Mapping[str, Any] = StrategyRegistry
+    if isinstance(strategy, str):
+        settings = known[strategy.lower()]["init_params"] if strategy.lower() in known else {}
+        start = settings.get("start_method", "popen")
+    else:
+        start = getattr(strategy, "_start_method", "popen")
+    if start != "popen":
+        name = strategy if isinstance(strategy, str) else f"{type(strategy).__name__} with start_method {start}"
+        raise OutOfRange(where, "strategy", name, "ddp, since what processes of another start have trained is lost")
 
 
 def with_cluster_environment(plugins: Any) -> list[Any]:

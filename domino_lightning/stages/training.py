@@ -196,8 +196,8 @@ class TrainingStage(Stage):
         epochs = Epochs.of(trainer, int(self.data["batch_size"]), self.seed, owners)
         size = int(self.data["batch_size"])
         if epochs.sizes and max(epochs.sizes) < size:
-            most = max(epochs.sizes)
-            notes.append(f"{self.name}.data.batch_size {size} is never reached: no batch has more than {most} rows.")
+            rows = max(epochs.sizes)
+            notes.append(f"{self.name}.data.batch_size {size} is never reached: no batch has more than {rows} rows.")
         if epochs.batches is not None and epochs.together > epochs.batches:
             notes.append(
                 f"{self.name}.trainer.accumulate_grad_batches {epochs.together} is more than the {epochs.batches} "

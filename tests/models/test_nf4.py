@@ -82,9 +82,9 @@ def test_the_weights_are_asked_for_by_bitsandbytes_straight_on_the_gpu(
 
     class Loader:
         @staticmethod
-        def from_pretrained(source: str, **options: Any) -> torch.nn.Module:
+        def from_pretrained(source: str, **options: Any) -> tuple[torch.nn.Module, dict[str, set[Any]]]:
             asked.update(options)
-            return torch.nn.Linear(1, 1)
+            return torch.nn.Linear(1, 1), {f"{kind}_keys": set() for kind in ("missing", "unexpected", "mismatched")}
 
     installed(True)
     monkeypatch.setattr(transformers, "AutoModelForCausalLM", Loader)

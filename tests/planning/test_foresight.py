@@ -33,6 +33,12 @@ FEW_SHOT = (
 )
 
 
+BARE = (
+    "synthesize.generator={class_path: domino_lightning.synthesis.BARE, "
+    "init_args: {backbone: '${backbone}', base: '${other}', shots: 1}}"
+)
+
+
 @pytest.fixture
 def backbone(tmp_path: Path) -> Callable[..., str]:
     """`backbone(template)`: a tiny model whose tokenizer has this chat template; the directory."""
@@ -297,3 +303,53 @@ def test_a_size_that_no_corpus_can_have_is_told(write_experiment: Write, capsys:
         assert main(["check", str(path), *overrides]) == 0
         message = refused(capsys, "check", path, overrides[0], f"finetune.data.size={most + 1}")
         assert f"exactly {most + 1} pairs are asked for" in message and f"there are {most}." in message
+
+
+@pytest.fixture
+def headless(tmp_path: Path) -> Path:
+    """A backbone without its LM head, whose place random numbers would take."""
+    folder = tmp_path / "headless"
+    byte_tokenizer().save_pretrained(str(folder))
+    tiny_model().model.save_pretrained(str(folder))
+    return folder
+
+
+HEADLESS = "lack 1 of the 21 parameters that its config.json describes (lm_head.weight)"
+JUDGE = "{class_path: domino_lightning.curation.LMJudge, init_args: {backbone: %s}}"
+STATES = "{class_path: domino_lightning.curation.HiddenStates, init_args: {backbone: %s}}"
+
+
+@pytest.mark.parametrize(
+    ("key", "override"),
+    [
+        ("tune.model.backbone", "tune.model.backbone=%s"),
+        ("synthesize.generator.init_args.backbone", FEW_SHOT.replace("${backbone}", "%s") % ("%s", 1)),
+        ("synthesize.generator.init_args.base", BARE.replace("${other}", "%s")),
+        ("curate.filters.0.init_args.backbone", f"curate.filters=[{JUDGE}]"),
+        ("answer: HiddenStates.backbone", f"answer.embedding={STATES}"),
+        ("finetune.model.backbone", "finetune.model.backbone=%s"),
+    ],
+)
+def test_weights_that_a_stage_could_not_load_are_told_before_the_first_runs(
+    write_experiment: Write, headless: Path, tmp_path: Path, capsys: Capture, key: str, override: str
+) -> None:
+    message = refused(capsys, "check", write_experiment(), override % headless)
+    assert message.startswith(f"{key}: backbone '{headless}': ") and HEADLESS in message
+    if key.startswith("finetune"):
+        for command in ("plan", "run"):
+            assert HEADLESS in refused(capsys, command, write_experiment(), override % headless)
+        assert HEADLESS in refused(capsys, "check", write_experiment(), "finetune.source=none", override % headless)
+        assert not (tmp_path / "outputs").exists()
+
+
+def test_another_engine_loads_models_of_its_own(write_experiment: Write, headless: Path) -> None:
+    server = "{class_path: domino_lightning.synthesis.VLLMServer, init_args: {url: 'http://127.0.0.1:1/v1'}}"
+    override = FEW_SHOT.replace("${backbone}", str(headless)).replace("shots:", f"engine: {server}, shots:") % 1
+    assert main(["check", str(write_experiment()), override]) == 0
+
+
+def test_a_model_that_is_no_causal_lm_is_told(write_experiment: Write, headless: Path, capsys: Capture) -> None:
+    (headless / "config.json").write_text('{"model_type": "t5"}')
+    for command in ("check", "plan"):
+        message = refused(capsys, command, write_experiment(), f"backbone={headless}")
+        assert "has model_type 't5' in its config.json, of which transformers has no causal LM" in message

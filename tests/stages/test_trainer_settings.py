@@ -14,7 +14,7 @@ from lightning.fabric.connector import _PRECISION_INPUT_STR
 from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry
-from lightning.pytorch.strategies import StrategyRegistry
+from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 
 from domino_lightning.errors import UserError
 from domino_lightning.stages.trainer_settings import USUAL, check_trainer, is_usual, lacking, with_cluster_environment
@@ -113,6 +113,14 @@ def test_all_else_is_lightnings_affair(unusual: Any) -> None:
         ({"barebones": True}, "barebones True must be false"),
         ({"precision": "transformer-engine-float16"}, "needs the package transformer_engine, which is not installed"),
         ({"strategy": "deepspeed_stage_3"}, "needs the package deepspeed, which is not installed"),
+        ({"strategy": "single_xla"}, "needs the package torch_xla, which is not installed"),
+        ({"overfit_batches": 1}, "overfit_batches 1 must be 0, since every epoch draws its batches anew"),
+        ({"overfit_batches": 0.5}, "there are limit_train_batches and limit_val_batches"),
+        ({"strategy": "ddp_notebook"}, "strategy ddp_notebook must be ddp, since what processes of another start"),
+        ({"strategy": "ddp_spawn_find_unused_parameters_true"}, "must be ddp"),
+        ({"strategy": DDPStrategy(start_method="fork")}, "strategy DDPStrategy with start_method fork must be ddp"),
+        ({"accelerator": "cpu", "strategy": "fsdp"}, "strategy fsdp must be auto, ddp or a ModelParallelStrategy"),
+        ({"accelerator": "cpu", "precision": "16-mixed"}, "precision 16-mixed must be 32-true, or bf16-mixed"),
         ({"min_steps": 9}, "min_steps 9 is more than max_steps 8"),
         ({"accelerator": "cpu", "devices": -1}, "devices -1 must be a number of processes"),
         ({"accelerator": "cpu", "devices": [0]}, r"devices \[0\] must be a number of processes"),
@@ -135,6 +143,15 @@ def test_what_no_fit_could_mean_is_refused(trainer: dict[str, Any], words: str) 
         (0, {"devices": 4}, None),
         (0, {"devices": 4, "accelerator": "cpu"}, None),
         (0, {}, None),
+        (0, {"strategy": "fsdp_cpu_offload"}, "strategy"),
+        (0, {"strategy": {"class_path": "lightning.pytorch.strategies.FSDPStrategy"}}, "strategy"),
+        (0, {"strategy": "deepspeed_stage_3", "devices": 2}, "strategy"),
+        (0, {"strategy": {"class_path": "lightning.pytorch.strategies.ModelParallelStrategy"}}, None),
+        (0, {"strategy": "ddp", "precision": "bf16-mixed"}, None),
+        (0, {"precision": "16-mixed"}, "precision"),
+        (0, {"precision": 16, "accelerator": "cpu"}, "precision"),
+        (1, {"precision": "16-mixed", "strategy": "fsdp"}, None),
+        (1, {"precision": "16-mixed", "accelerator": "cpu"}, "precision"),
         (2, {"devices": 3}, "devices"),
         (2, {"devices": "3", "accelerator": "cuda"}, "devices"),
         (2, {"devices": [0, 2]}, "devices"),
