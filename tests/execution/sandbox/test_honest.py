@@ -194,6 +194,7 @@ PROGRAMS = {
     "the same object": satisfies("n = Node()\nassert f(n) is n\nassert f(n).next is n.next and n.next is not n", "class Node:\n    def __init__(self, deep=True): self.next = Node(False) if deep else None\ndef f(n): return n"),
     "as deep as the interpreter allows": satisfies("assert f(990) == 990", "def f(n): return n and 1 + f(n - 1)"),
     "subclasses of list and dict": satisfies("assert f() == [1, 2] and [1, 2] == f() and f() != [1]\nassert D(a=1) == {'a': 1}", "class L(list): pass\nclass D(dict): pass\ndef f(): return L([1, 2])"),
+    "variables called like what needs its process": satisfies("seed, stdout, flags = 1, 2, 3\nassert f(seed, stdout) == flags", "def f(a, b): return a + b"),
     # Objects under assertions.
     "operators of every kind": satisfies("v = Vec(3, 4)\nassert -v == Vec(-3, -4) and abs(v) == 5 and v @ Vec(1, 2) == 11\nassert v % 2 == Vec(1, 0) and v & Vec(1, 4) == Vec(1, 4) and int(v) == 5\nassert v * 3 == Vec(9, 12) == 3 * v and (v * 3).x == 9\nassert round(Vec(1.2, 1.8)) == Vec(1, 2) and [10, 20][Vec(1, 0)] == 20 and sum([v, v]) == Vec(6, 8)", VEC),
     "as set or dict keys": satisfies("assert len({Vec(1, 2), Vec(1, 2), Vec(2, 1)}) == 2\nassert {Vec(1, 2): 'a'}[Vec(1, 2)] == 'a'\nassert Vec(1, 2) in [Vec(1, 2)]", VEC),
@@ -255,6 +256,10 @@ SHARED = {
     "the source of a function": satisfies("import inspect\nassert 'return 7' in inspect.getsource(f)", "def f(): return 7"),
     "a docstring": satisfies("assert f.__doc__ == 'Doubles.'", "def f(x):\n    'Doubles.'\n    return 2 * x"),
     "a class of the program's that is called like a known one": satisfies("assert Counter().n == 0", "class Counter:\n    n = 0"),
+    "a signature by a name that is imported": satisfies("from inspect import signature as s\nassert list(s(f).parameters) == ['a', 'b']", "def f(a, b=2): return a"),
+    "type hints": satisfies("from typing import get_type_hints\nassert get_type_hints(f) == {'x': int, 'return': str}", "def f(x: int) -> str: return str(x)"),
+    "the fields of a data class": satisfies("import dataclasses\nassert dataclasses.asdict(f(3)) == {'x': 3}", "from dataclasses import dataclass\n@dataclass\nclass P: x: int\ndef f(x): return P(x)"),
+    "how an array lies in memory": satisfies("x = f()\nassert x.flags.f_contiguous and not x.flags.c_contiguous and x.strides == (8, 16)", "import numpy as np\ndef f(): return np.zeros((2, 5), order='F')"),
     "await": satisfies("import asyncio\nasync def main():\n    assert await f() == 1\nasyncio.run(main())", "async def f(): return 1"),
 }  # fmt: skip
 
