@@ -219,6 +219,7 @@ PROGRAMS = {
     "arrays of every type": satisfies("a, b, c, d, e = f()\nassert a[0] == [1] and b.any() and not b.all() and c[0] == 1j and list(d) == ['x', 'yy'] and str(e) == '2020-01-01'", "import numpy as np\ndef f(): return np.array([[1], 'a', None], dtype=object), np.array([True, False]), np.array([1j]), np.array(['x', 'yy']), np.datetime64('2020-01-01')"),
     "an array as argument, changed in place": satisfies("import numpy as np\nx = np.arange(3)\nassert f(x) is None\nassert x.tolist() == [0, 2, 4]", "def f(x): x *= 2"),
     "numpy that only the program imports": satisfies("assert np.allclose(f([1.0]), [2.0])", ARRAY),
+    "an array of millions": satisfies("x = f()\nassert x.shape == (2000, 3000) and x.sum() == 3000 and x.flat[0] == 1", "import numpy as np\ndef f():\n    x = np.zeros((2000, 3000), 'u1')\n    x[0] = 1\n    return x"),
     "a matrix": satisfies("import numpy as np\nassert np.array_equal(f(), [[1, 2], [3, 4]]) and isinstance(f(), np.matrix) and (f() * f()).tolist() == [[7, 10], [15, 22]]", "import numpy as np\ndef f(): return np.matrix([[1, 2], [3, 4]])"),
     "an exception as value": satisfies("assert isinstance(f(), ValueError) and type(f()) is ValueError and str(f()) == 'x' and f().args == ('x',)", "def f(): return ValueError('x')"),
     "an exception of its own as value": satisfies("assert isinstance(f(), ValueError) and not isinstance(f(), KeyError) and str(f()) == 'x' and type(f()).__name__ == 'Bad'", "class Bad(ValueError): pass\ndef f(): return Bad('x')"),
@@ -284,3 +285,23 @@ def test_tests_that_need_the_programs_process_say_so(case: Honest, tier: str, pa
         {"entry_point": "f", "tests": [case.test]}, "def f(*a): return 0", None, Rules(patient, tier)
     )
     assert not wrong.passed
+
+
+@pytest.mark.parametrize(
+    ("test", "program"),
+    [
+        ("x = f(1200)\nassert x", DEEP.format("[]", "[x]")),
+        ("try: x = f(1200)\nexcept TypeError: pass", DEEP.format("[]", "[x]")),
+        ("x = []\nfor _ in range(1200): x = (x,)\nassert f(x) == 1", "def f(x): return len(x)"),
+        ("assert len(f()) == 4_100_000", "def f(): return [0] * 4_100_000"),
+        ("assert f([])", "def f(x):\n    x.extend([0] * 4_100_000)\n    return True"),
+        ("assert len(f()) == 1 << 28", "def f(): return bytes(1 << 26) * 4"),
+    ],
+)
+def test_what_is_too_large_to_pass_is_said_to_be_a_limit_of_the_grader(
+    test: str, program: str, patient: Limits
+) -> None:
+    record = {"entry_point": "f", "tests": [{"type": "assert", "code": test}]}
+    found = grade_completion(record, program, None, Rules(patient))
+    assert (found.status, found.trust) == ("output_limit", "parent")
+    assert "a limit of the grader" in found.detail

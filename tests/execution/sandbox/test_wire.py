@@ -24,6 +24,11 @@ def sent(value: object) -> Any:
         return wire.decode(wire.loads(wire.dumps(wire.encode(value))))
 
 
+def passed(value: object) -> Any:
+    """The tree of a value between two processes of the sandbox."""
+    return wire.encode(value, lambda _: pytest.fail("it is data"))
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -96,6 +101,38 @@ def test_arrays_come_back_with_type_and_shape(made: Any) -> None:
     found[...] = found
 
 
+@pytest.mark.parametrize("kind", ["?", "i1", "<u2", ">i4", "f2", "f8", "c16"])
+def test_numbers_pass_between_processes_as_bytes(kind: str) -> None:
+    made = np.array([[0, 1, 5], [1, 0, 3]]).astype(kind)
+    tree = passed(made)
+    assert isinstance(tree["a"][2], str)
+    found = wire.decode(tree)
+    assert found.dtype == made.dtype
+    assert np.array_equal(found, made)
+    found[...] = 0
+
+
+def test_a_boolean_is_one_whatever_its_byte() -> None:
+    found = wire.decode({"a": ["|b1", [3], "AAEC"]})
+    assert found.view("u1").tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["é" * (wire.MAX_BYTES // 6), b"\xff" * (wire.MAX_BYTES // 6), ["a" * 1000] * 140_000, [[()]] * 1_000_000,
+     np.zeros(14_000_000), 1 << (4 * wire.MAX_BYTES + 4)],
+    ids=["text", "bytes", "texts", "holders", "numbers", "digits"],
+)  # fmt: skip
+def test_what_is_encoded_is_never_more_than_is_read(value: object) -> None:
+    with pytest.raises(wire.TooLarge):
+        passed(value)
+
+
+def test_a_long_text_passes() -> None:
+    text = "a" * (wire.MAX_BYTES // 2)
+    assert wire.loads(wire.dumps(passed(text))) == text
+
+
 def test_arrays_of_objects_keep_what_they_hold() -> None:
     made = np.empty(3, object)
     made[:] = [[1], "a", None]
@@ -140,7 +177,9 @@ def test_marks_in_a_text_are_no_values() -> None:
     [
         {"zz": 1}, {}, {"a": 1, "b": 2}, {"h": [1, "x"]}, {"L": [[], {"h": [1, "x"]}]}, {"i": "no"}, {"d": [[1]]},
         {"s": [[]]}, {"b": "\u1234"}, {"x": ["Path", "/"]}, {"a": ["V8", [1], [1]]}, {"a": ["<i8", [2], [1]]},
-        {"a": ["<i8" * 99, [1], [1]]}, {"a": [8, [1], [1]]}, {"a": ["<i8", [1], ["x"]]}, {"n": ["<f8"]},
+        {"a": ["<i8" * 99, [1], [1]]}, {"a": ["<i8", [1], "AAAA"]},
+        {"a": ["<i8", [1], "!"]}, {"a": ["|O", [1], "AAAAAAAAAAA="]}, {"a": ["<U1", [1], "AAAAAA=="]},
+        {"a": [8, [1], [1]]}, {"a": ["<i8", [1], ["x"]]}, {"n": ["<f8"]},
         {"r": [1, 2, 0]},
     ],
 )  # fmt: skip

@@ -30,6 +30,8 @@ from domino_lightning.execution.sandbox.inside.values import PARSERS, TEXTUAL, k
 MAX_DEPTH = 1000  # as deep as Python itself compares lists
 MAX_NODES = 4_000_000
 MAX_CONTAINERS = 2_000_000  # of JSON: an empty one takes more room than any number
+MAX_BYTES = 128 << 20
+_NODE_BYTES = MAX_BYTES // MAX_NODES  # what a number with its comma takes at most; longer texts count for several
 MANY = 100  # items of an iterator that are asked for at a time
 _DEEP = 20_000  # frames, for `MAX_DEPTH` levels
 _SMALL = 10**18
@@ -131,18 +133,23 @@ class _Encoder:
 
     def __init__(self, handle: Handle | None, lazily: bool, keeps: Callable[[Any], bool] | None) -> None:
         self.handle, self.lazily, self.keeps = handle, lazily, keeps
-        self.left = MAX_NODES
+        self.left, self.containers = MAX_NODES, MAX_CONTAINERS
 
     def tree(self, value: Any, depth: int) -> object:
         self._spend(1)
         kind: Any = type(value)
-        if value is None or kind is bool or kind is float or kind is str:
+        if value is None or kind is bool or kind is float:
+            return value
+        if kind is str:
+            self._spend(_text_nodes(value))
             return value
         if kind is int:
+            self._spend(value.bit_length() // (4 * _NODE_BYTES))
             return value if -_SMALL < value < _SMALL else {"i": hex(value)}
         if depth >= MAX_DEPTH:
             raise TooLarge(f"nested more than {MAX_DEPTH} deep")
         depth += 1
+        self._spend(0, 1 if kind is list else 2)
         if kind is list:
             return self._flat(value) or self._items(value, depth)
         if kind in _SEQUENCES:
@@ -150,6 +157,7 @@ class _Encoder:
         if kind in _MAPPINGS:
             return {_MAPPINGS[kind]: self._pairs(value, depth)}
         if kind is bytes or kind is bytearray:
+            self._spend(_text_nodes(value))
             return {"b" if kind is bytes else "ba": value.decode("latin-1")}
         if kind is complex:
             return {"c": [value.real, value.imag]}
@@ -164,15 +172,17 @@ class _Encoder:
             return {"x": [name, text_of(value)]}
         return self._other(value, kind, depth)
 
-    def _spend(self, nodes: int) -> None:
+    def _spend(self, nodes: int, containers: int = 0) -> None:
         self.left -= nodes
-        if self.left < 0:
-            raise TooLarge(f"more than {MAX_NODES} values")
+        self.containers -= containers
+        if self.left < 0 or self.containers < 0:
+            raise TooLarge(f"more than {MAX_NODES} values, {MAX_CONTAINERS} that hold others, or {MAX_BYTES} bytes")
 
     def _items(self, values: Any, depth: int) -> list[object]:
         return [self.tree(item, depth) for item in values]
 
     def _pairs(self, mapping: Any, depth: int) -> list[object]:
+        self._spend(0, dict.__len__(mapping))
         return [self._items(pair, depth) for pair in dict.items(mapping)]
 
     def _flat(self, values: Any) -> list[object] | None:
@@ -184,8 +194,15 @@ class _Encoder:
             numbers = values if kinds == {int} else [item for item in values if type(item) is int]
             if not -_SMALL < min(numbers) <= max(numbers) < _SMALL:
                 return None
+        if str in kinds:
+            self._spend(sum(_text_nodes(item) for item in values if type(item) is str))
         self._spend(len(values))
         return list(values)
+
+    @property
+    def _packed(self) -> Callable[[int], None] | None:
+        """For arrays between two processes that both have NumPy, room for so many bytes."""
+        return None if self.handle is None else lambda size: self._spend(size // _NODE_BYTES)
 
     def _other(self, value: Any, kind: type, depth: int) -> object:
         """An iterator, something of NumPy's, or an instance of some class."""
@@ -199,7 +216,7 @@ class _Encoder:
             trees = self._items(first, depth)
             return {"I": trees} if len(first) < MANY else {"L": [trees, self.handle(value)]}
         if kind.__module__ == "numpy":
-            found = encode_array(value, lambda flat: self._flat(flat) or self._items(flat, depth))
+            found = encode_array(value, lambda flat: self._flat(flat) or self._items(flat, depth), self._packed)
             if found is not None:
                 return found
         if kind is types.SimpleNamespace:
@@ -221,6 +238,11 @@ class _Encoder:
         if isinstance(value, dict):
             return {"d": self._pairs(value, depth)}
         raise NotPlain(f"a {kind.__name__}, not a plain value")
+
+
+def _text_nodes(text: str | bytes | bytearray) -> int:
+    """For how many more nodes a text counts; outside ASCII a character takes six bytes."""
+    return len(text) * (1 if text.isascii() else 6) // _NODE_BYTES
 
 
 def is_plain_error(value: object) -> bool:

@@ -103,8 +103,11 @@ class Link:
         return self._remotes[number]
 
     def encode(self, value: object) -> object:
-        """A value of the test's own."""
-        return wire.encode(value, self._handle, keeps=self._is_own_object)
+        """The tree of a value of the test's own."""
+        try:
+            return wire.encode(value, self._handle, keeps=self._is_own_object)
+        except wire.TooLarge as error:
+            raise self.peer.flood(str(error)) from None
 
     def _is_own_object(self, value: object) -> bool:
         """Whether it is something that the test made of which a copy is another: an exception, what can change."""
@@ -120,7 +123,7 @@ class Link:
     def _error(self, name: str, message: str, arguments: object = None) -> BaseException:
         """The program's exception; an instance of a built-in class and nothing else."""
         if not name:
-            return TypeError(f"returned {message}")
+            return self.peer.flood(message)
         kind = getattr(builtins, name) if isinstance(name, str) else None
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
             return TypeError("the program answered with no exception")
