@@ -65,6 +65,18 @@ class Vec:
     @classmethod
     def unit(cls): return cls(1, 0)
 """
+CAUGHT = "try:\n    f()\n    assert 0\nexcept Exception as err:\n    e = err\n"
+DENIED = """
+class Denied(PermissionError):
+    def __init__(self, level):
+        super().__init__("no")
+        self.level = level
+    def hint(self): return f"not {self.level}"
+    def __str__(self): return "no!"
+    def __repr__(self): return "D"
+def f(): raise Denied(3)
+def again(e): return e
+"""
 BAG = "class Bag:\n    def __init__(self, *a): self.a = a\n    def __contains__(self, x): return x in self.a"
 ARRAY = "import numpy as np\ndef f(x): return np.array(x) * 2"
 STREAM = "import asyncio, sys\nasync def main():\n    loop = asyncio.get_running_loop()\n    r = asyncio.StreamReader()\n    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(r), sys.stdin)\n"
@@ -225,6 +237,14 @@ PROGRAMS = {
     "an exception of its own as value": satisfies("assert isinstance(f(), ValueError) and not isinstance(f(), KeyError) and str(f()) == 'x' and type(f()).__name__ == 'Bad'", "class Bad(ValueError): pass\ndef f(): return Bad('x')"),
     "attributes of an exception": satisfies("assert f().errno == 2 and isinstance(f(), FileNotFoundError)", "def f():\n    try: open('/none/here')\n    except OSError as e: return e"),
     "an exception that goes back": satisfies("assert f([f([])][0]) == '[KeyError(1)]'", "def f(x): return repr(x) if x else [KeyError(1)]"),
+    "fields and methods of an exception of its own": satisfies(CAUGHT + "assert type(e).__name__ == 'Denied' and e.level == 3 and e.hint() == 'not 3' and e.args == ('no',) and str(e) == 'no!'\ne.level = 4\nassert e.hint() == 'not 4' and again(e) is e and repr(e) == 'D'", DENIED),
+    "an exception of its own raised twice": satisfies("got = []\nfor _ in range(2):\n    try: again(0)\n    except Exception as e: got.append(e)\nassert got[0] is not got[1] and type(got[0]) is type(got[1]) and got[0] != got[1]", "class Bad(KeyError): pass\ndef again(x): raise Bad(x)"),
+    "the cause of an exception": satisfies(CAUGHT + "assert type(e.__cause__) is KeyError and e.__cause__.args == ('k',) and type(e.__context__) is KeyError", "def f():\n    try: {}['k']\n    except KeyError as k: raise LookupError('x') from k"),
+    "the cause of an exception of its own": satisfies(CAUGHT + "assert isinstance(e.__cause__, ArithmeticError) and e.__cause__.n == 5 and e.__context__.n == 5", "class A(ArithmeticError): n = 5\nclass B(Exception): pass\ndef f():\n    try: raise A\n    except A as a: raise B from a"),
+    "no cause": satisfies(CAUGHT + "assert e.__cause__ is None and isinstance(e.__context__, KeyError) and e.__suppress_context__", "def f():\n    try: {}['k']\n    except KeyError: raise ValueError from None"),
+    "notes and fields of an exception": satisfies(CAUGHT + "assert e.__notes__ == ['n'] and e.filename == 'b' and e.extra == [1] and g(e) == [1]", "def f():\n    e = OSError(2, 'a', 'b')\n    e.add_note('n')\n    e.extra = [1]\n    raise e\ndef g(e): return e.extra"),
+    "an exception of its own in a group": satisfies("try:\n    f()\n    assert 0\nexcept* OSError as g:\n    assert [e.port for e in g.exceptions] == [1, 2]", "class P(OSError):\n    def __init__(self, port): self.port = port\ndef f(): raise ExceptionGroup('g', [P(1), P(2)])"),
+    "an exception of its own behind a context manager": satisfies("import contextlib\n@contextlib.contextmanager\ndef raises(kind):\n    try: yield\n    except kind: return\n    assert 0\n@contextlib.contextmanager\ndef through(): yield\nwith raises(ValueError), through():\n    f()", "class V(ValueError): pass\ndef f(): raise V('x')"),
     "the name of an object's class": satisfies("assert type(f()).__name__ == 'D' and f().__class__.__name__ == 'D' and type(f()) is type(f())", "class D: pass\ndef f(): return D()"),
     "values of the standard library": satisfies("import uuid, ipaddress, datetime\nassert f() == [uuid.UUID(int=5), ipaddress.ip_address('::1'), datetime.timezone.utc, slice(1, 2), ..., int]", "import uuid, ipaddress, datetime\ndef f(): return [uuid.UUID(int=5), ipaddress.ip_address('::1'), datetime.timezone.utc, slice(1, 2), ..., int]"),
     "built-in classes": satisfies("assert f(1, int) is int and f('a', str) is str and f(1, str) is None", "def f(x, kind): return type(x) if isinstance(x, kind) else None"),
@@ -258,6 +278,7 @@ SHARED = {
     "a docstring": satisfies("assert f.__doc__ == 'Doubles.'", "def f(x):\n    'Doubles.'\n    return 2 * x"),
     "a class of the program's that is called like a known one": satisfies("assert Counter().n == 0", "class Counter:\n    n = 0"),
     "a signature by a name that is imported": satisfies("from inspect import signature as s\nassert list(s(f).parameters) == ['a', 'b']", "def f(a, b=2): return a"),
+    "the traceback of an exception": satisfies("import traceback\ntry:\n    f()\nexcept KeyError as e:\n    assert traceback.extract_tb(e.__traceback__)[-1].name == 'g'\nelse: assert 0", "def g(): return {}[1]\ndef f(): return g()"),
     "type hints": satisfies("from typing import get_type_hints\nassert get_type_hints(f) == {'x': int, 'return': str}", "def f(x: int) -> str: return str(x)"),
     "the fields of a data class": satisfies("import dataclasses\nassert dataclasses.asdict(f(3)) == {'x': 3}", "from dataclasses import dataclass\n@dataclass\nclass P: x: int\ndef f(x): return P(x)"),
     "how an array lies in memory": satisfies("x = f()\nassert x.flags.f_contiguous and not x.flags.c_contiguous and x.strides == (8, 16)", "import numpy as np\ndef f(): return np.zeros((2, 5), order='F')"),

@@ -74,7 +74,7 @@ def test_a_view_of_a_dict_and_a_matrix_come_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "tree", [{"o": "print"}, {"o": "__loader__"}, {"o": ["int"]}, {"E": ["int", "", []]}, {"A": ["z", []]}]
+    "tree", [{"o": "print"}, {"o": "__loader__"}, {"o": ["int"]}, {"E": ["int", "", [], {}]}, {"A": ["z", []]}]
 )
 def test_names_and_exceptions_of_other_kinds_are_refused(tree: object) -> None:
     with pytest.raises(wire.NotPlain):

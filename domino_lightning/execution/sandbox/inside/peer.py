@@ -62,7 +62,7 @@ class Peer:
             self.gone = Gone(str(error))
         except Gone as error:
             self.gone = error
-        raise self.gone from None
+        raise self.gone or Gone("closed") from None
 
     def flood(self, why: str) -> Gone:
         """The exception to raise where something is too large to pass; nothing passes any more."""

@@ -181,7 +181,7 @@ def attempt(work: Callable[[], Fields]) -> Fields:
         shown = wire.message_of(error.code, repr)
         failure = {"status": "exit", "detail": f"sys.exit({shown})", "code": _exit_code(error)}
     except BaseException as error:
-        failure = {"status": "error", "detail": describe(error), "kind": wire.builtin_error(error)[0]}
+        failure = {"status": "error", "detail": describe(error), "kind": wire.builtin_base(error).__name__}
     del reserve
     return failure
 

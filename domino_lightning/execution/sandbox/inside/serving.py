@@ -17,11 +17,11 @@ from domino_lightning.execution.sandbox.inside import wire
 from domino_lightning.execution.sandbox.inside.arrays import is_array
 from domino_lightning.execution.sandbox.inside.peer import Peer
 from domino_lightning.execution.sandbox.inside.program import PEER, Fields
+from domino_lightning.execution.sandbox.inside.values import fields_of
 
 _MUTABLE = (list, dict, set, bytearray)
 _DATA = (*_MUTABLE, type(None), bool, int, float, str, tuple)
 _BASES = (int, float, str, tuple)  # subclasses of these are sent as data, unless the test asks for more of them
-_OF_ERRORS = ("__cause__", "__context__", "__notes__", "__traceback__")  # what no copy of an exception has
 # What the checker may apply to objects, by name: these, and what `operator` has.
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     function.__name__: function
@@ -46,18 +46,8 @@ def serve_calls(namespace: dict[str, Any]) -> Fields:
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except (wire.NotPlain, BaseException) as error:
-            reply = _failed(error)
+            reply = objects.failure(error)
         peer.send(reply)
-
-
-def _failed(error: BaseException) -> Fields:
-    """What was raised: a class, a message, and, where they are plain, the arguments that it was made with."""
-    if isinstance(error, wire.NotPlain):
-        return {"e": ["", str(error)]}
-    try:
-        return {"e": [*wire.builtin_error(error), wire.encode([*error.args])]}
-    except BaseException:  # whatever `args` is
-        return {"e": wire.builtin_error(error)}
 
 
 class _Objects:
@@ -66,6 +56,7 @@ class _Objects:
     def __init__(self) -> None:
         self._numbers: dict[int, int] = {}
         self._held: list[Any] = []
+        self._open: set[int] = set()  # exceptions that are being encoded
         self._asked: frozenset[str] = frozenset()
 
     def expect(self, attributes: frozenset[str]) -> None:
@@ -78,14 +69,36 @@ class _Objects:
         if number is None:
             number = self._numbers[id(value)] = len(self._held)
             self._held.append(value)
-        base = [wire.builtin_error(value)[0]] if isinstance(value, BaseException) else []
-        return {"h": [number, wire.message_of(type(value).__name__), *base]}
+        error = self._error(value, number) if isinstance(value, BaseException) else []
+        return {"h": [number, wire.message_of(type(value).__name__), *error]}
+
+    def _error(self, error: BaseException, number: int) -> list[object]:
+        """What makes an exception of a handle: its built-in class, its arguments, its fields."""
+        if number in self._open:
+            raise wire.TooLarge("an exception that holds itself")
+        self._open.add(number)
+        try:
+            base = wire.builtin_base(error)
+            fields = {name: self.encode(each) for name, each in fields_of(error, base, self._asked).items()}
+            return [base.__name__, self.encode([*vars(BaseException)["args"].__get__(error)]), fields]
+        finally:
+            self._open.discard(number)
+
+    def failure(self, error: BaseException) -> Fields:
+        """The reply that says what was raised, or what is too large to be sent."""
+        if isinstance(error, wire.NotPlain):
+            return {"large": str(error)}
+        BaseException.with_traceback(error, None)  # which would keep every frame of the call
+        try:
+            return {"e": self.encode(error)}
+        except wire.NotPlain as failed:
+            return {"large": str(failed)}
 
     def held(self, content: Any) -> Any:
         return self._held[content[0] if isinstance(content, list) else content]
 
     def encode(self, value: object) -> object:
-        return wire.encode(value, self.number, lazily=True, keeps=self._keeps)
+        return wire.encode(value, self.number, lazily=True, keeps=self._keeps, asked=self._asked)
 
     def decode(self, tree: object) -> Any:
         return wire.decode(tree, self.held)
@@ -96,10 +109,6 @@ class _Objects:
             return bool(self._asked & {"send", "throw", "close"})
         if type(value).__module__ == "numpy":
             return False
-        if wire.is_plain_error(value):
-            return any(
-                each in _OF_ERRORS or hasattr(value, each) > hasattr(BaseException, each) for each in self._asked
-            )
         if type(value) in wire.STAYING:
             return True
         base = next((base for base in _BASES if isinstance(value, base)), None)
@@ -139,7 +148,7 @@ class _Answers:
             same = [place for place, argument in given.items() if argument is value and _is_mutable(value)]
             reply = {"same": same[0]} if same else {"v": self._objects.encode(value)}
         except Exception as error:
-            reply = _failed(error)
+            reply = self._objects.failure(error)
         changed = []
         trees: dict[int | str, Any] = {**dict(enumerate(request["a"])), **request["k"]}
         for place, argument in given.items():

@@ -25,7 +25,15 @@ from domino_lightning.execution.sandbox.inside.arrays import (
     decode_scalar,
     encode_array,
 )
-from domino_lightning.execution.sandbox.inside.values import PARSERS, TEXTUAL, known_name, make_error, named
+from domino_lightning.execution.sandbox.inside.values import (
+    PARSERS,
+    TEXTUAL,
+    fields_of,
+    known_name,
+    make_error,
+    named,
+    set_fields,
+)
 
 MAX_DEPTH = 1000  # as deep as Python itself compares lists
 MAX_NODES = 4_000_000
@@ -110,7 +118,11 @@ def loads(data: bytes, load: Callable[..., Any] = json.loads) -> Any:
 
 
 def encode(
-    value: object, handle: Handle | None = None, lazily: bool = False, keeps: Callable[[Any], bool] | None = None
+    value: object,
+    handle: Handle | None = None,
+    lazily: bool = False,
+    keeps: Callable[[Any], bool] | None = None,
+    asked: frozenset[str] = frozenset(),
 ) -> object:
     """The tree of a value.
 
@@ -119,20 +131,23 @@ def encode(
         handle: gives the tree of an object that is no data; without it such an object is an error.
         lazily: of an iterator send the first items and a handle of the rest; it may have no end.
         keeps: whether an iterator, or an instance of a subclass of plain data, is no data either.
+        asked: attributes of exceptions that are sent along.
 
     Raises:
         NotPlain: the value, or something in it, is no data.
         TooLarge: nested deeper than `MAX_DEPTH`, or more than `MAX_NODES` nodes.
     """
     with deeply():
-        return _Encoder(handle, lazily, keeps).tree(value, 0)
+        return _Encoder(handle, lazily, keeps, asked).tree(value, 0)
 
 
 class _Encoder:
     """One call of `encode`."""
 
-    def __init__(self, handle: Handle | None, lazily: bool, keeps: Callable[[Any], bool] | None) -> None:
-        self.handle, self.lazily, self.keeps = handle, lazily, keeps
+    def __init__(
+        self, handle: Handle | None, lazily: bool, keeps: Callable[[Any], bool] | None, asked: frozenset[str]
+    ) -> None:
+        self.handle, self.lazily, self.keeps, self.asked = handle, lazily, keeps, asked
         self.left, self.containers = MAX_NODES, MAX_CONTAINERS
 
     def tree(self, value: Any, depth: int) -> object:
@@ -226,7 +241,9 @@ class _Encoder:
         if (name := known_name(value)) is not None:
             return {"o": name}
         if is_plain_error(value):
-            return {"E": [kind.__name__, message_of(value), self._items(value.args, depth)]}
+            fields = fields_of(value, kind, self.asked).items()
+            more = {name: self.tree(each, depth) for name, each in fields}
+            return {"E": [kind.__name__, message_of(value), self._items(value.args, depth), more]}
         if isinstance(value, tuple):
             return {"t": self._items(tuple.__iter__(value), depth)}
         if isinstance(value, int | float | str):
@@ -317,11 +334,12 @@ class _Decoder:
         if tag == "o":
             return named(content)
         if tag == "E":
-            kind_of, message, trees = content
+            kind_of, message, trees, fields = content
             error: Any = named(kind_of)
             if not (isinstance(error, type) and issubclass(error, BaseException)):
                 raise ValueError("no exception")
             made = make_error(error, str(message), self._items(trees, depth + 1))
+            set_fields(made, {name: self.value(each, depth + 1) for name, each in fields.items()})
             self.note(made)
             return made
         if tag == "i":
@@ -371,12 +389,10 @@ _BUILDERS: dict[str, Callable[[list[Any]], Any]] = {
 }
 
 
-def builtin_error(error: BaseException) -> list[str]:
-    """An exception as the name of its nearest built-in class, and its message."""
-    for base in type(error).__mro__:
-        if base.__module__ == "builtins" and type(base) is type:
-            return [base.__name__, message_of(error)]
-    return ["Exception", message_of(error)]
+def builtin_base(error: BaseException) -> type[BaseException]:
+    """The nearest built-in class of an exception."""
+    bases = (base for base in type(error).__mro__ if known_name(base) and issubclass(base, BaseException))
+    return next(bases, Exception)
 
 
 def message_of(value: object, text_of: Callable[[Any], str] = str, limit: int = 500) -> str:

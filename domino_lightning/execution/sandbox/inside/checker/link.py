@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
-import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +16,7 @@ from domino_lightning.execution.sandbox.inside.checker.remote import (
 )
 from domino_lightning.execution.sandbox.inside.peer import Peer
 from domino_lightning.execution.sandbox.inside.program import Fields
-from domino_lightning.execution.sandbox.inside.values import make_error
+from domino_lightning.execution.sandbox.inside.values import set_fields
 
 _MAX_KINDS = 1000
 
@@ -64,30 +62,30 @@ class Link:
         """The value of the reply; arguments, by place or name, that the program changed are changed here too.
 
         Raises:
-            Exception: what the program raised, as its built-in class.
+            Exception: what the program raised, of its built-in class or a class derived from that.
         """
         if self.refused is not None:
             raise self.refused
         self.peer.send(message)
         reply = self.peer.receive()
+        if "large" in reply:
+            raise self.peer.flood(str(reply["large"]))
         try:
             for place, tree in reply.get("m", ()):
                 _overwrite(arguments[place], self.decode(tree))
             for name, tree in reply.get("g", {}).items():
                 if name in self.names:
                     self.namespace[name] = self.decode(tree)
-            if "e" in reply:
-                raise self._error(*reply["e"])
             if "same" in reply:
                 return arguments[reply["same"]]
-            value = reply["v"]
-            if message["o"] == "names":
-                return {name: self.decode(tree) for name, tree in value.items()}
-            return self.decode(value)
+            if "e" not in reply and message["o"] == "names":
+                return {name: self.decode(tree) for name, tree in reply["v"].items()}
+            value = self.decode(reply["e"] if "e" in reply else reply["v"])
         except (wire.NotPlain, LookupError, AttributeError) as error:
-            if "e" in reply:
-                raise
             raise TypeError(f"the program answered with {error}") from None
+        if "e" in reply:
+            raise _raised(value)
+        return value
 
     def decode(self, tree: object) -> Any:
         """A value of the program's."""
@@ -95,17 +93,22 @@ class Link:
 
     def _remote(self, content: Any) -> Remote:
         """The same one for the same object, so that `is` holds."""
-        number, kind, base = int(content[0]), str(content[1]), "".join(map(str, content[2:]))
+        number, kind, *rest = content
         if number not in self._remotes:
-            if (kind, base) not in self._kinds and len(self._kinds) < _MAX_KINDS:
+            base, arguments, fields = rest or ("", [], {})
+            kind, base = str(kind) if len(self._kinds) < _MAX_KINDS else "", str(base)
+            if (kind, base) not in self._kinds:
                 self._kinds[kind, base] = stand_in(kind, base)
-            self._remotes[number] = self._kinds.get((kind, base), Remote)(self, number, kind)
+            made = self._kinds[kind, base](self, int(number), kind, *self.decode(arguments))
+            if isinstance(made, BaseException):
+                set_fields(made, {name: self.decode(tree) for name, tree in fields.items() if name in self.attributes})
+            self._remotes[number] = made
         return self._remotes[number]
 
     def encode(self, value: object) -> object:
         """The tree of a value of the test's own."""
         try:
-            return wire.encode(value, self._handle, keeps=self._is_own_object)
+            return wire.encode(value, self._handle, keeps=self._is_own_object, asked=self.attributes)
         except wire.TooLarge as error:
             raise self.peer.flood(str(error)) from None
 
@@ -120,19 +123,14 @@ class Link:
             return {"h": value._remote_number}
         raise self.refuse(f"it passes a {type(value).__name__}")
 
-    def _error(self, name: str, message: str, arguments: object = None) -> BaseException:
-        """The program's exception; an instance of a built-in class and nothing else."""
-        if not name:
-            return self.peer.flood(message)
-        kind = getattr(builtins, name) if isinstance(name, str) else None
-        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-            return TypeError("the program answered with no exception")
-        if issubclass(kind, StopIteration | StopAsyncIteration):
-            return RuntimeError(f"the program raised {name}")  # not to end the test's loop: `all(map(f, x))` would hold
-        given: Any = None
-        with contextlib.suppress(Exception):  # whatever these arguments are
-            given = self.decode(arguments)
-        return make_error(kind, message, given)
+
+def _raised(error: object) -> BaseException:
+    """What the program raised; nothing that ends the test's loop: `all(map(f, x))` would hold."""
+    if not isinstance(error, BaseException):
+        return TypeError("the program answered with no exception")
+    if isinstance(error, StopIteration | StopAsyncIteration):
+        return RuntimeError(f"the program raised {type(error).__name__}")
+    return error
 
 
 def _overwrite(target: Any, now: Any) -> None:

@@ -23,7 +23,7 @@ _NEEDS_PROCESS = frozenset((
     "globals", "locals", "vars", "eval", "exec", "inspect", "asyncio", "open", "tempfile", "shutil", "pathlib",
     "Path", "patch", "mock", "StringIO", "BytesIO", "redirect_stdout", "redirect_stderr", "stdin", "stdout", "stderr",
     "modules", "settrace", "setrecursionlimit", "seed", "environ", "chdir", "__import__", "importlib",
-    "import_module", "pickle", "gc", "weakref", "threading", "builtins",
+    "import_module", "pickle", "gc", "weakref", "threading", "builtins", "traceback", "__traceback__",
     "dataclasses", "get_type_hints",  # look into a class or a function, of which a stand-in has nothing
     "flags", "strides", "shares_memory", "may_share_memory",  # how an array lies in memory, which no copy has
 ))  # fmt: skip
