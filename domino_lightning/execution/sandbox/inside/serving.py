@@ -15,12 +15,13 @@ from typing import Any
 
 from domino_lightning.execution.sandbox.inside import wire
 from domino_lightning.execution.sandbox.inside.arrays import is_array
+from domino_lightning.execution.sandbox.inside.decoding import decode
+from domino_lightning.execution.sandbox.inside.encoding import MUTABLE, STAYING, base_value, encode
+from domino_lightning.execution.sandbox.inside.exceptions import builtin_base, fields_of
 from domino_lightning.execution.sandbox.inside.peer import Peer
 from domino_lightning.execution.sandbox.inside.program import PEER, Fields
-from domino_lightning.execution.sandbox.inside.values import fields_of
 
-_MUTABLE = (list, dict, set, bytearray)
-_DATA = (*_MUTABLE, type(None), bool, int, float, str, tuple)
+_DATA = (list, dict, set, bytearray, type(None), bool, int, float, str, tuple)
 _BASES = (int, float, str, tuple)  # subclasses of these are sent as data, unless the test asks for more of them
 # What the checker may apply to objects, by name: these, and what `operator` has.
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -78,7 +79,7 @@ class _Objects:
             raise wire.TooLarge("an exception that holds itself")
         self._open.add(number)
         try:
-            base = wire.builtin_base(error)
+            base = builtin_base(error)
             fields = {name: self.encode(each) for name, each in fields_of(error, base, self._asked).items()}
             return [base.__name__, self.encode([*vars(BaseException)["args"].__get__(error)]), fields]
         finally:
@@ -97,11 +98,11 @@ class _Objects:
     def held(self, content: Any) -> Any:
         return self._held[content[0] if isinstance(content, list) else content]
 
-    def encode(self, value: object) -> object:
-        return wire.encode(value, self.number, lazily=True, keeps=self._keeps, asked=self._asked)
+    def encode(self, value: object, known: list[Any] | None = None) -> object:
+        return encode(value, self.number, lazily=True, keeps=self._keeps, asked=self._asked, known=known)
 
-    def decode(self, tree: object) -> Any:
-        return wire.decode(tree, self.held)
+    def decode(self, tree: object, known: list[Any] | None = None) -> Any:
+        return decode(tree, self.held, known=known)
 
     def _keeps(self, value: Any) -> bool:
         """Whether it is more than its data to this test: a generator that is sent to, a tuple with named fields."""
@@ -109,7 +110,7 @@ class _Objects:
             return bool(self._asked & {"send", "throw", "close"})
         if type(value).__module__ == "numpy":
             return False
-        if type(value) in wire.STAYING:
+        if type(value) in STAYING:
             return True
         base = next((base for base in _BASES if isinstance(value, base)), None)
         return base is not None and any(hasattr(value, name) and not hasattr(base, name) for name in self._asked)
@@ -137,31 +138,26 @@ class _Answers:
         return {"v": trees}
 
     def call(self, request: Any) -> Fields:
-        """A call; arguments and global variables that it changed go back with the result."""
+        """A call; what it changed of its arguments, and global variables, go back with the result."""
         function = self._objects.held(request["h"])
-        arguments = [self._objects.decode(tree) for tree in request["a"]]
-        named = {name: self._objects.decode(tree) for name, tree in request["k"].items()}
-        given: dict[int | str, Any] = {**dict(enumerate(arguments)), **named}
+        known: list[Any] = []
+        given = arguments, named = self._objects.decode(request["a"], known)
+        size, places = len(known), [place for place, each in enumerate(known[:-1]) if _is_mutable(each)]  # less `named`
         reply: Fields
         try:
-            value = function(*arguments, **named)
-            same = [place for place, argument in given.items() if argument is value and _is_mutable(value)]
-            reply = {"same": same[0]} if same else {"v": self._objects.encode(value)}
+            reply = {"v": self._objects.encode(function(*arguments, **named), known)}
         except Exception as error:
+            del known[size:]  # what was encoded before an iterator failed is not sent
             reply = self._objects.failure(error)
-        changed = []
-        trees: dict[int | str, Any] = {**dict(enumerate(request["a"])), **request["k"]}
-        for place, argument in given.items():
-            if _is_mutable(argument):
-                now = self._objects.encode(argument)
-                if now != trees[place]:
-                    changed.append([place, now])
+        if places and self._objects.encode(given) != request["a"]:
+            copies = [copy.copy(known[place]) for place in places]  # what these hold stays what it is
+            reply["m"] = [places, self._objects.encode(copies, known)]
         moved = {}
         for name, tree in self._known.items():
             now = self._objects.encode(self._namespace.get(name))
             if now != tree:
                 moved[name] = self._known[name] = now
-        return {**reply, "m": changed, "g": moved}
+        return {**reply, "g": moved}
 
     def get(self, request: Any) -> Fields:
         """An attribute."""
@@ -196,8 +192,8 @@ class _Answers:
 
     def plain(self, request: Any) -> Fields:
         """What an instance of a subclass of plain data holds; of anything else nothing."""
-        value = wire.base_value(self._objects.held(request["h"]))
-        return {"v": wire.encode(value, self._objects.number, lazily=True)}
+        value = base_value(self._objects.held(request["h"]))
+        return {"v": encode(value, self._objects.number, lazily=True)}
 
     def apply(self, request: Any) -> Fields:
         """What an operator or a built-in function makes of objects, as the program sees it."""
@@ -206,4 +202,4 @@ class _Answers:
 
 
 def _is_mutable(value: object) -> bool:
-    return type(value) in _MUTABLE or is_array(value)
+    return type(value) in MUTABLE or is_array(value)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import collections
 from typing import Any
 
 from domino_lightning.execution.sandbox.inside import wire
 from domino_lightning.execution.sandbox.inside.arrays import is_array, overwrite_array
 from domino_lightning.execution.sandbox.inside.checker.remote import (
-    NOTHING,
     Remote,
     Unproxyable,
     is_class_name,
     stand_in,
 )
+from domino_lightning.execution.sandbox.inside.decoding import decode
+from domino_lightning.execution.sandbox.inside.encoding import STAYING, encode
+from domino_lightning.execution.sandbox.inside.exceptions import set_fields
 from domino_lightning.execution.sandbox.inside.peer import Peer
 from domino_lightning.execution.sandbox.inside.program import Fields
-from domino_lightning.execution.sandbox.inside.values import set_fields
 
 _MAX_KINDS = 1000
 
@@ -58,8 +59,12 @@ class Link:
         self.refused = self.refused or Unproxyable(why)
         return self.refused
 
-    def request(self, message: Fields, arguments: Mapping[int | str, Any] = NOTHING) -> Any:
-        """The value of the reply; arguments, by place or name, that the program changed are changed here too.
+    def request(self, message: Fields, known: list[Any] | None = None) -> Any:
+        """The value of the reply; what the program changed of what it was given is changed here too.
+
+        Args:
+            message: what to ask.
+            known: what can change in the message, in order.
 
         Raises:
             Exception: what the program raised, of its built-in class or a class derived from that.
@@ -71,25 +76,26 @@ class Link:
         if "large" in reply:
             raise self.peer.flood(str(reply["large"]))
         try:
-            for place, tree in reply.get("m", ()):
-                _overwrite(arguments[place], self.decode(tree))
+            if "e" not in reply and message["o"] == "names":
+                return {name: self.decode(tree) for name, tree in reply["v"].items()}
+            known = [] if known is None else known
+            value = self.decode(reply["e"]) if "e" in reply else self.decode(reply["v"], known)
+            if "m" in reply:
+                places, tree = reply["m"]
+                for place, now in zip(places, self.decode(tree, known), strict=True):
+                    _overwrite(known[place], now)
             for name, tree in reply.get("g", {}).items():
                 if name in self.names:
                     self.namespace[name] = self.decode(tree)
-            if "same" in reply:
-                return arguments[reply["same"]]
-            if "e" not in reply and message["o"] == "names":
-                return {name: self.decode(tree) for name, tree in reply["v"].items()}
-            value = self.decode(reply["e"] if "e" in reply else reply["v"])
-        except (wire.NotPlain, LookupError, AttributeError) as error:
+        except (wire.NotPlain, LookupError, AttributeError, TypeError, ValueError) as error:
             raise TypeError(f"the program answered with {error}") from None
         if "e" in reply:
             raise _raised(value)
         return value
 
-    def decode(self, tree: object) -> Any:
+    def decode(self, tree: object, known: list[Any] | None = None) -> Any:
         """A value of the program's."""
-        return wire.decode(tree, self._remote, self._errors.append)
+        return decode(tree, self._remote, self._errors.append, known)
 
     def _remote(self, content: Any) -> Remote:
         """The same one for the same object, so that `is` holds."""
@@ -105,16 +111,16 @@ class Link:
             self._remotes[number] = made
         return self._remotes[number]
 
-    def encode(self, value: object) -> object:
+    def encode(self, value: object, known: list[Any] | None = None) -> object:
         """The tree of a value of the test's own."""
         try:
-            return wire.encode(value, self._handle, keeps=self._is_own_object, asked=self.attributes)
+            return encode(value, self._handle, keeps=self._is_own_object, asked=self.attributes, known=known)
         except wire.TooLarge as error:
             raise self.peer.flood(str(error)) from None
 
     def _is_own_object(self, value: object) -> bool:
         """Whether it is something that the test made of which a copy is another: an exception, what can change."""
-        if type(value) in wire.STAYING:
+        if type(value) in STAYING:
             return True
         return isinstance(value, BaseException) and not any(value is each for each in self._errors)
 
@@ -134,11 +140,14 @@ def _raised(error: object) -> BaseException:
 
 
 def _overwrite(target: Any, now: Any) -> None:
-    """Give a mutable argument the content that the program left in its copy."""
+    """Give something that the program was given the content that it left in its copy."""
     if type(target) is not type(now):
         raise wire.NotPlain("an argument of another type")
     if isinstance(target, list | bytearray):
         target[:] = now
+    elif isinstance(target, collections.deque):
+        target.clear()
+        target.extend(now)
     elif isinstance(target, dict | set):
         target.clear()
         target.update(now)

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import builtins
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
-
-NOTHING: Mapping[int | str, Any] = {}
 
 
 class Unproxyable(BaseException):
@@ -34,10 +32,10 @@ class Asks(Protocol):
 
     equals_nothing: bool  # an object was compared with a plain value and held none
 
-    def request(self, message: dict[str, Any], arguments: Mapping[int | str, Any] = NOTHING) -> Any:
+    def request(self, message: dict[str, Any], known: list[Any] | None = None) -> Any:
         """The value of the program's reply."""
 
-    def encode(self, value: object) -> object:
+    def encode(self, value: object, known: list[Any] | None = None) -> object:
         """The tree of a value of the test's own."""
 
     def mentions(self, name: str) -> bool:
@@ -72,12 +70,9 @@ class Remote:
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Call it in the program's process."""
-        encode = self._remote_link.encode
-        trees = [encode(argument) for argument in arguments]
-        keywords = {name: encode(argument) for name, argument in named.items()}
-        message = {"o": "call", "h": self._remote_number, "a": trees, "k": keywords}
-        places: dict[int | str, Any] = dict([*enumerate(arguments), *named.items()])
-        found = self._remote_link.request(message, places)
+        known: list[Any] = []
+        tree = self._remote_link.encode((arguments, named), known)
+        found = self._remote_link.request({"o": "call", "h": self._remote_number, "a": tree}, known)
         if isinstance(found, Remote):  # a method that gives back its object gives whatever the program likes
             object.__setattr__(found, "_remote_made", self._remote_named)
         return found
