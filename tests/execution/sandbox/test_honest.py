@@ -184,6 +184,7 @@ PROGRAMS = {
     "what an argument holds, given back": satisfies("a, b = [1], [2]\nx = f([a, b], {'k': a})\nassert x[0] is a and x[1]['new'] is x[2] and a == [1, 9] and b == [2]\nx[0].append(3)\nassert a[-1] == 3", "def f(x, d):\n    d['k'].append(9)\n    d['new'] = [0]\n    return x[0], d, d['new']"),
     "what a row is replaced by": satisfies("old = [1]\nx = [old]\nassert f(x) is None and x == [[2]] and old == [1] and x[0] is not old", "def f(x): x[0] = [2]"),
     "a deque and a counter changed in place": satisfies("from collections import Counter, deque\nq, c = deque([1]), Counter('a')\nf(q, c)\nassert q == deque([1, 2]) and c == Counter('aab')", "def f(q, c):\n    q.append(2)\n    c.update('ab')"),
+    "a default of a dict": satisfies("from collections import defaultdict\nd = defaultdict(list)\nassert f(d)['new'] == 0 and d == {'k': [1]} and d['x'] == []\nassert g()[5] == 7", "from collections import defaultdict\ndef f(d):\n    d['k'].append(1)\n    return defaultdict(int)\ndef g(): return defaultdict(lambda: 7)"),
     "lists in a tuple changed in place": satisfies("x = ([],)\nf(x)\nassert x == ([1],)", "def f(x): x[0].append(1)"),
     "an argument changed by a call that fails": satisfies("x = [[1]]\ntry:\n    list(f(x))\n    assert 0\nexcept ValueError: pass\nassert x == [[1], [2]]", "def f(x):\n    yield [0]\n    x.append([2])\n    raise ValueError"),
     "one iterator in two places": satisfies("a, b = f()\nassert next(a) == 0 and next(b) == 1 and list(a) == [2] and list(b) == []", "def f():\n    it = iter(range(3))\n    return it, it"),

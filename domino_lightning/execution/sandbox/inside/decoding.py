@@ -71,6 +71,10 @@ class _Decoder:
         ((tag, content),) = tree.items()
         if tag == "=":
             return self.known[content]
+        if tag == "df":
+            made: Any = collections.defaultdict(self.value(content[0], depth + 1))
+            made.update([self._items(pair, depth + 2) for pair in content[1]])
+            return made
         if tag in _MAPPINGS:
             return _MAPPINGS[tag]([self._items(pair, depth + 2) for pair in content])
         if tag in _BUILDERS:

@@ -114,6 +114,8 @@ class _Encoder:
             return self._flat(value) or self._items(value, depth)
         if kind in _SEQUENCES:
             return {_SEQUENCES[kind]: kind is tuple and self._flat(value) or self._items(value, depth)}
+        if kind is collections.defaultdict and self.handle is not None:
+            return {"df": [self.tree(value.default_factory, depth), self._pairs(value, depth)]}
         if kind in _MAPPINGS:
             return {_MAPPINGS[kind]: self._pairs(value, depth)}
         if kind is bytes or kind is bytearray:

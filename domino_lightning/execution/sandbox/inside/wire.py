@@ -26,7 +26,7 @@ MAX_BYTES = 128 << 20
 NODE_BYTES = MAX_BYTES // MAX_NODES  # what a number with its comma takes at most; longer texts count for several
 MANY = 100  # items of an iterator that are asked for at a time
 _DEEP = 20_000  # frames, for `MAX_DEPTH` levels
-_CHANGING = frozenset(("d", "dc", "do", "dd", "s", "ba", "q", "a", "am", "ns", "A", "E", "I", "L"))
+_CHANGING = frozenset(("d", "dc", "do", "dd", "df", "s", "ba", "q", "a", "am", "ns", "A", "E", "I", "L"))
 FLAT = {type(None), bool, int, float, str}
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
