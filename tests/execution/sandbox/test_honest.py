@@ -187,6 +187,7 @@ PROGRAMS = {
     "a default of a dict": satisfies("from collections import defaultdict\nd = defaultdict(list)\nassert f(d)['new'] == 0 and d == {'k': [1]} and d['x'] == []\nassert g()[5] == 7", "from collections import defaultdict\ndef f(d):\n    d['k'].append(1)\n    return defaultdict(int)\ndef g(): return defaultdict(lambda: 7)"),
     "lists in a tuple changed in place": satisfies("x = ([],)\nf(x)\nassert x == ([1],)", "def f(x): x[0].append(1)"),
     "an argument changed by a call that fails": satisfies("x = [[1]]\ntry:\n    list(f(x))\n    assert 0\nexcept ValueError: pass\nassert x == [[1], [2]]", "def f(x):\n    yield [0]\n    x.append([2])\n    raise ValueError"),
+    "an iterator beside a list": satisfies("x = [1]\nassert list(f(x, iter(range(3)))) == [0, 1, 2] and x == [1, 5]", "def f(x, it):\n    x.append(5)\n    return (y for y in it)"),
     "one iterator in two places": satisfies("a, b = f()\nassert next(a) == 0 and next(b) == 1 and list(a) == [2] and list(b) == []", "def f():\n    it = iter(range(3))\n    return it, it"),
     "the argument itself returned": satisfies("xs = [2, 1]\nassert f(xs) is xs", "def f(xs):\n    xs.sort()\n    return xs"),
     "an expected exception": satisfies("try:\n    f(-1)\nexcept ValueError as e:\n    assert 'neg' in str(e)\nelse:\n    assert False", "def f(x): raise ValueError('negative')"),

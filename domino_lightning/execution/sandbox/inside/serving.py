@@ -141,17 +141,19 @@ class _Answers:
         """A call; what it changed of its arguments, and global variables, go back with the result."""
         function = self._objects.held(request["h"])
         known: list[Any] = []
-        given = arguments, named = self._objects.decode(request["a"], known)
-        size, places = len(known), [place for place, each in enumerate(known[:-1]) if _is_mutable(each)]  # less `named`
+        arguments, named = self._objects.decode(request["a"], known)
+        held = {place: copy.copy(each) for place, each in enumerate(known) if _is_mutable(each)}
+        size = len(known)
         reply: Fields
         try:
             reply = {"v": self._objects.encode(function(*arguments, **named), known)}
         except Exception as error:
             del known[size:]  # what was encoded before an iterator failed is not sent
             reply = self._objects.failure(error)
-        if places and self._objects.encode(given) != request["a"]:
-            copies = [copy.copy(known[place]) for place in places]  # what these hold stays what it is
-            reply["m"] = [places, self._objects.encode(copies, known)]
+        changed = [place for place, was in held.items() if not _holds_the_same(known[place], was)]
+        if changed:
+            copies = [copy.copy(known[place]) for place in changed]  # what these hold stays what it is
+            reply["m"] = [changed, self._objects.encode(copies, known)]
         moved = {}
         for name, tree in self._known.items():
             now = self._objects.encode(self._namespace.get(name))
@@ -203,3 +205,11 @@ class _Answers:
 
 def _is_mutable(value: object) -> bool:
     return type(value) in MUTABLE or is_array(value)
+
+
+def _holds_the_same(now: Any, was: Any) -> bool:
+    """Whether a container holds the very objects that its copy held before a call."""
+    if is_array(now):
+        return (now.dtype, now.shape, now.tobytes()) == (was.dtype, was.shape, was.tobytes())
+    same = len(now) == len(was) and all(map(operator.is_, now, was))
+    return same and (not isinstance(now, dict) or all(map(operator.is_, now.values(), was.values())))

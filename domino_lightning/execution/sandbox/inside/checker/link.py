@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import collections
 from typing import Any
 
@@ -20,6 +21,7 @@ from domino_lightning.execution.sandbox.inside.peer import Peer
 from domino_lightning.execution.sandbox.inside.program import Fields
 
 _MAX_KINDS = 1000
+_BUILT_IN = frozenset(vars(builtins))
 
 
 class Link:
@@ -39,6 +41,8 @@ class Link:
         self._remotes: dict[int, Remote] = {}
         self._kinds: dict[tuple[str, str], type[Remote]] = {}
         self._errors: list[BaseException] = []  # that the program gave
+        # Of these what goes back; causes and contexts may be this process's own by then.
+        self._fields = frozenset(name for name in attributes if not name.startswith("__"))
 
     def fetch(self, names: frozenset[str], imports: list[str]) -> dict[str, Any]:
         """What the program has by these names, after it ran the test's own imports, which it may rest on."""
@@ -102,7 +106,7 @@ class Link:
         number, kind, *rest = content
         if number not in self._remotes:
             base, arguments, fields = rest or ("", [], {})
-            kind, base = str(kind) if len(self._kinds) < _MAX_KINDS else "", str(base)
+            kind, base = str(kind) if len(self._kinds) < _MAX_KINDS else "", base if base in _BUILT_IN else ""
             if (kind, base) not in self._kinds:
                 self._kinds[kind, base] = stand_in(kind, base)
             made = self._kinds[kind, base](self, int(number), kind, *self.decode(arguments))
@@ -114,7 +118,7 @@ class Link:
     def encode(self, value: object, known: list[Any] | None = None) -> object:
         """The tree of a value of the test's own."""
         try:
-            return encode(value, self._handle, keeps=self._is_own_object, asked=self.attributes, known=known)
+            return encode(value, self._handle, keeps=self._is_own_object, asked=self._fields, known=known)
         except wire.TooLarge as error:
             raise self.peer.flood(str(error)) from None
 
