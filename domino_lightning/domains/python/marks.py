@@ -13,8 +13,15 @@ from domino_lightning.domains.python.fences import fenced_blocks, parses
 
 _MANY = 32
 _THOUGHT = re.compile(r"</think(?:ing)?>")
+_ENDING = (
+    "im_end", "im_start", "end", "endoftext", "end_of_text", "end_of_turn", "endofturn", "eot_id", "eom_id", "EOT",
+    "END_OF_TURN_TOKEN", "return",
+)  # fmt: skip
 # `</s>` is also how HTML ends what `<s>` began, and a word in a sentence about it.
-_END = re.compile(r"<\|(?:im_end|im_start|endoftext|end_of_text|eot_id)\|>|(?<!<s>)</s>(?![ \t]+[a-z])")
+_END = re.compile(
+    rf"<\|(?:{'|'.join(_ENDING)})\|>|<(?:end|start)_of_turn>|<｜(?:end▁of▁sentence|User)｜>"
+    r"|(?<!<s>)</s>(?![ \t]+[a-z])"
+)
 _QUOTED = re.compile(
     r"(?<!\w)[rRbBuUfF]{0,2}(?P<quote>'''|\"\"\"|'|\")(?:\\.|(?!(?P=quote))[^\\\n])*(?P=quote)(?!\w)|`[^`\n]+`"
 )

@@ -26,6 +26,7 @@ EMPTY_TESTS = [
     "assert f(1) == 1 if False else True",
     "assert f(1) == 1 or not f(1) == 1",
     "assert f(1) == f(1)",
+    "assert len({f(1), f(1)}) == 1",
     "assert (x := True)",
     "assert callable(f)",
     "assert len([1])",

@@ -9,7 +9,11 @@ import pytest
 from domino_lightning.domains.python.extraction import find_program
 from domino_lightning.domains.python.marks import answer_part
 
-MARKS = ("</s>", "</think>", "</thinking>", "<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|eot_id|>")
+ENDS = (
+    "</s>", "<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|return|>",
+    "<|EOT|>", "<end_of_turn>", "<｜end▁of▁sentence｜>", "<|END_OF_TURN_TOKEN|>",
+)  # fmt: skip
+MARKS = ("</think>", "</thinking>", *ENDS)
 
 
 def code(mark: str) -> str:
@@ -38,6 +42,13 @@ def test_a_program_may_handle_a_mark(mark: str, shape: str) -> None:
     namespace: dict[str, object] = {}
     exec(found, namespace)
     assert namespace["plain"](f"a{mark}b") == "ab"  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("mark", ENDS)
+def test_the_end_of_a_turn_is_none_of_the_program_in_any_familys_spelling(mark: str) -> None:
+    program = "def f(x):\n    return x - 3"
+    assert find_program(f"{program}{mark}", "", "f") == program
+    assert find_program(f"Here:\n\n{program}\n{mark}\nuser\nthanks", "", "f") == program
 
 
 def test_a_program_may_handle_code_llamas_tags() -> None:

@@ -74,10 +74,20 @@ PROGRAMS = {
     "garbage for the checker": hostile(ASSERT, "import os\nos.write(4, b'x' * 1000)" + RIGHT, "crashed", "error"),
     "a message to the checker without end": hostile(
         ASSERT, "import os\nos.write(4, b'%016x' % (1 << 60))\nwhile True: os.write(4, b'1' * 65536)",
-        "crashed", "timeout", "error",
+        "output_limit",
     ),
     "an endless answer": hostile(
         ASSERT, "def f(x):\n    def g():\n        while True: yield 1\n    return g()", "failed", "error", "timeout", "memory"
+    ),
+    "answers with something that nobody sent": hostile(ASSERT, SEND + """b'{"v":{"f":{"=":7}}}')""" + DEFINE, "error"),
+    "answers with exceptions within exceptions": hostile(
+        ASSERT, SEND + """b'{"v":{"f":' + b'{"h":[1,"E","ValueError",[' * 3000 + b'],{}]}' * 3000 + b'}}')""" + DEFINE,
+        "error", "crashed",
+    ),
+    "says that it changed what it was not given": hostile(
+        ASSERT,
+        SEND + """b'{"v":{"f":{"h":[0,"function"]}}}')\nsend(b'{"v":true,"m":[[0,1,2],[[],[],[]]],"g":{}}')\nos._exit(0)""",
+        "error", "failed", "crashed",
     ),
     "prints PASSED": hostile(PRINT, "print('PASSED')\nprint('OK')", "failed"),
     "prints the answer among others": hostile(PRINT, "for i in range(100): print(i)", "failed"),

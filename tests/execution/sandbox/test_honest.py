@@ -65,6 +65,18 @@ class Vec:
     @classmethod
     def unit(cls): return cls(1, 0)
 """
+CAUGHT = "try:\n    f()\n    assert 0\nexcept Exception as err:\n    e = err\n"
+DENIED = """
+class Denied(PermissionError):
+    def __init__(self, level):
+        super().__init__("no")
+        self.level = level
+    def hint(self): return f"not {self.level}"
+    def __str__(self): return "no!"
+    def __repr__(self): return "D"
+def f(): raise Denied(3)
+def again(e): return e
+"""
 BAG = "class Bag:\n    def __init__(self, *a): self.a = a\n    def __contains__(self, x): return x in self.a"
 ARRAY = "import numpy as np\ndef f(x): return np.array(x) * 2"
 STREAM = "import asyncio, sys\nasync def main():\n    loop = asyncio.get_running_loop()\n    r = asyncio.StreamReader()\n    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(r), sys.stdin)\n"
@@ -167,6 +179,16 @@ PROGRAMS = {
     "dict views": satisfies("assert sorted(f()) == [1, 2]", "def f(): return {2: 0, 1: 0}.keys()"),
     "nan": satisfies("import math\nassert math.isnan(f())", "def f(): return float('nan')"),
     "an argument changed in place": satisfies("xs = [2, 1]\nassert f(xs) is None\nassert xs == [1, 2]", "def f(xs): xs.sort()"),
+    "one list in two places": satisfies("x, y = f()\nx[0].append(5)\nassert x[1] is x[0] and x[2] == ([5],) and y['k'] == [5] and y['a'][0] == 0\ny['a'][0] = 3\nassert x[3][0] == 3", "import numpy as np\ndef f():\n    r, a = [], np.zeros(2)\n    return [r, r, (r,), a], {'k': r, 'a': a}"),
+    "one list in two places of the arguments": satisfies("row = [0]\nassert f([row] * 3, row) == 4 and row == [4]\na = b = [1]\ng(a, other=b)\nassert a == [1, 2]", "def f(rows, row):\n    for each in (*rows, row): each[0] += 1\n    return rows[0][0]\ndef g(x, other):\n    assert x is other\n    x.append(2)"),
+    "what an argument holds, given back": satisfies("a, b = [1], [2]\nx = f([a, b], {'k': a})\nassert x[0] is a and x[1]['new'] is x[2] and a == [1, 9] and b == [2]\nx[0].append(3)\nassert a[-1] == 3", "def f(x, d):\n    d['k'].append(9)\n    d['new'] = [0]\n    return x[0], d, d['new']"),
+    "what a row is replaced by": satisfies("old = [1]\nx = [old]\nassert f(x) is None and x == [[2]] and old == [1] and x[0] is not old", "def f(x): x[0] = [2]"),
+    "a deque and a counter changed in place": satisfies("from collections import Counter, deque\nq, c = deque([1]), Counter('a')\nf(q, c)\nassert q == deque([1, 2]) and c == Counter('aab')", "def f(q, c):\n    q.append(2)\n    c.update('ab')"),
+    "a default of a dict": satisfies("from collections import defaultdict\nd = defaultdict(list)\nassert f(d)['new'] == 0 and d == {'k': [1]} and d['x'] == []\nassert g()[5] == 7", "from collections import defaultdict\ndef f(d):\n    d['k'].append(1)\n    return defaultdict(int)\ndef g(): return defaultdict(lambda: 7)"),
+    "lists in a tuple changed in place": satisfies("x = ([],)\nf(x)\nassert x == ([1],)", "def f(x): x[0].append(1)"),
+    "an argument changed by a call that fails": satisfies("x = [[1]]\ntry:\n    list(f(x))\n    assert 0\nexcept ValueError: pass\nassert x == [[1], [2]]", "def f(x):\n    yield [0]\n    x.append([2])\n    raise ValueError"),
+    "an iterator beside a list": satisfies("x = [1]\nassert list(f(x, iter(range(3)))) == [0, 1, 2] and x == [1, 5]", "def f(x, it):\n    x.append(5)\n    return (y for y in it)"),
+    "one iterator in two places": satisfies("a, b = f()\nassert next(a) == 0 and next(b) == 1 and list(a) == [2] and list(b) == []", "def f():\n    it = iter(range(3))\n    return it, it"),
     "the argument itself returned": satisfies("xs = [2, 1]\nassert f(xs) is xs", "def f(xs):\n    xs.sort()\n    return xs"),
     "an expected exception": satisfies("try:\n    f(-1)\nexcept ValueError as e:\n    assert 'neg' in str(e)\nelse:\n    assert False", "def f(x): raise ValueError('negative')"),
     "helpers and constants of the program": satisfies("assert g(f(2)) == LIMIT", "LIMIT = 5\ndef f(x): return x + 2\ndef g(x): return x + 1"),
@@ -194,6 +216,7 @@ PROGRAMS = {
     "the same object": satisfies("n = Node()\nassert f(n) is n\nassert f(n).next is n.next and n.next is not n", "class Node:\n    def __init__(self, deep=True): self.next = Node(False) if deep else None\ndef f(n): return n"),
     "as deep as the interpreter allows": satisfies("assert f(990) == 990", "def f(n): return n and 1 + f(n - 1)"),
     "subclasses of list and dict": satisfies("assert f() == [1, 2] and [1, 2] == f() and f() != [1]\nassert D(a=1) == {'a': 1}", "class L(list): pass\nclass D(dict): pass\ndef f(): return L([1, 2])"),
+    "variables called like what needs its process": satisfies("seed, stdout, flags = 1, 2, 3\nassert f(seed, stdout) == flags", "def f(a, b): return a + b"),
     # Objects under assertions.
     "operators of every kind": satisfies("v = Vec(3, 4)\nassert -v == Vec(-3, -4) and abs(v) == 5 and v @ Vec(1, 2) == 11\nassert v % 2 == Vec(1, 0) and v & Vec(1, 4) == Vec(1, 4) and int(v) == 5\nassert v * 3 == Vec(9, 12) == 3 * v and (v * 3).x == 9\nassert round(Vec(1.2, 1.8)) == Vec(1, 2) and [10, 20][Vec(1, 0)] == 20 and sum([v, v]) == Vec(6, 8)", VEC),
     "as set or dict keys": satisfies("assert len({Vec(1, 2), Vec(1, 2), Vec(2, 1)}) == 2\nassert {Vec(1, 2): 'a'}[Vec(1, 2)] == 'a'\nassert Vec(1, 2) in [Vec(1, 2)]", VEC),
@@ -218,11 +241,20 @@ PROGRAMS = {
     "arrays of every type": satisfies("a, b, c, d, e = f()\nassert a[0] == [1] and b.any() and not b.all() and c[0] == 1j and list(d) == ['x', 'yy'] and str(e) == '2020-01-01'", "import numpy as np\ndef f(): return np.array([[1], 'a', None], dtype=object), np.array([True, False]), np.array([1j]), np.array(['x', 'yy']), np.datetime64('2020-01-01')"),
     "an array as argument, changed in place": satisfies("import numpy as np\nx = np.arange(3)\nassert f(x) is None\nassert x.tolist() == [0, 2, 4]", "def f(x): x *= 2"),
     "numpy that only the program imports": satisfies("assert np.allclose(f([1.0]), [2.0])", ARRAY),
+    "an array of millions": satisfies("x = f()\nassert x.shape == (2000, 3000) and x.sum() == 3000 and x.flat[0] == 1", "import numpy as np\ndef f():\n    x = np.zeros((2000, 3000), 'u1')\n    x[0] = 1\n    return x"),
     "a matrix": satisfies("import numpy as np\nassert np.array_equal(f(), [[1, 2], [3, 4]]) and isinstance(f(), np.matrix) and (f() * f()).tolist() == [[7, 10], [15, 22]]", "import numpy as np\ndef f(): return np.matrix([[1, 2], [3, 4]])"),
     "an exception as value": satisfies("assert isinstance(f(), ValueError) and type(f()) is ValueError and str(f()) == 'x' and f().args == ('x',)", "def f(): return ValueError('x')"),
     "an exception of its own as value": satisfies("assert isinstance(f(), ValueError) and not isinstance(f(), KeyError) and str(f()) == 'x' and type(f()).__name__ == 'Bad'", "class Bad(ValueError): pass\ndef f(): return Bad('x')"),
     "attributes of an exception": satisfies("assert f().errno == 2 and isinstance(f(), FileNotFoundError)", "def f():\n    try: open('/none/here')\n    except OSError as e: return e"),
     "an exception that goes back": satisfies("assert f([f([])][0]) == '[KeyError(1)]'", "def f(x): return repr(x) if x else [KeyError(1)]"),
+    "fields and methods of an exception of its own": satisfies(CAUGHT + "assert type(e).__name__ == 'Denied' and e.level == 3 and e.hint() == 'not 3' and e.args == ('no',) and str(e) == 'no!'\ne.level = 4\nassert e.hint() == 'not 4' and again(e) is e and repr(e) == 'D'", DENIED),
+    "an exception of its own raised twice": satisfies("got = []\nfor _ in range(2):\n    try: again(0)\n    except Exception as e: got.append(e)\nassert got[0] is not got[1] and type(got[0]) is type(got[1]) and got[0] != got[1]", "class Bad(KeyError): pass\ndef again(x): raise Bad(x)"),
+    "the cause of an exception": satisfies(CAUGHT + "assert type(e.__cause__) is KeyError and e.__cause__.args == ('k',) and e.__context__ is e.__cause__", "def f():\n    try: {}['k']\n    except KeyError as k: raise LookupError('x') from k"),
+    "the cause of an exception of its own": satisfies(CAUGHT + "assert isinstance(e.__cause__, ArithmeticError) and e.__cause__.n == 5 and e.__context__.n == 5", "class A(ArithmeticError): n = 5\nclass B(Exception): pass\ndef f():\n    try: raise A\n    except A as a: raise B from a"),
+    "no cause": satisfies(CAUGHT + "assert e.__cause__ is None and isinstance(e.__context__, KeyError) and e.__suppress_context__", "def f():\n    try: {}['k']\n    except KeyError: raise ValueError from None"),
+    "notes and fields of an exception": satisfies(CAUGHT + "assert e.__notes__ == ['n'] and e.filename == 'b' and e.extra == [1] and g(e) == [1]", "def f():\n    e = OSError(2, 'a', 'b')\n    e.add_note('n')\n    e.extra = [1]\n    raise e\ndef g(e): return e.extra"),
+    "an exception of its own in a group": satisfies("try:\n    f()\n    assert 0\nexcept* OSError as g:\n    assert [e.port for e in g.exceptions] == [1, 2]", "class P(OSError):\n    def __init__(self, port): self.port = port\ndef f(): raise ExceptionGroup('g', [P(1), P(2)])"),
+    "an exception of its own behind a context manager": satisfies("import contextlib\n@contextlib.contextmanager\ndef raises(kind):\n    try: yield\n    except kind: return\n    assert 0\n@contextlib.contextmanager\ndef through(): yield\nwith raises(ValueError), through():\n    f()", "class V(ValueError): pass\ndef f(): raise V('x')"),
     "the name of an object's class": satisfies("assert type(f()).__name__ == 'D' and f().__class__.__name__ == 'D' and type(f()) is type(f())", "class D: pass\ndef f(): return D()"),
     "values of the standard library": satisfies("import uuid, ipaddress, datetime\nassert f() == [uuid.UUID(int=5), ipaddress.ip_address('::1'), datetime.timezone.utc, slice(1, 2), ..., int]", "import uuid, ipaddress, datetime\ndef f(): return [uuid.UUID(int=5), ipaddress.ip_address('::1'), datetime.timezone.utc, slice(1, 2), ..., int]"),
     "built-in classes": satisfies("assert f(1, int) is int and f('a', str) is str and f(1, str) is None", "def f(x, kind): return type(x) if isinstance(x, kind) else None"),
@@ -255,6 +287,11 @@ SHARED = {
     "the source of a function": satisfies("import inspect\nassert 'return 7' in inspect.getsource(f)", "def f(): return 7"),
     "a docstring": satisfies("assert f.__doc__ == 'Doubles.'", "def f(x):\n    'Doubles.'\n    return 2 * x"),
     "a class of the program's that is called like a known one": satisfies("assert Counter().n == 0", "class Counter:\n    n = 0"),
+    "a signature by a name that is imported": satisfies("from inspect import signature as s\nassert list(s(f).parameters) == ['a', 'b']", "def f(a, b=2): return a"),
+    "the traceback of an exception": satisfies("import traceback\ntry:\n    f()\nexcept KeyError as e:\n    assert traceback.extract_tb(e.__traceback__)[-1].name == 'g'\nelse: assert 0", "def g(): return {}[1]\ndef f(): return g()"),
+    "type hints": satisfies("from typing import get_type_hints\nassert get_type_hints(f) == {'x': int, 'return': str}", "def f(x: int) -> str: return str(x)"),
+    "the fields of a data class": satisfies("import dataclasses\nassert dataclasses.asdict(f(3)) == {'x': 3}", "from dataclasses import dataclass\n@dataclass\nclass P: x: int\ndef f(x): return P(x)"),
+    "how an array lies in memory": satisfies("x = f()\nassert x.flags.f_contiguous and not x.flags.c_contiguous and x.strides == (8, 16)", "import numpy as np\ndef f(): return np.zeros((2, 5), order='F')"),
     "await": satisfies("import asyncio\nasync def main():\n    assert await f() == 1\nasyncio.run(main())", "async def f(): return 1"),
 }  # fmt: skip
 
@@ -279,3 +316,23 @@ def test_tests_that_need_the_programs_process_say_so(case: Honest, tier: str, pa
         {"entry_point": "f", "tests": [case.test]}, "def f(*a): return 0", None, Rules(patient, tier)
     )
     assert not wrong.passed
+
+
+@pytest.mark.parametrize(
+    ("test", "program"),
+    [
+        ("x = f(1200)\nassert x", DEEP.format("[]", "[x]")),
+        ("try: x = f(1200)\nexcept TypeError: pass", DEEP.format("[]", "[x]")),
+        ("x = []\nfor _ in range(1200): x = (x,)\nassert f(x) == 1", "def f(x): return len(x)"),
+        ("assert len(f()) == 4_100_000", "def f(): return [0] * 4_100_000"),
+        ("assert f([])", "def f(x):\n    x.extend([0] * 4_100_000)\n    return True"),
+        ("assert len(f()) == 1 << 28", "def f(): return bytes(1 << 26) * 4"),
+    ],
+)
+def test_what_is_too_large_to_pass_is_said_to_be_a_limit_of_the_grader(
+    test: str, program: str, patient: Limits
+) -> None:
+    record = {"entry_point": "f", "tests": [{"type": "assert", "code": test}]}
+    found = grade_completion(record, program, None, Rules(patient))
+    assert (found.status, found.trust) == ("output_limit", "parent")
+    assert "a limit of the grader" in found.detail

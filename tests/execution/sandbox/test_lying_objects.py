@@ -71,6 +71,21 @@ PROGRAMS = {
         "class L:\n    def __eq__(self, o): return True\n    def __hash__(self): return 42\ndef f(x): return L()", "failed",
     ),
     "numbers of numpy's": hostile(asserted("import numpy as np\nassert np.isclose(f(2), 1.41)"), LIES, "error", "failed", "timeout"),
+    "an exception": hostile(
+        asserted("assert f(2) == 42"), EQUAL + "class E(Liar, ValueError): pass\ndef f(x): return E()", "failed"
+    ),
+    "an exception that is raised": hostile(
+        asserted("try: f(2)\nexcept ValueError as e:\n    assert e == 42 or e.args == (42,)"),
+        EQUAL + "class E(Liar, ValueError): args = Liar()\ndef f(x): raise E(41)", "failed",
+    ),
+    "a field of an exception": hostile(
+        asserted("try: f(2)\nexcept ValueError as e:\n    assert e.code == 42"),
+        WORSE + "class E(ValueError): code = Liar()\ndef f(x): raise E", "failed",
+    ),
+    "a class that the test does not expect": hostile(
+        asserted("try: f(2)\nexcept ValueError: pass"),
+        "class ValueError(Exception): pass\ndef f(x): raise ValueError", "error",
+    ),
     "an attribute": hostile(asserted("assert f(2).x == 42"), LIES, "failed"),
     "an object that a class makes": hostile(asserted("assert Stack() == [1]"), WORSE + "class Stack(Liar): pass", "failed"),
     "what its method gives": hostile(

@@ -17,11 +17,18 @@ import numpy as np
 import pytest
 
 from domino_lightning.execution.sandbox.inside import wire
+from domino_lightning.execution.sandbox.inside.decoding import decode
+from domino_lightning.execution.sandbox.inside.encoding import encode
 
 
 def sent(value: object) -> Any:
     with wire.deeply():
-        return wire.decode(wire.loads(wire.dumps(wire.encode(value))))
+        return decode(wire.loads(wire.dumps(encode(value))))
+
+
+def passed(value: object) -> Any:
+    """The tree of a value between two processes of the sandbox."""
+    return encode(value, lambda _: pytest.fail("it is data"))
 
 
 @pytest.mark.parametrize(
@@ -69,11 +76,11 @@ def test_a_view_of_a_dict_and_a_matrix_come_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "tree", [{"o": "print"}, {"o": "__loader__"}, {"o": ["int"]}, {"E": ["int", "", []]}, {"A": ["z", []]}]
+    "tree", [{"o": "print"}, {"o": "__loader__"}, {"o": ["int"]}, {"E": ["int", "", [], {}]}, {"A": ["z", []]}]
 )
 def test_names_and_exceptions_of_other_kinds_are_refused(tree: object) -> None:
     with pytest.raises(wire.NotPlain):
-        wire.decode(tree)
+        decode(tree)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +101,67 @@ def test_arrays_come_back_with_type_and_shape(made: Any) -> None:
         assert type(sent(scalar)) is type(scalar)
         assert sent(scalar) == scalar
     found[...] = found
+
+
+@pytest.mark.parametrize("kind", ["?", "i1", "<u2", ">i4", "f2", "f8", "c16"])
+def test_numbers_pass_between_processes_as_bytes(kind: str) -> None:
+    made = np.array([[0, 1, 5], [1, 0, 3]]).astype(kind)
+    tree = passed(made)
+    assert isinstance(tree["a"][2], str)
+    found = decode(tree)
+    assert found.dtype == made.dtype
+    assert np.array_equal(found, made)
+    found[...] = 0
+
+
+def test_a_boolean_is_one_whatever_its_byte() -> None:
+    found = decode({"a": ["|b1", [3], "AAEC"]})
+    assert found.view("u1").tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["é" * (wire.MAX_BYTES // 6), b"\xff" * (wire.MAX_BYTES // 6), ["a" * 1000] * 140_000,
+     [[()] for _ in range(1_000_000)],
+     np.zeros(14_000_000), 1 << (4 * wire.MAX_BYTES + 4)],
+    ids=["text", "bytes", "texts", "holders", "numbers", "digits"],
+)  # fmt: skip
+def test_what_is_encoded_is_never_more_than_is_read(value: object) -> None:
+    with pytest.raises(wire.TooLarge):
+        passed(value)
+
+
+def test_what_is_held_twice_is_one_thing() -> None:
+    row, table, error = [1], {"a": bytearray(b"x")}, KeyError("k")
+    tree = encode(([row, table], {1: row, 2: (table, table["a"])}, [error, error]), lambda _: pytest.fail("it is data"))
+    (first, second), held, (one, other) = decode(tree)
+    assert held[1] is first
+    assert held[2][0] is second
+    assert held[2][1] is second["a"]
+    assert one is other
+    assert (first, second) == (row, table)
+
+
+def test_what_was_sent_before_is_known_by_its_place() -> None:
+    here: list[Any] = []
+    there: list[Any] = []
+    row = [1]
+    given = decode(encode([row, [row]], lambda _: pytest.fail("it is data"), known=here), known=there)
+    answer = encode({"same": given[1], "new": [given[0]]}, lambda _: pytest.fail("it is data"), known=there)
+    found = decode(answer, known=here)
+    assert found["new"][0] is row
+    assert found["same"][0] is row
+
+
+@pytest.mark.parametrize("place", [0, 7, -1, "a", None, [0]])
+def test_a_place_where_nothing_is_is_refused(place: object) -> None:
+    with pytest.raises(wire.NotPlain):
+        decode({"=": place})
+
+
+def test_a_long_text_passes() -> None:
+    text = "a" * (wire.MAX_BYTES // 2)
+    assert wire.loads(wire.dumps(passed(text))) == text
 
 
 def test_arrays_of_objects_keep_what_they_hold() -> None:
@@ -117,7 +185,7 @@ def test_the_limit_of_the_interpreter_is_as_it_was() -> None:
     for _ in range(3):
         deep = [deep]
     with pytest.raises(wire.TooLarge):
-        wire.encode(deep)
+        encode(deep)
     assert sys.getrecursionlimit() == before
 
 
@@ -140,10 +208,12 @@ def test_marks_in_a_text_are_no_values() -> None:
     [
         {"zz": 1}, {}, {"a": 1, "b": 2}, {"h": [1, "x"]}, {"L": [[], {"h": [1, "x"]}]}, {"i": "no"}, {"d": [[1]]},
         {"s": [[]]}, {"b": "\u1234"}, {"x": ["Path", "/"]}, {"a": ["V8", [1], [1]]}, {"a": ["<i8", [2], [1]]},
-        {"a": ["<i8" * 99, [1], [1]]}, {"a": [8, [1], [1]]}, {"a": ["<i8", [1], ["x"]]}, {"n": ["<f8"]},
+        {"a": ["<i8" * 99, [1], [1]]}, {"a": ["<i8", [1], "AAAA"]},
+        {"a": ["<i8", [1], "!"]}, {"a": ["|O", [1], "AAAAAAAAAAA="]}, {"a": ["<U1", [1], "AAAAAA=="]},
+        {"a": [8, [1], [1]]}, {"a": ["<i8", [1], ["x"]]}, {"n": ["<f8"]},
         {"r": [1, 2, 0]},
     ],
 )  # fmt: skip
 def test_what_no_value_makes_is_refused(tree: object) -> None:
     with pytest.raises(wire.NotPlain):
-        wire.decode(tree)
+        decode(tree)

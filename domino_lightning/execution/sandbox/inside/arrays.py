@@ -5,11 +5,13 @@ NumPy is imported where one is decoded, not before: most programs do without it.
 
 from __future__ import annotations
 
+import base64
 import importlib
 from collections.abc import Callable
 from typing import Any
 
 _KINDS = "biufcSUOmM"
+_NUMBERS = "biufc"  # any bytes are some of these
 _TIMES = "mM"
 _ARRAYS = ("ndarray", "matrix")
 _MAX_DTYPE = 32  # characters
@@ -21,12 +23,15 @@ def is_array(value: object) -> bool:
     return kind.__module__.partition(".")[0] == "numpy" and kind.__name__ in _ARRAYS
 
 
-def encode_array(value: Any, items: Callable[[Any], list[object]]) -> object | None:
+def encode_array(
+    value: Any, items: Callable[[Any], list[object]], room: Callable[[int], None] | None = None
+) -> object | None:
     """The tree of an array (`a`: type, shape, items; a matrix is `am`) or a scalar (`n`: type, item); else None.
 
     Args:
         value: something of a class from NumPy.
         items: the trees of the items of a list.
+        room: lets an array of numbers be sent as its bytes, in one text; raises if there is no room for so many.
     """
     dtype: Any = getattr(value, "dtype", None)
     array = is_array(value)
@@ -41,7 +46,12 @@ def encode_array(value: Any, items: Callable[[Any], list[object]]) -> object | N
         value = value.astype("f8" if dtype.kind == "f" else "c16")
         dtype = value.dtype
     matrix, shape = type(value).__name__ == "matrix", list(value.shape)
-    flat = items((value.A1 if matrix else value.ravel()).tolist())
+    flat: object
+    if array and room is not None and dtype.kind in _NUMBERS:
+        room(value.nbytes * 4 // 3)
+        flat = base64.b64encode(value.tobytes()).decode("ascii")
+    else:
+        flat = items((value.A1 if matrix else value.ravel()).tolist())
     return {"am" if matrix else "a": [dtype.str, shape, flat]} if array else {"n": [dtype.str, flat[0]]}
 
 
@@ -52,8 +62,9 @@ def decode_array(content: Any, decode: Callable[[Any], Any]) -> Any:
         ValueError, TypeError: it is no such tree.
         ImportError: NumPy is not here.
     """
-    name, shape, trees = content
-    return _build(name, [decode(tree) for tree in trees]).reshape([int(size) for size in shape])
+    name, shape, flat = content
+    made = _unpack(name, flat) if isinstance(flat, str) else _build(name, [decode(tree) for tree in flat])
+    return made.reshape([int(size) for size in shape])
 
 
 def decode_matrix(content: Any, decode: Callable[[Any], Any]) -> Any:
@@ -67,13 +78,25 @@ def decode_scalar(content: Any, decode: Callable[[Any], Any]) -> Any:
     return _build(name, [decode(tree)])[0]
 
 
+def _dtype(numpy: Any, name: Any, kinds: str) -> Any:
+    dtype = numpy.dtype(name) if isinstance(name, str) and len(name) <= _MAX_DTYPE else None
+    if dtype is None or dtype.kind not in kinds:
+        raise ValueError("no array type")
+    return dtype
+
+
+def _unpack(name: Any, text: str) -> Any:
+    numpy: Any = importlib.import_module("numpy")
+    dtype = _dtype(numpy, name, _NUMBERS)
+    data = bytearray(base64.b64decode(text, validate=True))
+    if dtype.kind == "b":
+        return numpy.frombuffer(data, "u1") != 0  # no other byte is a boolean
+    return numpy.frombuffer(data, dtype)
+
+
 def _build(name: Any, values: list[Any]) -> Any:
     numpy: Any = importlib.import_module("numpy")
-    if not isinstance(name, str) or len(name) > _MAX_DTYPE:
-        raise ValueError("no array type")
-    dtype = numpy.dtype(name)
-    if dtype.kind not in _KINDS:
-        raise ValueError("no array type")
+    dtype = _dtype(numpy, name, _KINDS)
     if dtype.kind in _TIMES:
         return numpy.array(values, "i8").view(dtype)
     made = numpy.empty(len(values), dtype)

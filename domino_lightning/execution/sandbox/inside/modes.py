@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from domino_lightning.execution.sandbox.inside import wire
 from domino_lightning.execution.sandbox.inside.checker.check import check
+from domino_lightning.execution.sandbox.inside.encoding import encode
 from domino_lightning.execution.sandbox.inside.literal import literal
 from domino_lightning.execution.sandbox.inside.program import (
     CHANNEL,
@@ -80,7 +81,7 @@ def _literal(job: Fields, send: Send) -> None:
 
 def _function(job: Fields, send: Send) -> None:
     """The tree of `entry_point(*arguments)`, arguments being JSON; a method of `Solution` if there is one."""
-    loads, encode = json.loads, wire.encode
+    loads, make = json.loads, encode
 
     def work() -> Fields:
         namespace = load(job, "program")
@@ -88,7 +89,7 @@ def _function(job: Fields, send: Send) -> None:
         target = getattr(owner(), name) if isinstance(owner, type) and hasattr(owner, name) else namespace.get(name)
         if target is None:
             return {"status": "error", "detail": f"defines no {name!r}"}
-        return {"status": "value", "value": encode(target(*map(loads, job["arguments"])))}
+        return {"status": "value", "value": make(target(*map(loads, job["arguments"])))}
 
     _answer(attempt(work), send)
 

@@ -7,15 +7,13 @@ from typing import Any
 
 from domino_lightning.execution.sandbox.inside import wire
 
-MAX_BYTES = 64 << 20
-
 
 class Gone(BaseException):
     """The other side is gone, or sends what is no message; not an error that test code can catch by accident."""
 
 
 class Flood(Gone):
-    """The other side sent more values than are read."""
+    """There is more to send, or to read, than passes between the two."""
 
 
 class Peer:
@@ -34,10 +32,11 @@ class Peer:
         """
         with self._deeply():
             body = self._dumps(tree)
-        data = memoryview(b"%016x" % len(body) + body)
         try:
-            while data and self.gone is None:
-                data = data[self._write(self._fd, data) :]
+            for part in (b"%016x" % len(body), body):
+                data = memoryview(part)
+                while data and self.gone is None:
+                    data = data[self._write(self._fd, data) :]
         except OSError as error:
             self.gone = Gone(str(error))
         if self.gone is not None:
@@ -47,23 +46,28 @@ class Peer:
         """The next tree.
 
         Raises:
-            Gone: there is none, or it is longer than `MAX_BYTES`.
-            Flood: it has more nodes than `wire.loads` reads.
+            Gone: there is none.
+            Flood: it is longer than `wire.MAX_BYTES`, or has more nodes than `wire.loads` reads.
         """
         try:
             size = int(self._exactly(16), 16)
-            if not 0 <= size <= MAX_BYTES:
-                raise Gone(f"a message of more than {MAX_BYTES} bytes")
+            if not 0 <= size <= wire.MAX_BYTES:
+                raise wire.TooLarge(f"more than {wire.MAX_BYTES} bytes")
             data = self._exactly(size)
             with self._deeply():
                 return self._loads(data)
         except wire.TooLarge as error:
-            self.gone = Flood(str(error))
+            self.flood(str(error))
         except (OSError, ValueError, wire.NotPlain) as error:
             self.gone = Gone(str(error))
         except Gone as error:
             self.gone = error
-        raise self.gone from None
+        raise self.gone or Gone("closed") from None
+
+    def flood(self, why: str) -> Gone:
+        """The exception to raise where something is too large to pass; nothing passes any more."""
+        self.gone = self.gone or Flood(why)
+        return self.gone
 
     def _exactly(self, size: int) -> bytes:
         parts = []

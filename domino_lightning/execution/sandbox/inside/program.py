@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 from domino_lightning.execution.sandbox.inside import kernel, wire
 from domino_lightning.execution.sandbox.inside.adapt import adapt, drain
+from domino_lightning.execution.sandbox.inside.exceptions import builtin_base
 from domino_lightning.execution.sandbox.inside.literal import NotLiteral, TooLong
 from domino_lightning.execution.sandbox.inside.seccomp import build_filter
 
@@ -181,7 +182,7 @@ def attempt(work: Callable[[], Fields]) -> Fields:
         shown = wire.message_of(error.code, repr)
         failure = {"status": "exit", "detail": f"sys.exit({shown})", "code": _exit_code(error)}
     except BaseException as error:
-        failure = {"status": "error", "detail": describe(error), "kind": wire.builtin_error(error)[0]}
+        failure = {"status": "error", "detail": describe(error), "kind": builtin_base(error).__name__}
     del reserve
     return failure
 

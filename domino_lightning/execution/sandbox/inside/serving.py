@@ -15,13 +15,14 @@ from typing import Any
 
 from domino_lightning.execution.sandbox.inside import wire
 from domino_lightning.execution.sandbox.inside.arrays import is_array
+from domino_lightning.execution.sandbox.inside.decoding import decode
+from domino_lightning.execution.sandbox.inside.encoding import MUTABLE, STAYING, base_value, encode
+from domino_lightning.execution.sandbox.inside.exceptions import builtin_base, fields_of
 from domino_lightning.execution.sandbox.inside.peer import Peer
 from domino_lightning.execution.sandbox.inside.program import PEER, Fields
 
-_MUTABLE = (list, dict, set, bytearray)
-_DATA = (*_MUTABLE, type(None), bool, int, float, str, tuple)
+_DATA = (list, dict, set, bytearray, type(None), bool, int, float, str, tuple)
 _BASES = (int, float, str, tuple)  # subclasses of these are sent as data, unless the test asks for more of them
-_OF_ERRORS = ("__cause__", "__context__", "__notes__", "__traceback__")  # what no copy of an exception has
 # What the checker may apply to objects, by name: these, and what `operator` has.
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     function.__name__: function
@@ -46,18 +47,8 @@ def serve_calls(namespace: dict[str, Any]) -> Fields:
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except (wire.NotPlain, BaseException) as error:
-            reply = _failed(error)
+            reply = objects.failure(error)
         peer.send(reply)
-
-
-def _failed(error: BaseException) -> Fields:
-    """What was raised: a class, a message, and, where they are plain, the arguments that it was made with."""
-    if isinstance(error, wire.NotPlain):
-        return {"e": ["", str(error)]}
-    try:
-        return {"e": [*wire.builtin_error(error), wire.encode([*error.args])]}
-    except BaseException:  # whatever `args` is
-        return {"e": wire.builtin_error(error)}
 
 
 class _Objects:
@@ -66,6 +57,7 @@ class _Objects:
     def __init__(self) -> None:
         self._numbers: dict[int, int] = {}
         self._held: list[Any] = []
+        self._open: set[int] = set()  # exceptions that are being encoded
         self._asked: frozenset[str] = frozenset()
 
     def expect(self, attributes: frozenset[str]) -> None:
@@ -78,17 +70,39 @@ class _Objects:
         if number is None:
             number = self._numbers[id(value)] = len(self._held)
             self._held.append(value)
-        base = [wire.builtin_error(value)[0]] if isinstance(value, BaseException) else []
-        return {"h": [number, wire.message_of(type(value).__name__), *base]}
+        error = self._error(value, number) if isinstance(value, BaseException) else []
+        return {"h": [number, wire.message_of(type(value).__name__), *error]}
+
+    def _error(self, error: BaseException, number: int) -> list[object]:
+        """What makes an exception of a handle: its built-in class, its arguments, its fields."""
+        if number in self._open:
+            raise wire.TooLarge("an exception that holds itself")
+        self._open.add(number)
+        try:
+            base = builtin_base(error)
+            fields = {name: self.encode(each) for name, each in fields_of(error, base, self._asked).items()}
+            return [base.__name__, self.encode([*vars(BaseException)["args"].__get__(error)]), fields]
+        finally:
+            self._open.discard(number)
+
+    def failure(self, error: BaseException) -> Fields:
+        """The reply that says what was raised, or what is too large to be sent."""
+        if isinstance(error, wire.NotPlain):
+            return {"large": str(error)}
+        BaseException.with_traceback(error, None)  # which would keep every frame of the call
+        try:
+            return {"e": self.encode(error)}
+        except wire.NotPlain as failed:
+            return {"large": str(failed)}
 
     def held(self, content: Any) -> Any:
         return self._held[content[0] if isinstance(content, list) else content]
 
-    def encode(self, value: object) -> object:
-        return wire.encode(value, self.number, lazily=True, keeps=self._keeps)
+    def encode(self, value: object, known: list[Any] | None = None) -> object:
+        return encode(value, self.number, lazily=True, keeps=self._keeps, asked=self._asked, known=known)
 
-    def decode(self, tree: object) -> Any:
-        return wire.decode(tree, self.held)
+    def decode(self, tree: object, known: list[Any] | None = None) -> Any:
+        return decode(tree, self.held, known=known)
 
     def _keeps(self, value: Any) -> bool:
         """Whether it is more than its data to this test: a generator that is sent to, a tuple with named fields."""
@@ -96,11 +110,7 @@ class _Objects:
             return bool(self._asked & {"send", "throw", "close"})
         if type(value).__module__ == "numpy":
             return False
-        if wire.is_plain_error(value):
-            return any(
-                each in _OF_ERRORS or hasattr(value, each) > hasattr(BaseException, each) for each in self._asked
-            )
-        if type(value) in wire.STAYING:
+        if type(value) in STAYING:
             return True
         base = next((base for base in _BASES if isinstance(value, base)), None)
         return base is not None and any(hasattr(value, name) and not hasattr(base, name) for name in self._asked)
@@ -128,31 +138,28 @@ class _Answers:
         return {"v": trees}
 
     def call(self, request: Any) -> Fields:
-        """A call; arguments and global variables that it changed go back with the result."""
+        """A call; what it changed of its arguments, and global variables, go back with the result."""
         function = self._objects.held(request["h"])
-        arguments = [self._objects.decode(tree) for tree in request["a"]]
-        named = {name: self._objects.decode(tree) for name, tree in request["k"].items()}
-        given: dict[int | str, Any] = {**dict(enumerate(arguments)), **named}
+        known: list[Any] = []
+        arguments, named = self._objects.decode(request["a"], known)
+        held = {place: copy.copy(each) for place, each in enumerate(known) if _is_mutable(each)}
+        size = len(known)
         reply: Fields
         try:
-            value = function(*arguments, **named)
-            same = [place for place, argument in given.items() if argument is value and _is_mutable(value)]
-            reply = {"same": same[0]} if same else {"v": self._objects.encode(value)}
+            reply = {"v": self._objects.encode(function(*arguments, **named), known)}
         except Exception as error:
-            reply = _failed(error)
-        changed = []
-        trees: dict[int | str, Any] = {**dict(enumerate(request["a"])), **request["k"]}
-        for place, argument in given.items():
-            if _is_mutable(argument):
-                now = self._objects.encode(argument)
-                if now != trees[place]:
-                    changed.append([place, now])
+            del known[size:]  # what was encoded before an iterator failed is not sent
+            reply = self._objects.failure(error)
+        changed = [place for place, was in held.items() if not _holds_the_same(known[place], was)]
+        if changed:
+            copies = [copy.copy(known[place]) for place in changed]  # what these hold stays what it is
+            reply["m"] = [changed, self._objects.encode(copies, known)]
         moved = {}
         for name, tree in self._known.items():
             now = self._objects.encode(self._namespace.get(name))
             if now != tree:
                 moved[name] = self._known[name] = now
-        return {**reply, "m": changed, "g": moved}
+        return {**reply, "g": moved}
 
     def get(self, request: Any) -> Fields:
         """An attribute."""
@@ -187,8 +194,8 @@ class _Answers:
 
     def plain(self, request: Any) -> Fields:
         """What an instance of a subclass of plain data holds; of anything else nothing."""
-        value = wire.base_value(self._objects.held(request["h"]))
-        return {"v": wire.encode(value, self._objects.number, lazily=True)}
+        value = base_value(self._objects.held(request["h"]))
+        return {"v": encode(value, self._objects.number, lazily=True)}
 
     def apply(self, request: Any) -> Fields:
         """What an operator or a built-in function makes of objects, as the program sees it."""
@@ -197,4 +204,12 @@ class _Answers:
 
 
 def _is_mutable(value: object) -> bool:
-    return type(value) in _MUTABLE or is_array(value)
+    return type(value) in MUTABLE or is_array(value)
+
+
+def _holds_the_same(now: Any, was: Any) -> bool:
+    """Whether a container holds the very objects that its copy held before a call."""
+    if is_array(now):
+        return (now.dtype, now.shape, now.tobytes()) == (was.dtype, was.shape, was.tobytes())
+    same = len(now) == len(was) and all(map(operator.is_, now, was))
+    return same and (not isinstance(now, dict) or all(map(operator.is_, now.values(), was.values())))

@@ -1,4 +1,4 @@
-"""Small values of the standard library as text, and what is known by its name alone: what `wire.py` sends of them."""
+"""Small values of the standard library as text, and what is known by its name alone."""
 
 from __future__ import annotations
 
@@ -72,18 +72,3 @@ def named(name: Any) -> object:
     if name not in _SINGLE and not (isinstance(value, type) and value.__module__ == "builtins"):
         raise ValueError("no name of a built-in class")
     return value
-
-
-def make_error(kind: type[BaseException], message: str, arguments: Any) -> BaseException:
-    """An exception of a built-in class from its arguments, or, where these do not give the message, from that."""
-    if isinstance(arguments, list):
-        try:
-            made = kind(*arguments)
-            if str(made) == message:
-                return made
-        except Exception:  # noqa: S110  whatever these arguments are
-            pass
-    try:
-        return kind(message)
-    except TypeError:  # UnicodeDecodeError wants five arguments
-        return ValueError(message) if issubclass(kind, ValueError) else RuntimeError(message)

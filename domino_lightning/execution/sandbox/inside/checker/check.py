@@ -50,7 +50,8 @@ def _run(tree: ast.Module, link: Link, test: str) -> Fields:
 
 def _failure(error: BaseException, test: str) -> Fields:
     if isinstance(error, Flood):
-        return {"status": "output_limit", "detail": f"the program answered with too much ({error})"}
+        detail = f"too much to pass between the program and its test, which is a limit of the grader ({error})"
+        return {"status": "output_limit", "detail": detail}
     if isinstance(error, Gone):
         return {"status": "gone", "detail": str(error)}
     if isinstance(error, MemoryError):

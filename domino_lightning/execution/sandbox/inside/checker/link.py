@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import builtins
-import contextlib
-from collections.abc import Mapping
+import collections
 from typing import Any
 
 from domino_lightning.execution.sandbox.inside import wire
 from domino_lightning.execution.sandbox.inside.arrays import is_array, overwrite_array
 from domino_lightning.execution.sandbox.inside.checker.remote import (
-    NOTHING,
     Remote,
     Unproxyable,
     is_class_name,
     stand_in,
 )
+from domino_lightning.execution.sandbox.inside.decoding import decode
+from domino_lightning.execution.sandbox.inside.encoding import STAYING, encode
+from domino_lightning.execution.sandbox.inside.exceptions import set_fields
 from domino_lightning.execution.sandbox.inside.peer import Peer
 from domino_lightning.execution.sandbox.inside.program import Fields
-from domino_lightning.execution.sandbox.inside.values import make_error
 
 _MAX_KINDS = 1000
+_BUILT_IN = frozenset(vars(builtins))
 
 
 class Link:
@@ -40,6 +41,8 @@ class Link:
         self._remotes: dict[int, Remote] = {}
         self._kinds: dict[tuple[str, str], type[Remote]] = {}
         self._errors: list[BaseException] = []  # that the program gave
+        # Of these what goes back; causes and contexts may be this process's own by then.
+        self._fields = frozenset(name for name in attributes if not name.startswith("__"))
 
     def fetch(self, names: frozenset[str], imports: list[str]) -> dict[str, Any]:
         """What the program has by these names, after it ran the test's own imports, which it may rest on."""
@@ -60,55 +63,68 @@ class Link:
         self.refused = self.refused or Unproxyable(why)
         return self.refused
 
-    def request(self, message: Fields, arguments: Mapping[int | str, Any] = NOTHING) -> Any:
-        """The value of the reply; arguments, by place or name, that the program changed are changed here too.
+    def request(self, message: Fields, known: list[Any] | None = None) -> Any:
+        """The value of the reply; what the program changed of what it was given is changed here too.
+
+        Args:
+            message: what to ask.
+            known: what can change in the message, in order.
 
         Raises:
-            Exception: what the program raised, as its built-in class.
+            Exception: what the program raised, of its built-in class or a class derived from that.
         """
         if self.refused is not None:
             raise self.refused
         self.peer.send(message)
         reply = self.peer.receive()
+        if "large" in reply:
+            raise self.peer.flood(str(reply["large"]))
         try:
-            for place, tree in reply.get("m", ()):
-                _overwrite(arguments[place], self.decode(tree))
+            if "e" not in reply and message["o"] == "names":
+                return {name: self.decode(tree) for name, tree in reply["v"].items()}
+            known = [] if known is None else known
+            value = self.decode(reply["e"]) if "e" in reply else self.decode(reply["v"], known)
+            if "m" in reply:
+                places, tree = reply["m"]
+                for place, now in zip(places, self.decode(tree, known), strict=True):
+                    _overwrite(known[place], now)
             for name, tree in reply.get("g", {}).items():
                 if name in self.names:
                     self.namespace[name] = self.decode(tree)
-            if "e" in reply:
-                raise self._error(*reply["e"])
-            if "same" in reply:
-                return arguments[reply["same"]]
-            value = reply["v"]
-            if message["o"] == "names":
-                return {name: self.decode(tree) for name, tree in value.items()}
-            return self.decode(value)
-        except (wire.NotPlain, LookupError, AttributeError) as error:
-            if "e" in reply:
-                raise
+        except (wire.NotPlain, LookupError, AttributeError, TypeError, ValueError) as error:
             raise TypeError(f"the program answered with {error}") from None
+        if "e" in reply:
+            raise _raised(value)
+        return value
 
-    def decode(self, tree: object) -> Any:
+    def decode(self, tree: object, known: list[Any] | None = None) -> Any:
         """A value of the program's."""
-        return wire.decode(tree, self._remote, self._errors.append)
+        return decode(tree, self._remote, self._errors.append, known)
 
     def _remote(self, content: Any) -> Remote:
         """The same one for the same object, so that `is` holds."""
-        number, kind, base = int(content[0]), str(content[1]), "".join(map(str, content[2:]))
+        number, kind, *rest = content
         if number not in self._remotes:
-            if (kind, base) not in self._kinds and len(self._kinds) < _MAX_KINDS:
+            base, arguments, fields = rest or ("", [], {})
+            kind, base = str(kind) if len(self._kinds) < _MAX_KINDS else "", base if base in _BUILT_IN else ""
+            if (kind, base) not in self._kinds:
                 self._kinds[kind, base] = stand_in(kind, base)
-            self._remotes[number] = self._kinds.get((kind, base), Remote)(self, number, kind)
+            made = self._kinds[kind, base](self, int(number), kind, *self.decode(arguments))
+            if isinstance(made, BaseException):
+                set_fields(made, {name: self.decode(tree) for name, tree in fields.items() if name in self.attributes})
+            self._remotes[number] = made
         return self._remotes[number]
 
-    def encode(self, value: object) -> object:
-        """A value of the test's own."""
-        return wire.encode(value, self._handle, keeps=self._is_own_object)
+    def encode(self, value: object, known: list[Any] | None = None) -> object:
+        """The tree of a value of the test's own."""
+        try:
+            return encode(value, self._handle, keeps=self._is_own_object, asked=self._fields, known=known)
+        except wire.TooLarge as error:
+            raise self.peer.flood(str(error)) from None
 
     def _is_own_object(self, value: object) -> bool:
         """Whether it is something that the test made of which a copy is another: an exception, what can change."""
-        if type(value) in wire.STAYING:
+        if type(value) in STAYING:
             return True
         return isinstance(value, BaseException) and not any(value is each for each in self._errors)
 
@@ -117,27 +133,25 @@ class Link:
             return {"h": value._remote_number}
         raise self.refuse(f"it passes a {type(value).__name__}")
 
-    def _error(self, name: str, message: str, arguments: object = None) -> BaseException:
-        """The program's exception; an instance of a built-in class and nothing else."""
-        if not name:
-            return TypeError(f"returned {message}")
-        kind = getattr(builtins, name) if isinstance(name, str) else None
-        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-            return TypeError("the program answered with no exception")
-        if issubclass(kind, StopIteration | StopAsyncIteration):
-            return RuntimeError(f"the program raised {name}")  # not to end the test's loop: `all(map(f, x))` would hold
-        given: Any = None
-        with contextlib.suppress(Exception):  # whatever these arguments are
-            given = self.decode(arguments)
-        return make_error(kind, message, given)
+
+def _raised(error: object) -> BaseException:
+    """What the program raised; nothing that ends the test's loop: `all(map(f, x))` would hold."""
+    if not isinstance(error, BaseException):
+        return TypeError("the program answered with no exception")
+    if isinstance(error, StopIteration | StopAsyncIteration):
+        return RuntimeError(f"the program raised {type(error).__name__}")
+    return error
 
 
 def _overwrite(target: Any, now: Any) -> None:
-    """Give a mutable argument the content that the program left in its copy."""
+    """Give something that the program was given the content that it left in its copy."""
     if type(target) is not type(now):
         raise wire.NotPlain("an argument of another type")
     if isinstance(target, list | bytearray):
         target[:] = now
+    elif isinstance(target, collections.deque):
+        target.clear()
+        target.extend(now)
     elif isinstance(target, dict | set):
         target.clear()
         target.update(now)

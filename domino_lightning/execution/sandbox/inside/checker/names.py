@@ -12,7 +12,7 @@ import builtins
 import contextlib
 import importlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from domino_lightning.execution.sandbox.inside.checker.link import Link
@@ -23,7 +23,9 @@ _NEEDS_PROCESS = frozenset((
     "globals", "locals", "vars", "eval", "exec", "inspect", "asyncio", "open", "tempfile", "shutil", "pathlib",
     "Path", "patch", "mock", "StringIO", "BytesIO", "redirect_stdout", "redirect_stderr", "stdin", "stdout", "stderr",
     "modules", "settrace", "setrecursionlimit", "seed", "environ", "chdir", "__import__", "importlib",
-    "import_module", "pickle", "gc", "weakref", "threading", "builtins",
+    "import_module", "pickle", "gc", "weakref", "threading", "builtins", "traceback", "__traceback__",
+    "dataclasses", "get_type_hints",  # look into a class or a function, of which a stand-in has nothing
+    "flags", "strides", "shares_memory", "may_share_memory",  # how an array lies in memory, which no copy has
 ))  # fmt: skip
 _TYPE_TESTS = frozenset(("isinstance", "issubclass"))
 _SCOPES = (
@@ -73,7 +75,7 @@ def make_namespace(test: ast.Module, program: ast.Module, entry_point: str | Non
         raise Unproxyable("it does not say which built-in function is the program's")
     asked = asked or hidden  # the test is of nothing else, so it means the program's `sum`
     local = set(_bound(test.body))
-    _require_proxyable(test, asked - local, local | modules.keys() | (hidden - asked))
+    _require_proxyable(test, asked - local, _stands_for(test), _MODULES | modules.keys() | (hidden - asked))
     namespace: dict[str, Any] = {"__name__": "__main__", **known}
     namespace.update({name: module for name, module in modules.items() if (name, module.__name__) in imported})
     link = Link(peer, namespace, _attributes(test))
@@ -105,6 +107,11 @@ def _imports(program: ast.Module) -> Iterator[tuple[str, str]]:
             yield from ((alias.asname or alias.name, f"{module}{alias.name}") for alias in node.names)
 
 
+def _stands_for(test: ast.Module) -> dict[str, set[str]]:
+    """For each name that a test imports the words of what it imports by it: module and name, whatever it calls them."""
+    return {name: set(source.split(".")) for name, source in _imports(test)}
+
+
 def _attributes(test: ast.Module) -> frozenset[str]:
     """Attributes that the test asks for, also by `getattr`."""
     nodes = list(ast.walk(test))
@@ -134,13 +141,14 @@ def _bound(body: Sequence[ast.stmt], inner: bool = True) -> Iterator[str]:
             yield node.rest
 
 
-def _require_proxyable(test: ast.Module, theirs: set[str], own: set[str]) -> None:
+def _require_proxyable(test: ast.Module, theirs: set[str], imported: Mapping[str, set[str]], genuine: Set[str]) -> None:
     """Raise if the test's syntax needs the program's process.
 
     Args:
         test: what to look at.
         theirs: names of the program's in it.
-        own: other names.
+        imported: what the test imports.
+        genuine: names of modules and built-ins.
     """
     classes = any(map(is_class_name, theirs))
     nodes = list(ast.walk(test))
@@ -150,8 +158,10 @@ def _require_proxyable(test: ast.Module, theirs: set[str], own: set[str]) -> Non
         for name in _names(_types(node)) & theirs:
             raise Unproxyable(f"it uses the class {name}")
         name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
-        if name in _NEEDS_PROCESS and (isinstance(node, ast.Attribute) or name in own or name in _MODULES):
-            raise Unproxyable(f"it uses {name}")
+        words = imported.get(name, set()) if isinstance(node, ast.Name) else {name}
+        words = words | ({name} & genuine)
+        if found := words & _NEEDS_PROCESS:
+            raise Unproxyable(f"it uses {min(found)}")
         if isinstance(node, ast.Attribute) and name.startswith("__") and name in vars(Remote).keys() - _forwarded():
             raise Unproxyable(f"it uses {name}")
         if classes and (isinstance(node, ast.Match) or _asks_type(node)):

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import builtins
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
-
-NOTHING: Mapping[int | str, Any] = {}
 
 
 class Unproxyable(BaseException):
@@ -34,10 +32,10 @@ class Asks(Protocol):
 
     equals_nothing: bool  # an object was compared with a plain value and held none
 
-    def request(self, message: dict[str, Any], arguments: Mapping[int | str, Any] = NOTHING) -> Any:
+    def request(self, message: dict[str, Any], known: list[Any] | None = None) -> Any:
         """The value of the program's reply."""
 
-    def encode(self, value: object) -> object:
+    def encode(self, value: object, known: list[Any] | None = None) -> object:
         """The tree of a value of the test's own."""
 
     def mentions(self, name: str) -> bool:
@@ -47,10 +45,13 @@ class Asks(Protocol):
         """The exception to raise where the test cannot be judged apart."""
 
 
-class Remote:
-    """An object that stayed in the program's process."""
+_FIELDS = ("_remote_link", "_remote_made", "_remote_mixed", "_remote_named", "_remote_number", "_remote_type")
 
-    __slots__ = ("_remote_link", "_remote_made", "_remote_mixed", "_remote_named", "_remote_number", "_remote_type")
+
+class Remote:
+    """An object that stayed in the program's process; an exception is one here too, see `stand_in`."""
+
+    __slots__ = ()
     _remote_link: Asks
     _remote_number: int
     _remote_type: str
@@ -58,7 +59,7 @@ class Remote:
     _remote_made: bool  # the test made it of a class that it names
     _remote_mixed: bool  # an operator with a plain value gave it
 
-    def __init__(self, link: Asks, number: int, kind: str) -> None:
+    def __init__(self, link: Asks, number: int, kind: str, *_: object) -> None:
         values = {"link": link, "number": number, "type": kind, "named": False, "made": False, "mixed": False}
         for name, value in values.items():
             object.__setattr__(self, f"_remote_{name}", value)
@@ -69,12 +70,9 @@ class Remote:
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Call it in the program's process."""
-        encode = self._remote_link.encode
-        trees = [encode(argument) for argument in arguments]
-        keywords = {name: encode(argument) for name, argument in named.items()}
-        message = {"o": "call", "h": self._remote_number, "a": trees, "k": keywords}
-        places: dict[int | str, Any] = dict([*enumerate(arguments), *named.items()])
-        found = self._remote_link.request(message, places)
+        known: list[Any] = []
+        tree = self._remote_link.encode((arguments, named), known)
+        found = self._remote_link.request({"o": "call", "h": self._remote_number, "a": tree}, known)
         if isinstance(found, Remote):  # a method that gives back its object gives whatever the program likes
             object.__setattr__(found, "_remote_made", self._remote_named)
         return found
@@ -235,19 +233,32 @@ class Remote:
 
 
 def stand_in(kind: str, base: str) -> type[Remote]:
-    """The class of stand-ins for objects of one class: called as that is, and for `isinstance` an exception if it is.
+    """The class of stand-ins for objects of one class, called as that is; exceptions can be raised.
 
     Args:
         kind: the name of the class.
         base: of an exception, the nearest built-in class.
     """
     name = kind if kind.isidentifier() else "object"
-    own: dict[str, Any] = {"__slots__": ()}
-    error = vars(builtins).get(base)
-    if isinstance(error, type) and issubclass(error, BaseException):
-        shown = type(name, (error,), {})
-        own["__class__"] = property(lambda self: shown)
-    return type(name, (Remote,), own)
+    error: Any = vars(builtins).get(base)
+    if not (isinstance(error, type) and issubclass(error, BaseException)):
+        return type(name, (Remote,), {"__slots__": _FIELDS})
+
+    def new(cls: Any, link: Asks, number: int, kind: str, *arguments: Any) -> Any:
+        try:
+            made = error.__new__(cls, *arguments)
+            error.__init__(made, *arguments)
+        except Exception:  # the class takes other arguments than it gives its base
+            made = BaseException.__new__(cls, *arguments)
+        return made
+
+    def change(self: Remote, name: str, value: Any) -> None:
+        set_here = BaseException.__setattr__ if name.startswith("__") else Remote.__setattr__  # `__traceback__`
+        set_here(self, name, value)
+
+    held = property(lambda self: Remote.__getattr__(self, "__dict__"))
+    own = {"__new__": new, "__setattr__": change, "__dict__": held}
+    return type(name, (Remote, error), own)
 
 
 def _alone(function: str) -> Callable[[Remote], Any]:
