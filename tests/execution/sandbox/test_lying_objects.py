@@ -78,6 +78,11 @@ PROGRAMS = {
         asserted("try: f(2)\nexcept ValueError as e:\n    assert e == 42 or e.args == (42,)"),
         EQUAL + "class E(Liar, ValueError): args = Liar()\ndef f(x): raise E(41)", "failed",
     ),
+    "an exception that says it is the standard library's": hostile(
+        asserted("import json\ntry: f(2)\nexcept json.JSONDecodeError: pass"),
+        "class JSONDecodeError(Exception): pass\nJSONDecodeError.__module__ = 'json.decoder'\ndef f(x): raise JSONDecodeError",
+        "error",
+    ),
     "a field of an exception": hostile(
         asserted("try: f(2)\nexcept ValueError as e:\n    assert e.code == 42"),
         WORSE + "class E(ValueError): code = Liar()\ndef f(x): raise E", "failed",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterable
 from typing import Any
 
 from domino_lightning.execution.sandbox.inside.values import known_name
 
+_GENUINE = sys.stdlib_module_names | {"numpy"}
 _OF_ERRORS = ("__cause__", "__context__", "__notes__", "__suppress_context__")
 
 
@@ -16,10 +18,26 @@ def is_plain_error(value: object) -> bool:
     return isinstance(value, BaseException) and known_name(type(value)) is not None
 
 
-def builtin_base(error: BaseException) -> type[BaseException]:
-    """The nearest built-in class of an exception."""
-    bases = (base for base in type(error).__mro__ if known_name(base) and issubclass(base, BaseException))
-    return next(bases, Exception)
+def builtin_base(kind: type) -> type[BaseException]:
+    """The nearest built-in class of a class of exceptions."""
+    return next((base for base in kind.__mro__ if known_name(base) and issubclass(base, BaseException)), Exception)
+
+
+def genuine_names(kind: type) -> list[str]:
+    """The classes that a class of exceptions derives from, nearest first, which are the same in every interpreter."""
+    named = ((f"{base.__module__}.{base.__name__}", base) for base in kind.__mro__)
+    return [name for name, base in named if genuine_class([name]) is base]
+
+
+def genuine_class(names: Iterable[str]) -> type[BaseException] | None:
+    """The first of some classes of exceptions that a module of the standard library or NumPy has; none is imported."""
+    for name in names:
+        module, _, last = name.rpartition(".")
+        if module.partition(".")[0] in _GENUINE and module in sys.modules:
+            kind = vars(sys.modules[module]).get(last)
+            if isinstance(kind, type) and issubclass(kind, BaseException):
+                return kind
+    return None
 
 
 def fields_of(error: BaseException, kind: type[BaseException], asked: Iterable[str]) -> dict[str, Any]:

@@ -182,7 +182,7 @@ def attempt(work: Callable[[], Fields]) -> Fields:
         shown = wire.message_of(error.code, repr)
         failure = {"status": "exit", "detail": f"sys.exit({shown})", "code": _exit_code(error)}
     except BaseException as error:
-        failure = {"status": "error", "detail": describe(error), "kind": builtin_base(error).__name__}
+        failure = {"status": "error", "detail": describe(error), "kind": builtin_base(type(error)).__name__}
     del reserve
     return failure
 

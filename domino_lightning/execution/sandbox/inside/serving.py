@@ -17,7 +17,7 @@ from domino_lightning.execution.sandbox.inside import wire
 from domino_lightning.execution.sandbox.inside.arrays import is_array
 from domino_lightning.execution.sandbox.inside.decoding import decode
 from domino_lightning.execution.sandbox.inside.encoding import MUTABLE, STAYING, base_value, encode
-from domino_lightning.execution.sandbox.inside.exceptions import builtin_base, fields_of
+from domino_lightning.execution.sandbox.inside.exceptions import builtin_base, fields_of, genuine_names
 from domino_lightning.execution.sandbox.inside.peer import Peer
 from domino_lightning.execution.sandbox.inside.program import PEER, Fields
 
@@ -74,14 +74,14 @@ class _Objects:
         return {"h": [number, wire.message_of(type(value).__name__), *error]}
 
     def _error(self, error: BaseException, number: int) -> list[object]:
-        """What makes an exception of a handle: its built-in class, its arguments, its fields."""
+        """What makes an exception of a handle: its genuine classes, its arguments, its fields."""
         if number in self._open:
             raise wire.TooLarge("an exception that holds itself")
         self._open.add(number)
         try:
-            base = builtin_base(error)
-            fields = {name: self.encode(each) for name, each in fields_of(error, base, self._asked).items()}
-            return [base.__name__, self.encode([*vars(BaseException)["args"].__get__(error)]), fields]
+            kind, arguments = type(error), self.encode([*vars(BaseException)["args"].__get__(error)])
+            fields = fields_of(error, builtin_base(kind), self._asked)
+            return [genuine_names(kind), arguments, {name: self.encode(each) for name, each in fields.items()}]
         finally:
             self._open.discard(number)
 

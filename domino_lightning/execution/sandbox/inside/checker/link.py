@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import collections
 from typing import Any
 
@@ -16,12 +15,11 @@ from domino_lightning.execution.sandbox.inside.checker.remote import (
 )
 from domino_lightning.execution.sandbox.inside.decoding import decode
 from domino_lightning.execution.sandbox.inside.encoding import STAYING, encode
-from domino_lightning.execution.sandbox.inside.exceptions import set_fields
+from domino_lightning.execution.sandbox.inside.exceptions import genuine_class, set_fields
 from domino_lightning.execution.sandbox.inside.peer import Peer
 from domino_lightning.execution.sandbox.inside.program import Fields
 
 _MAX_KINDS = 1000
-_BUILT_IN = frozenset(vars(builtins))
 
 
 class Link:
@@ -39,7 +37,7 @@ class Link:
         self.equals_nothing = False
         self.refused: Unproxyable | None = None
         self._remotes: dict[int, Remote] = {}
-        self._kinds: dict[tuple[str, str], type[Remote]] = {}
+        self._kinds: dict[tuple[str, type[BaseException] | None], type[Remote]] = {}
         self._errors: list[BaseException] = []  # that the program gave
         # Of these what goes back; causes and contexts may be this process's own by then.
         self._fields = frozenset(name for name in attributes if not name.startswith("__"))
@@ -105,8 +103,8 @@ class Link:
         """The same one for the same object, so that `is` holds."""
         number, kind, *rest = content
         if number not in self._remotes:
-            base, arguments, fields = rest or ("", [], {})
-            kind, base = str(kind) if len(self._kinds) < _MAX_KINDS else "", base if base in _BUILT_IN else ""
+            names, arguments, fields = rest or ([], [], {})
+            kind, base = str(kind) if len(self._kinds) < _MAX_KINDS else "", genuine_class(map(str, names))
             if (kind, base) not in self._kinds:
                 self._kinds[kind, base] = stand_in(kind, base)
             made = self._kinds[kind, base](self, int(number), kind, *self.decode(arguments))

@@ -167,8 +167,10 @@ def _require_proxyable(test: ast.Module, theirs: set[str], imported: Mapping[str
         if classes and (isinstance(node, ast.Match) or _asks_type(node)):
             raise Unproxyable("it asks for the class of an object")
     asked = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
-    if asked & {"send", "throw"} and any(isinstance(node, ast.Name) and node.id == "StopIteration" for node in nodes):
-        raise Unproxyable("it waits for the end of a generator that it sends to")
+    if asked & {"send", "throw", "value"} and any(
+        isinstance(node, ast.Name) and node.id == "StopIteration" for node in nodes
+    ):
+        raise Unproxyable("it waits for the end of a generator that it sends to, or asks for what it returned")
 
 
 def _forwarded() -> set[str]:

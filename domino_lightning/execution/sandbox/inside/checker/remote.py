@@ -11,10 +11,11 @@ no say in a comparison with what the test itself holds. So of an object and a pl
 
 from __future__ import annotations
 
-import builtins
 import operator
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
+
+from domino_lightning.execution.sandbox.inside.exceptions import builtin_base
 
 
 class Unproxyable(BaseException):
@@ -232,24 +233,25 @@ class Remote:
         return self._remote_with("ne", other) if isinstance(other, Remote) else not self == other
 
 
-def stand_in(kind: str, base: str) -> type[Remote]:
+def stand_in(kind: str, base: type[BaseException] | None) -> type[Remote]:
     """The class of stand-ins for objects of one class, called as that is; exceptions can be raised.
 
     Args:
         kind: the name of the class.
-        base: of an exception, the nearest built-in class.
+        base: of an exception, the nearest class that is the same in both processes.
     """
     name = kind if kind.isidentifier() else "object"
-    error: Any = vars(builtins).get(base)
-    if not (isinstance(error, type) and issubclass(error, BaseException)):
+    if base is None:
         return type(name, (Remote,), {"__slots__": _FIELDS})
+    native: Any = builtin_base(base)
 
     def new(cls: Any, link: Asks, number: int, kind: str, *arguments: Any) -> Any:
         try:
-            made = error.__new__(cls, *arguments)
-            error.__init__(made, *arguments)
+            made = native.__new__(cls, *arguments)
+            native.__init__(made, *arguments)
         except Exception:  # the class takes other arguments than it gives its base
-            made = BaseException.__new__(cls, *arguments)
+            made = native.__new__(cls)
+            BaseException.__setattr__(made, "args", arguments)
         return made
 
     def change(self: Remote, name: str, value: Any) -> None:
@@ -258,7 +260,7 @@ def stand_in(kind: str, base: str) -> type[Remote]:
 
     held = property(lambda self: Remote.__getattr__(self, "__dict__"))
     own = {"__new__": new, "__setattr__": change, "__dict__": held}
-    return type(name, (Remote, error), own)
+    return type(name, (Remote, base), own)
 
 
 def _alone(function: str) -> Callable[[Remote], Any]:
