@@ -10,14 +10,14 @@ from domino_lightning.config.nodes import class_nodes
 from domino_lightning.store.contents import file_hash, folder_hash
 from domino_lightning.store.sources import KNOWN
 from domino_lightning.utils.jsonl import canonical_json, sha256_text
-from domino_lightning.utils.project import places
+from domino_lightning.utils.project import is_around, places
 
 
 def argument_contents(section: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, str]:
     """Dotted keys of arguments that are the path of a file or folder, with its hash; of the user's classes alone.
 
     A class of this package, and of what it rests on, says itself which of its arguments name content. A folder around
-    the working directory is where things lie, and no content.
+    the project or the working directory is where things lie, what a run writes among them, and no content.
 
     Args:
         section: where the classes are named.
@@ -48,4 +48,4 @@ def _texts(node: Any, key: str) -> Iterator[tuple[str, str]]:
 def _hash(path: Path) -> str | None:
     if path.is_file():
         return file_hash(path)
-    return None if Path.cwd().is_relative_to(path.resolve()) else folder_hash(path)
+    return None if is_around(path) else folder_hash(path)

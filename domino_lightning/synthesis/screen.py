@@ -44,7 +44,7 @@ class Screen:
         except UserError:
             raise
         except Exception as error:  # a fork's parser may take a form for granted
-            asked = f"of a text that is no record parse must raise Unparsable, and of {_cut(text)!r} it or canonical"
+            asked = f"parse must return a record or raise Unparsable, and reading {_cut(text)!r}"
             told = broken(self.domain, f"{asked} raised {raised(error)}")
             raise BrokenContract(f"{told}\n{own_frames(error)}".rstrip()) from error
         if key in self.seen:

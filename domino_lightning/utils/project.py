@@ -88,6 +88,11 @@ def places(text: str) -> list[Path]:
     return [path for path in found if os.path.exists(path)]  # of any text: a long one is no error
 
 
+def is_around(folder: Path) -> bool:
+    """Whether the project or the working directory lies in a folder, or is it."""
+    return any(each.resolve().is_relative_to(folder.resolve()) for each in (*_folders(), Path.cwd()))
+
+
 def _folders() -> list[Path]:
     return [Path(text) for text in os.environ.get(FOLDERS, "").split(os.pathsep) if text]
 

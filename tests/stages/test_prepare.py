@@ -301,7 +301,9 @@ def test_a_parser_that_stumbles_over_a_references_text_is_told_before_anything_r
 
     stage = prepare(tmp_path, rows(6))
     stage.domain = Stumbles()
-    with pytest.raises(UserError, match="Stumbles breaks .* parse must raise Unparsable, .* raised IndexError"):
+    with pytest.raises(
+        UserError, match="Stumbles breaks .* parse must return a record or raise Unparsable, .* raised IndexError"
+    ):
         stage.splits(execute=False)
 
 

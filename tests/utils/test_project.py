@@ -138,6 +138,8 @@ def test_a_text_leads_to_what_is_there_and_is_never_an_error(
         (folder / "table.json").write_text("{}")
     assert project.places("table.json") == [own / "table.json", Path("table.json")]
     assert project.places("~/table.json") == [here / "table.json"]
-    assert project.places(str(here)) != []
+    assert set(project.places(str(here))) == {here}
+    assert project.is_around(own) and project.is_around(here) and project.is_around(own.parent)
+    assert not project.is_around(own / "lists")
     for text in ("nothing.json", "a" * 5000, "nul\0", "two\nlines", "~nobody-at-all/x"):
         assert project.places(text) == []
