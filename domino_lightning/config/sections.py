@@ -78,9 +78,9 @@ def explain_parse_error(text: str, parser: Any, section: str, config: Config) ->
 def _explain_value(text: str, key: str, config: Config) -> str:
     """The line about a value that does not fit its type, or a class node that is not spelled as one."""
     value = lookup(config.document, key)
-    if value is ABSENT:  # a data class stands where a class node might: its keys have no `init_args` around them
-        key = ".".join(part for part in key.split(".") if part != "init_args")
-        value = lookup(config.document, key)
+    plain = ".".join(part for part in key.split(".") if part != "init_args")
+    if value is ABSENT and (found := lookup(config.document, plain)) is not ABSENT:
+        key, value = plain, found  # a data class stands where a class node might, without `init_args` around its keys
     where = config.where(key)
     for node in value if isinstance(value, list) else [value]:
         if not isinstance(node, dict):
