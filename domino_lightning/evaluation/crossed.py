@@ -16,7 +16,7 @@ from scipy.special import fdtri, stdtr, stdtrit
 
 CONFIDENCE = 0.95
 ENOUGH = 5  # seeds that tell the variance between them by themselves
-OUTLYING = 0.05  # the level of the test that leaves an arm out of what arms lend
+OUTLYING = 0.1  # the level of the test that leaves an arm out of what arms lend
 _TINY = 1e-12  # below it two numbers are equal but for rounding
 
 Floats = NDArray[np.float64]
@@ -99,9 +99,8 @@ class Components(NamedTuple):
 
         Few seeds tell little of the variance between them: two that happen to agree hide it. So below `ENOUGH` seeds
         what comparable arms have is taken where it is larger. (A noisy arm among quiet ones keeps its own.) And an
-        estimate below 0, which is as likely as one above where seeds do not differ, counts the less the fewer seeds
-        it comes from: down to an eighth of the rest with two seeds, a quarter with more, with the degrees of freedom
-        of 0. These parts are no theory's: they are what `benchmarks/coverage.py` finds right at 2, 3, 5 and 10 seeds.
+        estimate below 0, which is as likely as one above where seeds do not differ, counts, down to a quarter of the
+        rest, with the degrees of freedom of 0.
         However low the mean squares come out, the variance is a quarter of what the rest alone makes of it.
 
         Args:
@@ -118,7 +117,7 @@ class Components(NamedTuple):
         of_seeds, between = by_seed - rest, max(G - 1, 1)
         counts = of_seeds > _TINY  # no rounding decides whether it does
         least = self.rest / 4
-        total = np.maximum(self.by_group + np.maximum(of_seeds, -min(S - 1, 2) / 8 * self.rest), least)
+        total = np.maximum(self.by_group + np.maximum(of_seeds, -self.rest / 4), least)
         certain = np.maximum(self.by_group + np.where(counts, of_seeds, 0), least)
         uncertain = np.where(counts, (by_seed**2 + rest**2 / between) / free, 0) + self.by_group**2 / between
         fewest = np.where(counts, np.minimum(free, between), float(between))
@@ -130,8 +129,10 @@ class Components(NamedTuple):
 def lent(tables: Iterable[Components], shared: float = 0.0) -> SeedSquares | None:
     """What tables with several seeds have between them on average; None where all have one seed.
 
-    A table that varies more between seeds than the others do, by an F test at 5%, lends nothing: it would make all
-    others unsure.
+    A table that varies more between seeds than the others do, by an F test at 10%, lends nothing: it would make all
+    others unsure. Two seeds of one baseline that happen to agree make all differences from it look quiet at once, so
+    that the mean square between two seeds counts twice there; 10%, the quarter of `Components.mean` and this are no
+    theory's, they are what `benchmarks/coverage.py` finds right at 2, 3, 5 and 10 seeds.
 
     Args:
         tables: of comparable arms, or of their differences from one baseline.
@@ -153,7 +154,8 @@ def lent(tables: Iterable[Components], shared: float = 0.0) -> SeedSquares | Non
     count = (weight > 0).sum(0)
     total = weight.sum(0)
     worth = total / (1 + (count - 1) * shared**2)
-    return SeedSquares((weight * square).sum(0) / total, (weight * rest).sum(0) / total, worth)
+    caution = 1 + 2 * shared if max(freedom) == 1 else 1
+    return SeedSquares(caution * (weight * square).sum(0) / total, (weight * rest).sum(0) / total, worth)
 
 
 def components(table: ArrayLike) -> Components:
