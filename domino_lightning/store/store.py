@@ -106,7 +106,9 @@ class Store:
             above = next((each for each in (place, *place.parents) if each.exists()), place)
             if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
                 reason = "no permission" if above.is_dir() else "Not a directory"
-                raise self._refusal(f"{above}: {reason}" if self.root.absolute() in above.parents else reason)
+                if self.root.absolute() in above.parents:
+                    raise UserError(f"{above}: {reason}. Move it away, or name another directory: root=...")
+                raise self._refusal(reason)
 
     def create(self, *inside: Path) -> None:
         """Make the root directory; those inside are only looked at, and made by who writes to them.

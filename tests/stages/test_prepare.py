@@ -277,7 +277,7 @@ def test_what_reading_alone_can_tell_is_told_with_its_line_whether_or_not_progra
 
 def test_problems_without_tests_are_told_before_anything_runs(tmp_path: Path) -> None:
     path = tmp_path / "data.jsonl"
-    path.write_text(json.dumps({"id": 0, "prompt": "Do it.", "base_input": [[1]]}) + "\n")
+    path.write_text(json.dumps({"id": 0, "prompt": "Do it."}) + "\n")
     with pytest.raises(UserError, match=r"data\.jsonl, line 1: row '0' has no tests"):
         Prepare(CodeGen(), Source(str(path)), Split(1, 1, 1)).splits(execute=False)
 
