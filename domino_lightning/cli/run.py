@@ -65,7 +65,8 @@ def _look_ahead(config: Config, plan: Sequence[PlannedStage], force: Sequence[st
         return
     from domino_lightning.planning.ahead import Ahead
 
-    for text in Ahead(config, plan[-1].stage).notes():
+    ahead = Ahead(config, plan[-1].stage)
+    for text in [*ahead.notes(), *(f"not checked: {each}" for each in ahead.missing)]:
         console.print(f"  note: {text}", highlight=False, soft_wrap=True)
 
 

@@ -50,7 +50,7 @@ def _arms(sweep: Sweep, seen: set[str]) -> list[str]:
         looked.add(trial.arm)
         seen.update(sections.values())
         with _named(trial):
-            ahead = Ahead(trial.config, sweep.until or STAGES[-1], data.get(split))
+            ahead = Ahead(trial.config, sweep.until or STAGES[-1], data.get(split) or None)  # out of reach: said again
             data[split] = ahead.splits
             for text in dict.fromkeys([*ahead.notes(), *(f"not checked: {each}" for each in ahead.missing)]):
                 said.setdefault(text, []).append(trial.arm)
