@@ -46,8 +46,7 @@ def _intervals(rows: Rows, x_label: str, title: str, path: Path, zero: float | N
 def _over(pairs: Mapping[str, tuple[str, str]], sweep: str) -> Rows:
     """Label → arm and baseline, as differences of pass@1 in points."""
     gains = {label: table(*arms, sweep) for label, arms in pairs.items()}
-    one_baseline = len({baseline for _, baseline in pairs.values()}) == 1
-    lending = lent(gains.values(), shared=0.5 if one_baseline else 0.0)
+    lending = lent(gains.values())
     means = {label: one.mean(lending) for label, one in gains.items()}
     ends = {label: (mean.value, *difference_interval(mean)) for label, mean in means.items()}
     return [(label, *(100 * float(end) for end in three)) for label, three in ends.items()]

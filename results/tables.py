@@ -42,9 +42,8 @@ def arm_lines(sweep: str = "evidence", baseline: str = BASELINE) -> list[str]:
     found = arms(sweep)
     names = [name for name in NAMES if name in found]
     own = {name: table(name, sweep=sweep) for name in names}
-    seeded = [one for name, one in own.items() if name != "source=none"]
     gains = {name: table(name, baseline, sweep) for name in names if name != baseline}
-    means = {name: one.mean(lent(gains.values(), shared=0.5)) for name, one in gains.items()}
+    means = {name: one.mean(lent(gains.values())) for name, one in gains.items()}
     corrected = dict(zip(means, holm([float(two_sided_p(mean)) for mean in means.values()]), strict=True))
     lines = []
     for name in names:
@@ -52,7 +51,7 @@ def arm_lines(sweep: str = "evidence", baseline: str = BASELINE) -> list[str]:
         alone = name == "source=none"
         only = found[name][0]
         one = components(group_table(np.array([only["scores"]]), only["groups"])) if alone else own[name]
-        low, high = score_interval(one.mean(None if alone else lent(seeded)))
+        low, high = score_interval(one.mean())
         cells = [NAMES[name], str(len(found[name])), points(one.value), f"{points(low)} to {points(high)}"]
         if name == baseline:
             cells += ["–", "–"]
@@ -107,7 +106,7 @@ def reference_lines() -> list[str]:
     for size, both in SIZES.items():
         cells = [str(size)]
         for arm in both.values():
-            low, high = score_interval(own[arm].mean(lent(own.values())))
+            low, high = score_interval(own[arm].mean())
             cells.append(f"{points(own[arm].value)} ({points(low)} to {points(high)})")
         low, high = difference_interval(means[size])
         cells.append(f"{points(means[size].value, '+')} ({points(low, '+')} to {points(high, '+')})")

@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import fdtri, stdtr, stdtrit
+from scipy.special import chdtri, fdtri, stdtr, stdtrit
 
 CONFIDENCE = 0.95
 ENOUGH = 5  # seeds that tell the variance between them by themselves
 OUTLYING = 0.1  # the level of the test that leaves an arm out of what arms lend
+CAUTION = 6.0  # how much more than once what a single table with two seeds lends counts
+BELOW = 0.6  # how far below 0 a variance between seeds counts, over the rest
 _TINY = 1e-12  # below it two numbers are equal but for rounding
 
 Floats = NDArray[np.float64]
@@ -71,7 +73,8 @@ class Components(NamedTuple):
         seeds: S.
         groups: G.
         alike: whether every cell is the same.
-        excess: kurtosis of the groups' means above a normal's, 0 where it is below.
+        excess: kurtosis of the groups' means above a normal's, unbiased for a normal (G₂ of Joanes and Gill 1998,
+            "Comparing measures of sample skewness and kurtosis"); 0 where it is below.
     """
 
     value: Floats
@@ -97,47 +100,52 @@ class Components(NamedTuple):
         a sample variance is σ⁴ (2/(G - 1) + κ/G) with κ the excess kurtosis (Cramér 1946, section 27.4), so `skewed`
         is 2 / (2/(G - 1) + κ/G), about 4 then.
 
-        Few seeds tell little of the variance between them: two that happen to agree hide it. So below `ENOUGH` seeds
-        what comparable arms have is taken where it is larger. (A noisy arm among quiet ones keeps its own.) And an
-        estimate below 0, which is as likely as one above where seeds do not differ, counts, down to a quarter of the
-        rest, with the degrees of freedom of 0.
+        The mean square between seeds is too low more often than not, of two seeds by more than half. Student's t
+        makes up for that where seeds are all of the variance; here they are a part, so it is taken over the median of
+        its distribution, which is right as often too high as too low. And an estimate below 0, which is as likely as
+        one above where seeds do not differ, counts, down to `BELOW` of the rest, with the degrees of freedom of 0.
         However low the mean squares come out, the variance is a quarter of what the rest alone makes of it.
 
+        Below `ENOUGH` seeds what comparable tables lend is taken where it is larger: two seeds that happen to agree
+        hide how much they vary. (A noisy arm among quiet ones keeps its own.) With it no fewer degrees of freedom
+        are counted than `ENOUGH` seeds have.
+
         Args:
-            lent: of comparable tables, from the function `lent`, for one with few seeds.
+            lent: of comparable tables, from the function `lent`.
         """
         S, G = self.seeds, self.groups
-        by_seed, rest, free = self.by_seed, self.rest, np.full_like(self.value, max(S - 1, 1))
+        free, between = float(max(S - 1, 1)), max(G - 1, 1)
+        by_seed, rest, known = self.by_seed / _median(free), self.rest, np.full_like(self.value, free)
         if lent is not None and S < ENOUGH:
             own = by_seed - rest
             larger = G * (np.asarray(lent.by_seed) - lent.rest) > own + 1e-9 * np.abs(own) + _TINY
             by_seed = np.where(larger, G * lent.by_seed, by_seed)
             rest = np.where(larger, G * lent.rest, rest)
-            free = np.where(larger, lent.freedom, free)
-        of_seeds, between = by_seed - rest, max(G - 1, 1)
+            known = np.where(larger, lent.freedom, known)
+            free = ENOUGH - 1
+        of_seeds = by_seed - rest
         counts = of_seeds > _TINY  # no rounding decides whether it does
         least = self.rest / 4
-        total = np.maximum(self.by_group + np.maximum(of_seeds, -self.rest / 4), least)
+        total = np.maximum(self.by_group + np.maximum(of_seeds, -BELOW * self.rest), least)
         certain = np.maximum(self.by_group + np.where(counts, of_seeds, 0), least)
-        uncertain = np.where(counts, (by_seed**2 + rest**2 / between) / free, 0) + self.by_group**2 / between
-        fewest = np.where(counts, np.minimum(free, between), float(between))
+        uncertain = np.where(counts, (by_seed**2 + rest**2 / between) / known, 0) + self.by_group**2 / between
+        fewest = np.where(counts, np.minimum(np.maximum(known, free), between), float(between))
         freedom = np.divide(certain**2, uncertain, out=fewest.copy(), where=uncertain > 0)
         skewed = 2 / (2 / between + self.excess / G)
         return Mean(self.value, total / (S * G), np.maximum(freedom, fewest), G, self.alike, skewed)
 
 
-def lent(tables: Iterable[Components], shared: float = 0.0) -> SeedSquares | None:
+def lent(tables: Iterable[Components]) -> SeedSquares | None:
     """What tables with several seeds have between them on average; None where all have one seed.
 
-    A table that varies more between seeds than the others do, by an F test at 10%, lends nothing: it would make all
-    others unsure. Two seeds of one baseline that happen to agree make all differences from it look quiet at once, so
-    that the mean square between two seeds counts twice there; 10%, the quarter of `Components.mean` and this are no
-    theory's, they are what `benchmarks/coverage.py` finds right at 2, 3, 5 and 10 seeds.
+    A table that varies more between seeds than the others do, by an F test at `OUTLYING`, lends nothing: it would
+    make all others unsure. And few seeds of few tables lend with caution, since tables that all look quiet may hide
+    that one is not: the mean square counts 1 + `CAUTION`/(n·d³) times, n the number of tables and d the degrees of
+    freedom of the one with most seeds; of three differences 3 times with two seeds, 1.25 times with three. These
+    constants and `BELOW` are no theory's, they are what `benchmarks/coverage.py` finds right.
 
     Args:
-        tables: of comparable arms, or of their differences from one baseline.
-        shared: correlation of the tables' seed effects, 1/2 for differences from one baseline, whose seeds are in all
-            of them: n mean squares with the correlation r² are worth n/(1 + (n - 1)·r²) of them.
+        tables: of comparable arms, or of their differences from a baseline.
     """
     known = [table for table in tables if table.seeds > 1]
     if not known:
@@ -151,11 +159,14 @@ def lent(tables: Iterable[Components], shared: float = 0.0) -> SeedSquares | Non
         others = ((weight * square).sum(0) - weight * square) / left
         outlying = square > fdtri(weight, left, 1 - OUTLYING) * others
         weight = np.where(outlying & (others > _TINY), 0, weight)  # seeds that agree to the last are a coarse score's
-    count = (weight > 0).sum(0)
     total = weight.sum(0)
-    worth = total / (1 + (count - 1) * shared**2)
-    caution = 1 + 2 * shared if max(freedom) == 1 else 1
-    return SeedSquares(caution * (weight * square).sum(0) / total, (weight * rest).sum(0) / total, worth)
+    caution = 1 + CAUTION / len(known) / max(freedom) ** 3
+    return SeedSquares(caution * (weight * square).sum(0) / total, (weight * rest).sum(0) / total, total)
+
+
+def _median(freedom: float) -> float:
+    """Of a mean square whose expectation is 1: 0.45 with one degree of freedom, 0.93 with nine (chi-squared)."""
+    return float(chdtri(freedom, 0.5) / freedom)
 
 
 def components(table: ArrayLike) -> Components:
@@ -180,8 +191,10 @@ def components(table: ArrayLike) -> Components:
     alike = (highest - lowest <= _TINY) & (G > 1)
     off = columns - value[..., None]
     second, fourth = (off**2).mean(-1), (off**4).mean(-1)
-    kurtosis = np.divide(fourth, second**2, out=np.zeros_like(value), where=second > _TINY)
-    return Components(value, by_group, by_seed, rest, S, G, alike, np.maximum(kurtosis - 3, 0))
+    excess = np.divide(fourth, second**2, out=np.full_like(value, 3), where=second > _TINY) - 3
+    if G > 3:  # the plain moments of few groups are too low
+        excess = np.where(second > _TINY, (G - 1) / ((G - 2) * (G - 3)) * ((G + 1) * excess + 6), 0)
+    return Components(value, by_group, by_seed, rest, S, G, alike, np.maximum(excess, 0))
 
 
 def group_table(scores: ArrayLike, groups: Sequence[object] | None = None) -> Floats:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import fdtri, stdtrit
+from scipy.stats import kurtosis
 
 from domino_lightning.evaluation.crossed import (
     Components,
@@ -69,19 +70,38 @@ def squares(by_group: float, by_seed: float, rest: float, seeds: int = 3, groups
     return Components(*values, seeds, groups, np.array(False), np.array(0.0))  # type: ignore[call-arg]
 
 
-def test_the_variance_has_a_part_from_groups_and_one_from_seeds_with_satterthwaites_freedom() -> None:
-    mean = squares(0.3, 0.5, 0.1).mean()
-    assert mean.variance == pytest.approx((0.3 + 0.5 - 0.1) / 33)
-    assert mean.freedom == pytest.approx(0.7**2 / (0.3**2 / 10 + 0.5**2 / 2 + 0.1**2 / 20))
+# Medians of chi-squared over one, two, three, four and nine degrees of freedom, from tables.
+MEDIANS = {2: 0.45494, 3: 0.69315, 4: 0.78866, 5: 0.83917, 10: 0.92703}
+
+
+@pytest.mark.parametrize("seeds", sorted(MEDIANS))
+def test_the_mean_square_of_seeds_counts_over_its_median_with_satterthwaites_freedom(seeds: int) -> None:
+    mean = squares(0.3, 0.5, 0.1, seeds=seeds).mean()
+    by_seed = 0.5 / MEDIANS[seeds]
+    assert mean.variance == pytest.approx((0.3 + by_seed - 0.1) / (11 * seeds), rel=1e-4)
+    free = seeds - 1
+    freedom = (0.2 + by_seed) ** 2 / (0.3**2 / 10 + by_seed**2 / free + 0.1**2 / (10 * free))
+    assert mean.freedom == pytest.approx(max(freedom, free), rel=1e-4)
+
+
+def test_a_variance_between_seeds_is_too_low_as_often_as_too_high() -> None:
+    """Seeds alone differ, so the rest is 0 and the estimate is the mean square over its median."""
+    dice = np.random.default_rng(0)
+    for seeds in (2, 3, 6):
+        effects = dice.standard_normal((40_000, seeds, 1))
+        mean = components(effects + np.arange(3)).mean()  # three groups, 0, 1, 2 with the variance 1: 1/3 of the mean
+        estimates = seeds * (np.asarray(mean.variance) - 1 / 3)
+        assert np.mean(estimates > 1) == pytest.approx(0.5, abs=0.01)
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 10])
 def test_a_variance_of_seeds_below_zero_counts_in_part_with_the_freedom_of_none(seeds: int) -> None:
-    mean = squares(0.3, 0.05, 0.2, seeds=seeds).mean()  # unbiased, 0.05 - 0.2 would be added
-    assert mean.variance == pytest.approx((0.3 - 0.2 / 4) / (11 * seeds))
+    low = 0.05 * MEDIANS[seeds]  # of which 0.05 is made; unbiased, 0.05 - 0.2 would be added
+    mean = squares(0.3, low, 0.2, seeds=seeds).mean()
+    assert mean.variance == pytest.approx((0.3 - 0.6 * 0.2) / (11 * seeds))
     assert mean.freedom == pytest.approx(10)
-    slightly = squares(0.3, 0.19, 0.2, seeds=seeds).mean()
-    assert slightly.variance == pytest.approx((0.3 + 0.19 - 0.2) / (11 * seeds))
+    slightly = squares(0.3, 0.19 * MEDIANS[seeds], 0.2, seeds=seeds).mean()
+    assert slightly.variance == pytest.approx((0.3 + 0.19 - 0.2) / (11 * seeds), rel=1e-4)
 
 
 def test_luck_leaves_a_quarter_of_what_the_rest_makes_of_the_variance() -> None:
@@ -89,7 +109,8 @@ def test_luck_leaves_a_quarter_of_what_the_rest_makes_of_the_variance() -> None:
 
 
 def test_degrees_of_freedom_are_no_fewer_than_the_fewest_of_a_part() -> None:
-    assert squares(0.05, 0.101, 0.1, seeds=2).mean().freedom == 1
+    assert squares(0.05, 9.0, 0.1, seeds=2).mean().freedom == pytest.approx(1, abs=0.02)
+    assert squares(0.05, 0.101 * MEDIANS[2], 0.1, seeds=2).mean().freedom == 1
 
 
 def test_seeds_that_solve_different_groups_leave_no_certainty() -> None:
@@ -110,13 +131,28 @@ def test_an_arm_with_one_seed_borrows_the_variance_between_seeds() -> None:
 
 
 def test_a_larger_variance_of_the_other_arms_replaces_an_arms_own_and_a_smaller_one_does_not() -> None:
-    table = squares(0.3, 0.5, 0.1)  # own: (0.5 - 0.1) / 11
-    alone = table.mean()
+    table = squares(0.3, 0.5 * MEDIANS[3], 0.1)  # own: (0.5 - 0.1) / 11
     larger = table.mean(SeedSquares(0.12, 0.02, 8))
     assert larger.variance == pytest.approx((0.3 + 11 * 0.1) / 33)
     assert larger.freedom == pytest.approx(1.4**2 / (0.3**2 / 10 + 1.32**2 / 8 + 0.22**2 / 80))
-    for lower in (0.4 / 11, 0.03, -1.0):
-        assert table.mean(SeedSquares(lower + 0.02, 0.02, 8)) == alone
+    alone = table.mean()
+    for lower in (0.399 / 11, 0.03, -1.0):
+        kept = table.mean(SeedSquares(lower + 0.02, 0.02, 8))
+        assert (kept.variance, kept.freedom) == (alone.variance, max(4, alone.freedom))
+
+
+def test_no_step_in_an_interval_where_what_others_lend_becomes_the_larger() -> None:
+    table = squares(0.3, 0.5, 0.1)
+    own = (0.5 / MEDIANS[3] - 0.1) / 11
+    below, above = (table.mean(SeedSquares(own * factor + 0.02, 0.02, 4)) for factor in (0.9999, 1.0001))
+    assert below.variance == pytest.approx(above.variance, rel=1e-3)
+
+
+def test_beside_others_no_fewer_degrees_of_freedom_count_than_enough_seeds_have() -> None:
+    noisy, lone = squares(0.05, 9.0, 0.1, seeds=2), squares(0.05, 9.0, 0.1, seeds=2, groups=3)
+    assert noisy.mean().freedom < 1.1
+    assert noisy.mean(SeedSquares(0.0, 0.0, 4)).freedom == 4
+    assert lone.mean(SeedSquares(0.0, 0.0, 4)).freedom == pytest.approx(2)  # three groups tell no more
 
 
 def test_an_arm_with_enough_seeds_borrows_nothing() -> None:
@@ -128,9 +164,19 @@ def test_an_arm_with_enough_seeds_borrows_nothing() -> None:
 def test_arms_lend_their_mean_squares_by_seeds_less_one() -> None:
     found = lent([squares(0.3, 0.5, 0.1), squares(0.3, 0.2, 0.2, seeds=5), components([[1, 0, 0]])])
     assert found is not None and found.freedom == 6
-    assert found.by_seed == pytest.approx((2 * 0.5 + 4 * 0.2) / 11 / 6)
+    assert found.by_seed == pytest.approx((1 + 6 / (2 * 4**3)) * (2 * 0.5 + 4 * 0.2) / 11 / 6)
     assert found.rest == pytest.approx((2 * 0.1 + 4 * 0.2) / 11 / 6)
     assert lent([components([[1, 0, 0]])]) is None
+
+
+def test_few_seeds_of_few_tables_lend_with_caution() -> None:
+    def times(tables: int, seeds: int) -> float:
+        found = lent([squares(0.3, 0.2, 0.1, seeds=seeds)] * tables)
+        assert found is not None
+        return float(found.by_seed) / (0.2 / 11)
+
+    assert [times(count, 2) for count in (1, 3, 6)] == pytest.approx([7, 3, 2])
+    assert [times(3, seeds) for seeds in (2, 3, 4)] == pytest.approx([3, 1.25, 1 + 2 / 27])
 
 
 def test_an_arm_that_varies_more_than_the_others_lends_nothing() -> None:
@@ -139,48 +185,33 @@ def test_an_arm_that_varies_more_than_the_others_lends_nothing() -> None:
     quiet = [squares(0.3, 0.2, 0.1), squares(0.3, 0.4, 0.1)]
     within, beyond = (lent([*quiet, squares(0.3, 0.3 * ratio, 0.1)]) for ratio in (4.3, 4.4))
     assert within is not None and within.freedom == 6
-    assert within.by_seed == pytest.approx((0.6 + 0.3 * 4.3) / 3 / 11)
-    assert beyond == lent(quiet)
+    assert within.by_seed == pytest.approx(1.25 * (0.6 + 0.3 * 4.3) / 3 / 11)
+    assert beyond is not None and beyond.freedom == 4
+    assert beyond.by_seed == pytest.approx(1.25 * 0.3 / 11)
     agreed = squares(0.3, 0.0, 0.0)  # a coarse score's seeds that agree to the last make no other arm an outlier
     both = lent([agreed, squares(0.3, 0.3, 0.1)])
     assert both is not None and both.freedom == 4
     noisy = squares(0.3, 9.0, 0.1)
-    assert noisy.mean(lent([*quiet, noisy])) == noisy.mean()
-
-
-def test_differences_from_one_baseline_know_less_than_as_many_arms() -> None:
-    """Their seeds' effects correlate at 1/2, their squares at 1/4: the mean of three varies 1 + 2/4 times as much."""
-    tables = [squares(0.3, each, 0.1) for each in (0.2, 0.3, 0.4)]
-    apart, together = lent(tables), lent(tables, shared=0.5)
-    assert apart is not None and together is not None
-    assert (apart.freedom, together.freedom) == (6, pytest.approx(4))
-    assert apart.by_seed == together.by_seed
-    dice = np.random.default_rng(0)
-    baseline, arms = dice.standard_normal((20_000, 1, 3)), dice.standard_normal((20_000, 3, 3))
-    pooled = (arms - baseline).var(-1, ddof=1).mean(1)
-    freedom = 2 * pooled.mean() ** 2 / pooled.var()  # by its definition
-    assert freedom == pytest.approx(4, rel=0.05)
-
-
-def test_two_seeds_of_one_baseline_count_twice_in_what_they_lend() -> None:
-    two = [squares(0.3, each, 0.1, seeds=2) for each in (0.2, 0.4)]
-    alone, shared = lent(two), lent(two, shared=0.5)
-    assert alone is not None and shared is not None
-    assert (shared.by_seed, shared.rest) == (pytest.approx(2 * alone.by_seed), alone.rest)
-    mixed = [two[0], squares(0.3, 0.4, 0.1)]
-    assert lent(mixed, shared=0.5).by_seed == lent(mixed).by_seed  # type: ignore[union-attr]
+    assert noisy.mean(lent([*quiet, noisy])).variance == noisy.mean().variance
 
 
 def test_few_groups_that_carry_the_variance_leave_few_degrees_of_freedom() -> None:
     mean = components([[1, 1] + [0] * 98]).mean()
-    share = 0.02  # of a two-point distribution: excess kurtosis 1/(p(1-p)) - 6
-    assert mean.skewed == pytest.approx(2 / (2 / 99 + (1 / (share * (1 - share)) - 6) / 100))
+    share = 0.02
+    plain = 1 / (share * (1 - share)) - 6  # excess kurtosis of a two-point distribution
+    assert mean.skewed == pytest.approx(2 / (2 / 99 + 99 / (98 * 97) * (101 * plain + 6) / 100))
     assert 4 < mean.skewed < 5
     assert components([[1, 0] * 50]).mean().skewed == pytest.approx(99)
     square = stdtrit(float(mean.skewed), 0.975) ** 2 * float(mean.variance) / (share * (1 - share))
     center, half = (share + square / 2) / (1 + square), np.sqrt(square * share * (1 - share) + square**2 / 4)
     assert score_interval(mean) == pytest.approx((center - half / (1 + square), center + half / (1 + square)))
     assert difference_interval(mean)[1] == pytest.approx(share + stdtrit(99, 0.975) * np.sqrt(mean.variance))
+
+
+@given(st.lists(st.integers(0, 4), min_size=4, max_size=9).filter(lambda row: len(set(row)) > 1))
+def test_excess_is_the_unbiased_kurtosis_of_the_groups_or_none(row: list[int]) -> None:
+    excess = float(components([row]).excess)
+    assert excess == pytest.approx(max(0.0, kurtosis(row, bias=False)), abs=1e-9)
 
 
 def test_groups_of_unequal_size_have_the_variance_of_the_ratio_estimate() -> None:

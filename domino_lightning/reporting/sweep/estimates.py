@@ -68,6 +68,7 @@ class Difference:
 def arm_scores(arms: Sequence[Arm], k: int = 1) -> list[ArmScore | None]:
     """pass@k of every arm over its seeds and problems.
 
+    An arm with two seeds or more goes by their variance alone, whatever the others do; one seed borrows theirs.
     None for an arm that is not evaluated, has fewer than k samples of a problem, or no problem that all seeds have.
     """
     runs = [[run.outcomes for run in arm.replicates] for arm in arms]
@@ -84,7 +85,8 @@ def arm_scores(arms: Sequence[Arm], k: int = 1) -> list[ArmScore | None]:
             scores.append(None)
             continue
         left_out = len(set().union(*row)) - len(groups)
-        estimate = score_estimate(one.mean(None if arm.seedless else loan))
+        alone = one.seeds > 1 or arm.seedless
+        estimate = score_estimate(one.mean(None if alone else loan))
         by_seed = [sum(row) / len(row) for row in table]
         scores.append(ArmScore(estimate, len(table), by_seed, len(groups), one.groups, left_out))
     return scores
@@ -112,10 +114,11 @@ def differences(arms: Sequence[Arm], baseline: Arm, k: int = 1) -> list[Differen
 
     Runs of equal seeds are paired, and problems within them, so that what is hard for both arms, or a seed that
     moves both, widens nothing. Interval and test are those of the mean of a table seeds × groups of problems, with
-    the arm's own variances (`crossed.Components.mean`).
+    the arm's own variances or, of few seeds, what the differences have on average where that is larger
+    (`crossed.Components.mean`).
     """
     found = difference_components(arms, baseline, k)
-    loan = lent((row[1] for row in found if isinstance(row, tuple)), shared=0.5)  # the baseline's seeds are in all
+    loan = lent(row[1] for row in found if isinstance(row, tuple))
     raw: list[Difference | None] = []
     for arm, row in zip(arms, found, strict=True):
         if not isinstance(row, tuple):

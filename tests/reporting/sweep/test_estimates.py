@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from scipy.special import stdtr, stdtrit
+from scipy.stats import chi2
 
 from domino_lightning.evaluation.comparison import compare
+from domino_lightning.evaluation.crossed import difference_interval, lent
 from domino_lightning.evaluation.statistics import cluster_mean, holm
 from domino_lightning.reporting.sweep.arms import SweepData, read_sweep
-from domino_lightning.reporting.sweep.estimates import arm_scores, differences
+from domino_lightning.reporting.sweep.estimates import arm_scores, difference_components, differences
 from domino_lightning.sweep.results import open_sweep
 from tests.reporting.conftest import FakeStore
 from tests.reporting.fake_sweep import PROBLEMS, FakeSweep
@@ -40,28 +42,41 @@ def test_one_seed_has_the_interval_over_groups_of_problems_alone(sweep: FakeSwee
     assert (score.seeds, score.problems, score.groups) == (1, PROBLEMS, PROBLEMS // 2)
 
 
-def test_an_arm_has_its_own_variance_between_seeds_or_the_mean_where_that_is_larger(sweep: FakeSweep) -> None:
+def test_a_score_goes_by_its_arms_own_variance_between_seeds(sweep: FakeSweep) -> None:
     for arm, counts in {"a": (10, 10), "b": (4, 16)}.items():
         for seed, count in enumerate(counts):
             sweep.trial({"arm": arm}, seed, range(count))
     first, second = (score for score in arm_scores(read(sweep).arms) if score)
     assert first.by_seed == [0.25, 0.25] and second.by_seed == [0.1, 0.4]
     # b, over 20 groups: 2 solved twice, 6 once. Groups: 2 · (2 · 0.75² + 6 · 0.25² + 12 · 0.25²)/19; seeds:
-    # 20 · 2 · 0.15²; the rest: ±0.35 in 6 groups, ∓0.15 in 14, in both seeds, over 19.
-    groups, seeds = 2 * (2 * 0.75**2 + 18 * 0.25**2) / 19, 20 * 2 * 0.15**2
+    # 20 · 2 · 0.15², over 0.455, the median of chi-squared; the rest: ±0.35 in 6 groups, ∓0.15 in 14, in both seeds.
+    groups, seeds = 2 * (2 * 0.75**2 + 18 * 0.25**2) / 19, 20 * 2 * 0.15**2 / chi2.median(1)
     rest = 2 * (6 * 0.35**2 + 14 * 0.15**2) / 19
     variance = (groups + seeds - rest) / 40
     freedom = (40 * variance) ** 2 / (groups**2 / 19 + seeds**2 / 1 + rest**2 / 19)
     t = stdtrit(max(freedom, 1), 0.975)
     for end in second.estimate[1:]:
         assert abs(0.25 - end) == pytest.approx(t * sqrt(variance * end * (1 - end) / (0.25 * 0.75)))
-    # a: 5 of 20 groups solved by both of its seeds, which agree; half of b's squares between seeds, 1 d.f. each.
-    own, mean = 2 * (5 * 0.75**2 + 15 * 0.25**2) / 19, (seeds - rest) / 2
-    variance = (own + mean) / 40
-    uncertain = own**2 / 19 + ((seeds / 2) ** 2 + (rest / 2) ** 2 / 19) / 2
-    t = stdtrit((own + mean) ** 2 / uncertain, 0.975)
+    # a: 5 of 20 groups solved by both of its seeds, which agree to the last; b's do not concern it.
+    variance = 2 * (5 * 0.75**2 + 15 * 0.25**2) / 19 / 40
+    t = stdtrit(19, 0.975)
     for end in first.estimate[1:]:
         assert abs(0.25 - end) == pytest.approx(t * sqrt(variance * end * (1 - end) / (0.25 * 0.75)))
+
+
+def test_a_difference_of_few_seeds_takes_what_differences_have_between_seeds_on_average(sweep: FakeSweep) -> None:
+    for arm, counts in {"a": (10, 10), "b": (12, 12), "c": (8, 20)}.items():
+        for seed, count in enumerate(counts):
+            sweep.trial({"arm": arm}, seed, range(count))
+    data = read(sweep)
+    found = differences(data.arms, data.baseline)
+    tables = [row[1] for row in difference_components(data.arms, data.baseline) if isinstance(row, tuple)]
+    assert [float(one.by_seed) for one in tables][0] == 0  # b gains 2 of 40 under both seeds
+    agreed = found[1]
+    assert agreed is not None
+    loan = lent(tables)
+    assert loan is not None and agreed.estimate.high == pytest.approx(difference_interval(tables[0].mean(loan))[1])
+    assert agreed.estimate.high > difference_interval(tables[0].mean())[1]
 
 
 def test_an_arm_with_one_seed_borrows_the_variance_between_seeds(sweep: FakeSweep) -> None:
@@ -138,7 +153,7 @@ def test_seeds_are_paired_so_what_moves_both_arms_is_no_spread(sweep: FakeSweep)
     groups = 3 * (8 * (1 / 3 - 0.2) ** 2 + 2 * (2 / 3 - 0.2) ** 2 + 10 * 0.2**2) / 19
     rest = 10 * ((2 / 3) ** 2 + 2 * (1 / 3) ** 2) / 38
     assert found.estimate.value == pytest.approx(0.2)
-    assert found.estimate.high - 0.2 == pytest.approx(stdtrit(19, 0.975) * sqrt((groups - rest / 4) / 60))
+    assert found.estimate.high - 0.2 == pytest.approx(stdtrit(19, 0.975) * sqrt((groups - 0.6 * rest) / 60))
 
 
 def test_seeds_that_reach_no_stage_are_one_run(sweep: FakeSweep) -> None:
