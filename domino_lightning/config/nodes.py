@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from domino_lightning.config.layers import one_line
 from domino_lightning.errors import UserError
 from domino_lightning.utils.own_frames import own_frames, raised
+from domino_lightning.utils.project import places
 
 T = TypeVar("T")
 
@@ -51,6 +52,10 @@ def class_of(path: str, where: str = "class_path") -> Any:
     """
     module_name, _, name = path.rpartition(".")
     hint = "Modules are found beside the experiment's YAML, and where `domino` or `python -m domino_lightning` is run."
+    python = path.partition(".")[0]
+    hidden = python in sys.stdlib_module_names and bool(places(f"{python}.py") or places(python))
+    if hidden:
+        hint = f"'{python}' is a module of Python itself, which stands before yours: rename yours."
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # a script without a guard ends the process where it is imported
@@ -67,9 +72,8 @@ def class_of(path: str, where: str = "class_path") -> Any:
     except AttributeError as error:
         found = [*getattr(module, "__all__", ()), *dir(module)]  # a face that imports on first use lists names in one
         near = difflib.get_close_matches(name, found, n=1)
-        if module_name.partition(".")[0] in sys.stdlib_module_names:
-            hint = f"'{module_name}' is a module of Python itself, which stands before yours: rename yours."
-        hint = f"Did you mean '{module_name}.{near[0]}'?" if near else hint
+        if near and not hidden:
+            hint = f"Did you mean '{module_name}.{near[0]}'?"
         raise UserError(f"{where}: class_path '{path}' cannot be imported ({one_line(error)}). {hint}") from None
 
 

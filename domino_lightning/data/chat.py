@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 
 _THOUGHT = "</think>"  # templates of reasoning models keep what comes after it
 
+_SHOWN = "A generator that shows examples needs another model."
 # What a domain may leave out of its prompts, and how that is said, the least first.
 _OMISSIONS = (
     (True, False, "Leave the system message out: domain.init_args.system=null."),
-    (False, True, "Leave the worked example out: domain.init_args.example=false."),
+    (False, True, f"Leave the worked example out: domain.init_args.example=false. {_SHOWN}"),
     (
         True,
         True,
-        "Leave system message and worked example out: domain.init_args.system=null and domain.init_args.example=false.",
+        "Leave system message and worked example out: domain.init_args.system=null and domain.init_args.example=false. "
+        + _SHOWN,
     ),
 )
 

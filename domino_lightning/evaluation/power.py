@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import chdtri
 
 from domino_lightning.errors import UserError
-from domino_lightning.evaluation.crossed import Components, two_sided_p
+from domino_lightning.evaluation.crossed import Components, lent, two_sided_p
 
 LEVEL = 0.05
 MOST_SEEDS = 50
@@ -72,8 +72,9 @@ def power(found: Variances, gain: float, seeds: int, groups: int) -> float:
     """The chance that the test of a sweep sees a true difference `gain` with so many seeds and groups.
 
     The mean squares and the mean are drawn from their distributions under normal effects, and the test itself is
-    asked; so the price of few seeds, which know little of their variance, is in it (what other arms know of it is
-    not). With one seed the test is of new problems alone. The draws are the same in every call.
+    asked, that of one difference; so the price of few seeds, which know little of their variance, is in it. (Where
+    there are more arms, what their differences have between seeds buys some back.) With one seed the test is of new
+    problems alone. The draws are the same in every call.
     """
     dice = np.random.default_rng(0)
     S, G = seeds, groups
@@ -87,7 +88,7 @@ def power(found: Variances, gain: float, seeds: int, groups: int) -> float:
     by_seed = square(found.rest + G * found.seeds, S - 1)
     rest = square(found.rest, (S - 1) * (G - 1))
     drawn = Components(value, by_group, by_seed, rest, S, G, np.zeros(_DRAWS, dtype=np.bool_), np.zeros(_DRAWS))
-    return float(((two_sided_p(drawn.mean()) < LEVEL) & (value * gain > 0)).mean())
+    return float(((two_sided_p(drawn.mean(lent([drawn]))) < LEVEL) & (value * gain > 0)).mean())
 
 
 def seeds_needed(found: Variances, gain: float, groups: int, wanted: float) -> int | None:

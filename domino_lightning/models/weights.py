@@ -40,7 +40,7 @@ def read_model(where: str, source: str, **options: Any) -> PreTrainedModel:
         # Sizes that do not fit are told below, by name; transformers would refuse them without one.
         told = {"output_loading_info": True, "ignore_mismatched_sizes": True, "trust_remote_code": False}
         loaded: Any = AutoModelForCausalLM.from_pretrained(source, **told, **options)
-    except (torch.OutOfMemoryError, torch.AcceleratorError):  # no fault of the files
+    except (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError):  # no fault of the files
         raise
     except SafetensorError as error:
         name = _damaged(Path(source)) or "a safetensors file"
@@ -78,7 +78,11 @@ def why(error: BaseException) -> str:
     if "use_safetensors" in str(error):
         return "it has no safetensors weights, and pickled ones, which can run code, are never loaded"
     said = (str(error).strip().splitlines() or [""])[0].rstrip(".")
-    return said if isinstance(error, (OSError, ValueError, ImportError)) and said else f"{type(error).__name__} {said}"
+    return (
+        said
+        if isinstance(error, (OSError, ValueError, ImportError)) and said
+        else f"{type(error).__name__} {said}".rstrip()
+    )
 
 
 def quiet() -> None:

@@ -231,9 +231,10 @@ class Foresight:
     def _answer(self, stage: Any) -> list[str]:
         for holder, key in ((stage.solver, "solver"), (stage.judge, "judge")):
             self._loadable(holder, f"answer.{key}")
-        for measure in (stage.embedding, *stage.measures):
+        named = {"embedding": stage.embedding, **{f"measures.{n}": each for n, each in enumerate(stage.measures)}}
+        for key, measure in named.items():
             if isinstance(measure, (GVendi, HiddenStates)):
-                check_weights(measure.backbone, f"answer: {type(measure).__name__}.backbone")
+                check_weights(measure.backbone, f"answer.{key}.init_args.backbone")
         domain, settings = stage.domain, [field.name for field in fields(stage.agreement) if field.name != "seed"]
         used = domain.agreement_settings if domain.needs_solutions else frozenset()
         idle = [f"answer.agreement.{name}" for name in settings if used is not None and name not in used]

@@ -63,8 +63,7 @@ def _cell(value: Any) -> Any:
 def write_report_files(page: Path, html: str, tables: Mapping[str, str]) -> None:
     """Write a page and the tables beside it, each file whole or not at all, making directories.
 
-    An older page of ours is replaced, and its tables with it. The page comes first, so that after a kill the tables
-    are still known by it.
+    An older page of ours is replaced, and its tables with it. A table without its page is known by its first columns.
 
     Args:
         page: where the page goes.
@@ -76,10 +75,10 @@ def write_report_files(page: Path, html: str, tables: Mapping[str, str]) -> None
     """
     texts = {page: html} | {page.parent / name: text for name, text in tables.items()}
     if not _is_ours(page):
-        for path in filter(os.path.lexists, texts):
+        for path in (path for path, text in texts.items() if os.path.lexists(path) and not _is_table(path, text)):
             raise UserError(
-                f"{path}: is there, and no report of domino's, so it is not written over. Name another directory, or "
-                "move it away."
+                f"{path}: is there, and not known as a report of this version of domino, so it is not written over. "
+                "Move it away, or name another directory."
             )
     for path, text in texts.items():
         try:
@@ -95,6 +94,16 @@ def _is_ours(page: Path) -> bool:
     try:
         with page.open("rb") as file:
             return _MARK in file.read(_HEAD)
+    except OSError:
+        return False
+
+
+def _is_table(path: Path, text: str) -> bool:
+    """Whether a file begins with the columns that a table of ours begins with; there may be more by the version."""
+    columns = ",".join(text.partition("\n")[0].split(",")[:3]).encode()
+    try:
+        with path.open("rb") as file:
+            return path.suffix == ".csv" and file.read(_HEAD).startswith(columns)
     except OSError:
         return False
 

@@ -17,7 +17,8 @@ def argument_contents(section: Mapping[str, Any], told: Mapping[str, Any]) -> di
     """Dotted keys of arguments that are the path of a file or folder, with its hash; of the user's classes alone.
 
     A class of this package, and of what it rests on, says itself which of its arguments name content. A folder around
-    the project or the working directory is where things lie, what a run writes among them, and no content.
+    the project or the working directory, or one that holds a store, is where things lie, what a run writes among them,
+    and no content.
 
     Args:
         section: where the classes are named.
@@ -48,4 +49,4 @@ def _texts(node: Any, key: str) -> Iterator[tuple[str, str]]:
 def _hash(path: Path) -> str | None:
     if path.is_file():
         return file_hash(path)
-    return None if is_around(path) else folder_hash(path)
+    return None if is_around(path) or (path / "stages").is_dir() else folder_hash(path)

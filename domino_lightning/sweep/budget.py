@@ -19,7 +19,7 @@ TRAINING = ("tune", "finetune")
 # What corpora are matched by, each with the stage that keeps to it.
 LIMITS = {"finetune.data.size": "finetune", "synthesize.stop.tokens": "synthesize"}
 # Besides max_steps, what can end training or change which batches it sees.
-_LIMITS = ("max_epochs", "min_epochs", "limit_train_batches", "overfit_batches", "accumulate_grad_batches")
+_LIMITS = ("max_epochs", "min_epochs", "limit_train_batches", "accumulate_grad_batches")
 
 
 Rows = dict[str, list[int] | None]  # section of `prepare` → the sample of every reference; None: out of reach

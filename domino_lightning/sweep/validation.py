@@ -14,6 +14,8 @@ from domino_lightning.stages import STAGES, stage_class
 from domino_lightning.sweep.spec import Sweep, Trial, load_sweep
 from domino_lightning.utils.jsonl import Record, canonical_json
 
+_NOTES = "domino notes: "  # begins the line that tells the parent
+
 
 def validate(sweep: Sweep) -> list[str]:
     """Check every distinct section that trials need against its typed classes, and every arm against its data.
@@ -91,7 +93,11 @@ def validate_apart(sweep: Sweep) -> list[str]:
         raise UserError(words[-1])
     if done.returncode:
         raise StageFailed(f"checking {sweep.path} ended with exit code {done.returncode}: {(words or ['?'])[-1]}")
-    notes: list[str] = json.loads(done.stdout.splitlines()[-1])  # what a fork's own code prints comes before it
+    lines = done.stdout.splitlines()  # what a fork's own code prints, at exit too, stands around the one
+    told = [line.removeprefix(_NOTES) for line in lines if line.startswith(_NOTES)]
+    if not told:
+        raise StageFailed(f"checking {sweep.path} ended without a word: {(words or ['?'])[-1]}")
+    notes: list[str] = json.loads(told[-1])
     return notes
 
 
@@ -104,7 +110,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    sys.stdout.write(f"\n{json.dumps(notes)}\n")
+    sys.stdout.write(f"\n{_NOTES}{json.dumps(notes)}\n")
     return 0
 
 

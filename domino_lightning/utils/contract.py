@@ -7,7 +7,8 @@ attribute is what it says. So one place refuses what a fork gives, by name, befo
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache, wraps
 from inspect import signature
 from types import FunctionType
@@ -122,8 +123,9 @@ def _held(promised: FunctionType, method: Callable[..., Any]) -> Callable[..., A
         asked = len(first) if hasattr(promised, "__one_each__") and isinstance(first, Collection) else None
         like = None
         if inner := getattr(promised, "__one_each_in__", None):
-            given = signature(promised).bind(self, *args, **kwargs).arguments[inner]
+            given = _argument((promised, method), inner, self, *args, **kwargs)
             like = Sizes(inner, list(map(len, given))) if isinstance(given, Collection) else None
+            asked = len(like.sizes) if asked is None and like is not None else asked
         try:
             value = method(self, *args, **kwargs)
         except SystemExit as error:
@@ -131,6 +133,14 @@ def _held(promised: FunctionType, method: Callable[..., Any]) -> Callable[..., A
         return returned(self, promised.__name__, value, _promise(promised), asked, like)
 
     return call
+
+
+def _argument(methods: Iterable[Callable[..., Any]], name: str, *args: Any, **kwargs: Any) -> Any:
+    """What a call gives as an argument, by the first of the methods that can be called so; None where none has it."""
+    for method in methods:
+        with suppress(TypeError):
+            return signature(method).bind(*args, **kwargs).arguments.get(name)
+    return None
 
 
 def _exited(by: object, method: str, error: SystemExit) -> BrokenContract:

@@ -13,9 +13,11 @@ ASKED: Message = {"role": "user", "content": "What is two and three?"}
 EXAMPLE: list[Message] = [{"role": "user", "content": "One and one?"}, {"role": "assistant", "content": "Two."}]
 SYSTEM: Message = {"role": "system", "content": "Be brief."}
 WITHOUT_SYSTEM = "Leave the system message out: domain.init_args.system=null."
-WITHOUT_EXAMPLE = "Leave the worked example out: domain.init_args.example=false."
+SHOWN = "A generator that shows examples needs another model."
+WITHOUT_EXAMPLE = f"Leave the worked example out: domain.init_args.example=false. {SHOWN}"
 WITHOUT_BOTH = (
-    "Leave system message and worked example out: domain.init_args.system=null and domain.init_args.example=false."
+    "Leave system message and worked example out: domain.init_args.system=null and domain.init_args.example=false. "
+    f"{SHOWN}"
 )
 OTHER = "Use another instruct model."
 NO_ASSISTANT = (

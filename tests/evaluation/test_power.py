@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from math import log, sqrt
+from math import sqrt
 
 import numpy as np
 import pytest
-from scipy.stats import nct, norm, t
+from scipy.stats import chi2, nct, norm, t
 
 from domino_lightning.errors import UserError
 from domino_lightning.evaluation.crossed import Components, components
@@ -63,10 +63,16 @@ def test_power_with_many_seeds_and_groups_is_that_of_a_normal_mean() -> None:
 
 
 def test_with_few_seeds_that_differ_it_is_the_t_test_over_seeds() -> None:
-    """Its error over the root of the median of chi-squared over its two degrees of freedom, ln 2."""
+    """Its error over the root of the median of chi-squared over its degrees of freedom, ln 2 with two of them.
+
+    Of three seeds the difference has no less than what it lends itself: 7/4 of its mean square, told by four degrees.
+    """
     found = Variances(0.01, 1e-9, 1e-9, 4, 0.001)
-    off = 0.2 / sqrt(0.01 / 3)
-    assert power(found, 0.2, 3, 50) == pytest.approx(nct.sf(t.ppf(0.975, 2) / sqrt(log(2)), 2, off), abs=0.03)
+    for seeds, critical in ((3, t.ppf(0.975, 4) * sqrt(7 / 4)), (5, t.ppf(0.975, 4) / sqrt(chi2.median(4) / 4))):
+        gain = 0.2 * sqrt(3 / seeds)
+        off = gain / sqrt(0.01 / seeds)
+        expected = nct.sf(critical, seeds - 1, off)
+        assert power(found, gain, seeds, 50) == pytest.approx(expected, abs=0.03)
 
 
 def test_the_seeds_needed_are_the_fewest_that_reach_the_power() -> None:

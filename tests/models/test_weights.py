@@ -169,12 +169,15 @@ def test_a_model_of_the_hub_is_looked_at_where_its_weights_are_at_hand(
         check_weights("someone/model", "backbone")
 
 
-def test_a_device_that_is_full_is_no_fault_of_the_model(backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_a_device_or_a_machine_that_is_full_is_no_fault_of_the_model(
+    error: Exception, backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*arguments: object, **options: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", full)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(type(error)):
         load_backbone(str(backbone))
 
 

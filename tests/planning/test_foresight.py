@@ -326,7 +326,7 @@ STATES = "{class_path: domino_lightning.curation.HiddenStates, init_args: {backb
         ("synthesize.generator.init_args.backbone", FEW_SHOT.replace("${backbone}", "%s") % ("%s", 1)),
         ("synthesize.generator.init_args.base", BARE.replace("${other}", "%s")),
         ("curate.filters.0.init_args.backbone", f"curate.filters=[{JUDGE}]"),
-        ("answer: HiddenStates.backbone", f"answer.embedding={STATES}"),
+        ("answer.embedding.init_args.backbone", f"answer.embedding={STATES}"),
         ("finetune.model.backbone", "finetune.model.backbone=%s"),
     ],
 )

@@ -40,9 +40,20 @@ def test_a_report_is_written_again_and_with_it_its_tables(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["report.html", "results.csv"])
 def test_a_file_that_no_report_has_left_is_named_and_stays(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("<html>months of notes</html>")
-    with pytest.raises(UserError, match=rf"{name}: is there, and no report of domino's.*Name another directory"):
+    with pytest.raises(UserError, match=rf"{name}: is there, and not known as a report of this version.*Move it away"):
         write_report_files(tmp_path / "report.html", OURS, {"results.csv": "a\n"})
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [(name, "<html>months of notes</html>")]
+
+
+def test_a_table_without_its_page_is_known_by_its_first_columns(tmp_path: Path) -> None:
+    table = {"results.csv": "experiment,trial,status,error\na,b,finished,\n"}
+    (tmp_path / "results.csv").write_text("experiment,trial,status,fewer\n")
+    write_report_files(tmp_path / "report.html", OURS, table)
+    assert (tmp_path / "results.csv").read_text() == table["results.csv"]
+    (tmp_path / "report.html").unlink()
+    (tmp_path / "results.csv").write_text("trial,status\n")
+    with pytest.raises(UserError, match="results.csv: is there"):
+        write_report_files(tmp_path / "report.html", OURS, table)
 
 
 @pytest.mark.parametrize("template", ["report.html.j2", "sweep.html.j2"])

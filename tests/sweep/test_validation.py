@@ -60,7 +60,8 @@ def test_one_trial_of_each_arm_is_looked_at_and_every_split_made_once(
 
 def test_what_a_forks_own_code_prints_is_no_note(load: Load, tmp_path: Path) -> None:
     (tmp_path / "own_loss.py").write_text(
-        "from domino_lightning.losses import LikelihoodOnly\nprint('[hello]')\nclass Own(LikelihoodOnly): ...\n"
+        "import atexit\nfrom domino_lightning.losses import LikelihoodOnly\nprint('[hello]')\n"
+        "atexit.register(print, 'bye')\nclass Own(LikelihoodOnly): ...\n"
     )
     own = {"key": "tune.model.loss", "values": {"own": {"class_path": "own_loss.Own"}}}
     assert isinstance(validate_apart(load({"axes": {"loss": own}, "until": "tune"})), list)

@@ -254,3 +254,26 @@ def test_an_exception_of_the_fork_passes_as_it_is() -> None:
 
     with pytest.raises(KeyError, match="mine"):
         Raises().pick([1])
+
+
+def test_a_method_may_take_more_than_its_contract_has() -> None:
+    class Wider(Picker):
+        label = "wider"
+
+        def pick(self, row: int) -> Pick | None:
+            return None
+
+        def tried(
+            self, rows: Sequence[int], tries: Sequence[Sequence[str]], strict: bool = False
+        ) -> Iterator[list[bool]]:
+            return iter([strict] * (len(each) + strict) for each in tries)
+
+    assert list(Wider().tried([1], [["a", "b"]])) == [[False, False]]
+    with pytest.raises(BrokenContract, match="tries.0. has, 2, and gave 3"):
+        list(Wider().tried([1], [["a", "b"]], strict=True))
+
+
+def test_rows_without_a_length_are_counted_by_what_goes_with_them() -> None:
+    mine = made(tried=[[True], [True]])
+    with pytest.raises(BrokenContract, match="one result for each of the 1 it was given, and gave more"):
+        list(mine.tried(iter([1]), [["a"]]))

@@ -71,8 +71,14 @@ def test_a_module_named_like_a_standard_one_stands_in_for_it_nowhere(
     with pytest.raises(ImportError, match="mine"):
         importlib.import_module("this_is_mine")
     (beside / "sched.py").write_text(MODULE.format(name="Mine", corpus="functions.jsonl"))
-    assert main(["check", str(beside / "x.yaml"), "domain=sched.Mine"]) == 2
-    assert "'sched' is a module of Python itself, which stands before yours: rename yours." in capsys.readouterr().err
+    (beside / "code").mkdir()
+    (beside / "code" / "own.py").write_text(MODULE.format(name="Mine", corpus="functions.jsonl"))
+    told = "is a module of Python itself, which stands before yours: rename yours."
+    for path in ("sched.Mine", "sched.scheduller", "code.own.Mine"):
+        assert main(["check", str(beside / "x.yaml"), f"domain={path}"]) == 2
+        assert f"'{path.partition('.')[0]}' {told}" in capsys.readouterr().err
+    assert main(["check", str(beside / "x.yaml"), "domain=statistics.Median"]) == 2
+    assert "Did you mean 'statistics.median'?" in capsys.readouterr().err
 
 
 def test_a_started_process_looks_there_too(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from domino_lightning.domains.instructions.ifeval import IFEVAL
 from domino_lightning.domains.rows import Message, row_id
 from domino_lightning.domains.verifiable import VerifiableDomain
 from domino_lightning.errors import UserError
-from domino_lightning.utils.jsonl import Record, parse_json, sha256_text
+from domino_lightning.utils.jsonl import Record, RepeatedKey, parse_json, sha256_text
 
 CONSTRAINTS = {**IFEVAL, **IFBENCH}
 _HEADING = "Constraints:"
@@ -216,6 +216,8 @@ def _constraint(line: str) -> Record:
         raise Unparsable("unknown_constraint", f"'{name[:60]}' is no constraint's id")
     try:
         arguments = parse_json(rest) if rest.strip() else {}
+    except RepeatedKey as error:
+        raise Unparsable("arguments", f"{name}: {error}") from None
     except (ValueError, RecursionError):
         raise Unparsable("arguments", f"{name}: {rest[:60]!r} is not JSON") from None
     if not isinstance(arguments, dict):

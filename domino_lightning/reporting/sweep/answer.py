@@ -94,7 +94,10 @@ def _seeds(scored: Sequence[tuple[Arm, ArmScore]]) -> list[str]:
     if low == 1:
         said.append("Arms with one seed borrow the variance between seeds from the others.")
     if high == 2:
-        said.append("Two seeds say little of how much seeds vary: intervals are wide, and a third seed narrows them most.")
+        said.append(
+            "Two seeds say little of how much seeds vary: intervals are wide, and an arm that varies ten times as much "
+            "as the others is told too surely all the same."
+        )
     return said
 
 

@@ -104,7 +104,9 @@ class Link:
         number, kind, *rest = content
         if number not in self._remotes:
             names, arguments, fields = rest or ([], [], {})
-            kind, base = str(kind) if len(self._kinds) < _MAX_KINDS else "", genuine_class(map(str, names))
+            kind, base = str(kind), genuine_class(map(str, names))
+            if (kind, base) not in self._kinds:
+                kind = kind if len(self._kinds) < _MAX_KINDS else ""
             if (kind, base) not in self._kinds:
                 self._kinds[kind, base] = stand_in(kind, base)
             made = self._kinds[kind, base](self, int(number), kind, *self.decode(arguments))
