@@ -46,7 +46,9 @@ class Ahead:
 
     @property
     def splits(self) -> Mapping[str, Sequence[Record]]:
-        """The rows of `prepare`, read once."""
+        """The rows of `prepare`, read once; none where nothing that is asked about reads them."""
+        if self._splits is None and "prepare" not in self.stages:
+            self._splits = {}
         if self._splits is None:
             prepare: Any = self.stages["prepare"]
             self._splits = self.reached(lambda: prepare.splits(execute=False)) or {}

@@ -10,6 +10,7 @@ import re
 import stat
 import tempfile
 import time
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -195,10 +196,21 @@ def folder_or_hub_hash(spec: str, key: str) -> str:
 
 
 def folder_hash(folder: Path) -> str:
-    """Content hash of all files of a folder, by their names."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    parts = {path.relative_to(folder).as_posix(): file_hash(path) for path in files}
+    """Content hash of all files of a folder, by their names; through links too, but not in a circle."""
+    parts = {path.relative_to(folder).as_posix(): file_hash(path) for path in _files_below(folder, frozenset())}
     return sha256_text(json.dumps(parts, sort_keys=True))
+
+
+def _files_below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """Files of a folder and of those in it, but for a link to one that it lies in."""
+    real = folder.resolve()
+    if real in above:
+        return
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            yield from _files_below(path, above | {real})
+        elif path.is_file():
+            yield path
 
 
 def _model_files(folder: Path, spec: str, key: str) -> list[Path]:

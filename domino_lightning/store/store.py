@@ -254,8 +254,20 @@ class Store:
         return folder
 
     def link(self, folder: Path, stage: str, digest: str) -> None:
-        """Point `folder/<stage>` at the stage's directory."""
-        target = os.path.relpath(self.path(stage, digest), folder)
+        """Point `folder/<stage>` at the stage's directory.
+
+        A store that was copied with its links followed has whole stages in their place; one of them goes where the
+        store has it too.
+
+        Raises:
+            UserError: something else is there.
+        """
+        target, place = os.path.relpath(self.path(stage, digest), folder), folder / stage
+        if place.is_dir() and not place.is_symlink():
+            copied = read_manifest(place)
+            if copied is None or copied != read_manifest(self.path(stage, str(copied.get("fingerprint")))):
+                raise UserError(f"{place}: a directory, where a link to the stage is expected. Move it away.")
+            shutil.rmtree(place)
         with atomic_write(folder / stage) as temporary:
             temporary.symlink_to(target)
 

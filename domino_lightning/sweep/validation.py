@@ -46,7 +46,7 @@ def _arms(sweep: Sweep, seen: set[str]) -> list[str]:
     said: dict[str, list[str]] = {}
     for trial in sweep.trials:
         sections = _sections(trial, sweep.until)
-        split = sections[STAGES[0]]
+        split = sections.get(STAGES[0], "")  # an untouched coder that is not evaluated reads no data
         if trial.arm in looked:
             continue
         looked.add(trial.arm)

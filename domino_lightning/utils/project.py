@@ -11,6 +11,7 @@ import sys
 import sysconfig
 from collections.abc import Sequence
 from functools import lru_cache
+from glob import iglob
 from importlib import invalidate_caches
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -86,6 +87,13 @@ def places(text: str) -> list[Path]:
     """What is there of the files and folders that a text leads to, beside the YAML and from the working directory."""
     found = [*(folder / text for folder in _folders()), Path(os.path.expanduser(text))]
     return [path for path in found if os.path.exists(path)]  # of any text: a long one is no error
+
+
+def matching(pattern: str) -> list[Path]:
+    """Files that a glob matches, beside the YAML and from the working directory."""
+    patterns = [*(str(folder / pattern) for folder in _folders()), os.path.expanduser(pattern)]
+    found = (Path(path) for each in patterns for path in sorted(iglob(each, recursive=True)))
+    return [path for path in found if path.is_file()]
 
 
 def is_around(folder: Path) -> bool:

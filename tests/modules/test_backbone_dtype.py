@@ -99,7 +99,7 @@ def test_a_bfloat16_backbone_follows_the_float32_run_within_a_hundredth_of_a_nat
         data = ReferenceDataModule(tmp_path / "reference.jsonl", tmp_path / "heldout.jsonl", SMOLLM2, 4, 256)
         loss = InfoNCE(weight=0.3, own_weight=1.0, pairs=1)
         tuned = PromptTuningModule(SMOLLM2, DomainPrompt(8), loss, sample_init="keywords", backbone_dtype=dtype)
-        trainer = quiet_trainer(max_steps=40, limit_val_batches=6, val_check_interval=40, check_val_every_n_epoch=None)
+        trainer = quiet_trainer(max_steps=16, limit_val_batches=6, val_check_interval=16, check_val_every_n_epoch=None)
         torch.manual_seed(0)
         trainer.fit(tuned, datamodule=data)
         nll[dtype] = tuned.heldout_nll.compute().item()

@@ -43,13 +43,15 @@ def test_loss_gradients_and_trajectory_do_not_depend_on_the_number_of_ranks(
 ) -> None:
     ranks = run(world_size, tmp_path)
     for case, expected in alone.items():
+        # A whole text's NLL, some hundred nats, is rounded to some 1e-5, and the contrast is of its exponential.
+        rounding = 1e-4 if "sequence" in case else 1e-5
         for got in (rank[case] for rank in ranks):
             assert got["loss"] == pytest.approx(expected["loss"], rel=1e-5), case
             for name in ("D", "S", "basis"):
                 assert len(got[name]) == len(expected[name]), (case, name)
                 # The first epoch, of a whole and a ragged batch; later ones start from a D and S that are rounded.
                 for mine, theirs in zip(got[name][:2], expected[name][:2], strict=True):
-                    assert (mine - theirs).norm() <= 1e-5 * theirs.norm() + 1e-9, (case, name)
+                    assert (mine - theirs).norm() <= rounding * theirs.norm() + 1e-9, (case, name)
             for name, value in expected["end"].items():
                 assert (got["end"][name] - value).norm() <= 1e-5 * value.norm(), (case, name)
     if world_size == 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -169,6 +170,30 @@ def test_other_stages_are_not_held_up(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with store.lock("tune", "aa"), store.lock("tune", "bb"), store.lock("prepare", "aa"):
         assert not store.finished("tune", "aa")
+
+
+def test_a_store_that_was_copied_with_its_links_followed_has_links_again(tmp_path: Path) -> None:
+    store = Store(tmp_path / "here")
+    finished(store, {"a.txt": "abc"})
+    store.link(store.trial("experiment", "seed=1"), "prepare", "aa")
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    copy = Store(tmp_path / "there")
+    folder = copy.trial("experiment", "seed=1")
+    assert (folder / "prepare").is_dir() and not (folder / "prepare").is_symlink()
+    copy.link(folder, "prepare", "bb")  # of another configuration by now
+    assert os.readlink(folder / "prepare").endswith("prepare/bb")
+    assert (tmp_path / "there/stages/prepare/aa/a.txt").read_text() == "abc"
+
+
+def test_what_is_no_copy_of_a_stage_stays_where_a_link_goes(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    finished(store, {"a.txt": "abc"})
+    folder = store.trial("experiment", "seed=1")
+    (folder / "prepare").mkdir()
+    (folder / "prepare" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="prepare: a directory, where a link to the stage is expected. Move it away"):
+        store.link(folder, "prepare", "aa")
+    assert (folder / "prepare" / "notes.txt").read_text() == "mine"
 
 
 def test_links_are_relative_and_resolve_after_the_store_moves(tmp_path: Path) -> None:
