@@ -67,6 +67,12 @@ def test_what_a_forks_own_code_prints_is_no_note(load: Load, tmp_path: Path) -> 
     assert isinstance(validate_apart(load({"axes": {"loss": own}, "until": "tune"})), list)
 
 
+def test_arms_that_read_no_data_are_looked_at_like_any_other(load: Load) -> None:
+    source = {"key": "finetune.source", "values": ["none", "reference"]}
+    (note,) = validate_apart(load({"axes": {"source": source}, "until": "finetune"}))
+    assert note.startswith("finetune.model.warmup_steps 3") and note.endswith("the first: source=reference)")
+
+
 def test_arms_that_cannot_differ_and_seeds_that_reach_nothing_are_told(
     write_sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
