@@ -80,6 +80,15 @@ class Reference(TypedDict):
     text: str  # what the backbone learns from
 
 
+# Fields that stages give a record which was read from a text, and what they hold.
+ADDED = {
+    "notes": "what filters find out",
+    "agreement": "how solutions agree",
+    "reason": "why a record has no answer",
+    "detail": "that reason in words",
+}
+
+
 class _Whole:
     """The records that have what a `Reference` has."""
 
