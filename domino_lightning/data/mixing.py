@@ -73,7 +73,7 @@ class Noise:
             others: the remaining splits.
 
         Raises:
-            UserError: too few foreign groups.
+            UserError: too few foreign groups, or rows with a field `foreign` of their own.
         """
         own = _in_order(records, f"noise/{self.seed}")
         replaced = set(own[: round(self.share * len(own))])
@@ -83,6 +83,12 @@ class Noise:
             raise UserError(
                 f"prepare.noise: share {self.share} replaces {len(replaced)} of {len(own)} reference groups, but the "
                 f"source has {len(offered)} that are new. Lower the share, or give more foreign rows."
+            )
+        named = next((record["id"] for record in [*records, *foreign] if "foreign" in record), None)
+        if named is not None:
+            raise UserError(
+                f"prepare.noise: row '{named}' has a field 'foreign', by which rows that replace others are marked. "
+                "Rename it in the data, or leave prepare.noise out."
             )
         chosen = set(offered[: len(replaced)])
         kept = [record for record in records if record["group"] not in replaced]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from domino_lightning.domains.rows import Exchange, Question, Reference, Whole, row_id
+from domino_lightning.domains.rows import ADDED, Exchange, MeasureName, Question, Reference, Whole, row_id
 from domino_lightning.errors import UserError
 from domino_lightning.utils.conformance import fault_of
 from domino_lightning.utils.contract import BrokenContract, Contract, broken, one_each, one_each_in
@@ -206,8 +206,13 @@ class Domain(Contract, ABC, more="domino_lightning.testing.check_domain(domain, 
 
         Raises:
             Unparsable: it is no record.
+            BrokenContract: it has a field that is written beside those of records.
         """
-        return self._whole({"id": name, **self.parse(text)})
+        record = self.parse(text)
+        if (field := next(filter(record.__contains__, ADDED), None)) is not None:
+            told = f"parse gave a field '{field}', in which stages keep {ADDED[field]}"
+            raise broken(self, f"{told}: rename it in read and parse")
+        return self._whole({"id": name, **record})
 
     def _whole(self, record: Record) -> Record:
         """With the fields that every record has; records of one key are a group unless the domain says otherwise."""
@@ -340,8 +345,8 @@ class Domain(Contract, ABC, more="domino_lightning.testing.check_domain(domain, 
         for record, texts in zip(records, completions, strict=True):
             yield [self._compare(text, self.answer_text(record)) for text in texts]
 
-    def measures(self, record: Mapping[str, Any], completion: str) -> Mapping[str, Sequence[Share]]:
-        """Numbers from 0 to 1 that a completion is measured by beside passing, under their names.
+    def measures(self, record: Mapping[str, Any], completion: str) -> Mapping[MeasureName, Sequence[Share]]:
+        """Numbers from 0 to 1 that a completion is measured by beside passing, under names that `evaluate` has not.
 
         `evaluate` reports the mean of each over all completions, with an interval over groups of records.
         """

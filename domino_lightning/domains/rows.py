@@ -6,6 +6,7 @@ take them as `Record`. Candidates, pairs and verdicts have exactly these fields.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NotRequired, TypedDict
@@ -50,6 +51,26 @@ Question = Annotated[Sequence[Message], EndsWith("user", or_empty=True)]  # empt
 Exchange = Annotated[Sequence[Mapping[str, Any]], EndsWith("assistant", or_unsaid=True)]  # unsaid: no answer is known
 
 
+@dataclass(frozen=True)
+class _MeasureName:
+    """The names that numbers of a domain's own may have beside those that `evaluate` reports."""
+
+    words = (
+        "(none of pass@k, problems, groups, samples, truncated, perplexity or a verdict's status, which are numbers of "
+        "evaluate's own, and none that ends in _low or _high, which are ends of intervals: rename it)"
+    )
+
+    def __contains__(self, name: str) -> bool:
+        part, _, last = name.rpartition("/")
+        of_a_part = not part or "=" in part  # "difficulty=easy/pass@1"
+        return bool(name) and not name.endswith(("_low", "_high")) and not (of_a_part and _EVALUATED.fullmatch(last))
+
+
+STATUSES = ("passed", "failed", "error", "timeout", "memory", "output_limit", "crashed")
+_EVALUATED = re.compile("|".join([r"pass@.*", "problems", "groups", "samples", "truncated", "perplexity", *STATUSES]))
+MeasureName = Annotated[str, _MeasureName()]
+
+
 class Reference(TypedDict):
     """A record: a row of `prepare`'s splits."""
 
@@ -57,6 +78,15 @@ class Reference(TypedDict):
     kind: str  # of its domain
     group: str  # records of a group never stand in different splits
     text: str  # what the backbone learns from
+
+
+# Fields that stages give a record which was read from a text, and what they hold.
+ADDED = {
+    "notes": "what filters find out",
+    "agreement": "how solutions agree",
+    "reason": "why a record has no answer",
+    "detail": "that reason in words",
+}
 
 
 class _Whole:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import isfinite
 
 from domino_lightning.domains.base import Domain
+from domino_lightning.utils.contract import broken
 from domino_lightning.utils.jsonl import Record
 
 
-def measure(domain: Domain, records: Sequence[Record], completions: Sequence[Sequence[str]]) -> dict[str, float]:
+def measure(
+    domain: Domain, records: Sequence[Record], completions: Sequence[Sequence[str]], taken: Collection[str] = ()
+) -> dict[str, float]:
     """The mean of each of the domain's `measures`, as `<name>`, `<name>_low` and `<name>_high`.
 
     Every number counts once, so that a record with three of them weighs three times one with a single one; they are
@@ -20,6 +23,10 @@ def measure(domain: Domain, records: Sequence[Record], completions: Sequence[Seq
         domain: what measures.
         records: what was asked.
         completions: of each record, in the same order.
+        taken: names of other numbers.
+
+    Raises:
+        BrokenContract: a measure has one of those names.
     """
     from domino_lightning.evaluation.statistics import cluster_mean
 
@@ -28,6 +35,8 @@ def measure(domain: Domain, records: Sequence[Record], completions: Sequence[Seq
     for record, texts in zip(records, completions, strict=True):
         for text in texts:
             for name, numbers in domain.measures(record, text).items():
+                if name in taken:  # a status of the domain's own, for example
+                    raise broken(domain, f"measures gave '{name}', which is another number of evaluate: rename it")
                 values.setdefault(name, []).extend(numbers)
                 groups.setdefault(name, []).extend([record["group"]] * len(numbers))
     found: dict[str, float] = {}

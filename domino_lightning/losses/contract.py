@@ -14,6 +14,9 @@ def broken(loss: DisentanglementLoss, problem: str) -> UserError:
     return UserError(f"tune.model.loss: {contract.broken(loss, problem)}")
 
 
+RESERVED = {"nll": "the NLL under D", "learning_rate": "the learning rate"}  # also logged as `tune/train/<name>`
+
+
 def problem_of(terms: object) -> str | None:
     """What is wrong with what `forward` returned, apart from its numbers; None: nothing."""
     if not isinstance(terms, dict) or "loss" not in terms:
@@ -22,6 +25,8 @@ def problem_of(terms: object) -> str | None:
     for name, value in terms.items():
         if not isinstance(name, str):
             return f"the names of terms must be text, and one is {name!r}"
+        if name in RESERVED:
+            return f"a term is called '{name}', by which {RESERVED[name]} is logged: rename it"
         if not isinstance(value, Tensor) or value.shape != ():
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             return f"term '{name}' must be a scalar tensor, and is {shape}"

@@ -159,6 +159,11 @@ class PromptTuningModule(PromptTuningSettings, DomainLearner):
         regularizers = self.domain_prompt.regularizers()
         if problem := problem_of({"loss": terms["loss"], **regularizers}):
             raise broken(self.domain_prompt, f"of its regularizers {problem}")
+        if twice := sorted(terms.keys() & regularizers.keys()):
+            raise broken(
+                self.domain_prompt,
+                f"of its regularizers one is called '{twice[0]}', as a term of the loss is: rename it",
+            )
         total = terms["loss"] + sum(regularizers.values(), torch.zeros_like(terms["loss"]))
         return {"nll": masked_mean(nll.domain.detach(), nll.valid), **terms, **regularizers, "loss": total}
 

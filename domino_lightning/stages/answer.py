@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from domino_lightning.config.document import Config
 from domino_lightning.config.nodes import ClassNode
@@ -24,9 +24,11 @@ from domino_lightning.stages.base import Stage, first_rows, shown
 from domino_lightning.store.store import lineage
 from domino_lightning.store.work import Section, Work
 from domino_lightning.utils.block_log import BlockLog
+from domino_lightning.utils.conformance import fault_of
+from domino_lightning.utils.contract import broken
 from domino_lightning.utils.jsonl import Record, read_jsonl, read_object, write_json, write_jsonl
 from domino_lightning.utils.progress import progress_bar
-from domino_lightning.utils.ranges import WORKERS, check_ranges
+from domino_lightning.utils.ranges import UNIT, WORKERS, check_ranges
 
 log = logging.getLogger(__name__)
 SUMMARY, MEASURES, MAP = "answers.json", "corpus.json", "map.jsonl"
@@ -300,10 +302,26 @@ class Answer(Stage):
             {
                 "messages": self.domain.pair(record),
                 "source_id": record["id"],
-                "provenance": {**origin, "agreement": record.get("agreement", {}).get("rate")},
+                "provenance": {**origin, "agreement": self._rate(record)},
             }
             for record in answered
         ]
+
+    def _rate(self, record: Record) -> float | None:
+        """The share of solutions that agree on a record's answer; None where the domain's `answer` says nothing of it.
+
+        Raises:
+            BrokenContract: it says something else.
+        """
+        said = record.get("agreement")
+        rate = said.get("rate") if isinstance(said, dict) else None
+        fault = fault_of(said, dict | None) or fault_of(rate, Annotated[float, UNIT] | None, "['rate']")
+        if fault is not None:
+            told = (
+                f"answer gave record '{record['id']}' a field 'agreement', and agreement{fault.path} is {fault.found}"
+            )
+            raise broken(self.domain, f"{told}: make it a dict with a 'rate' from 0 to 1, or rename it")
+        return rate
 
 
 def _needs_solutions(section: Section) -> bool:

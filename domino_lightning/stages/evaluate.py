@@ -168,7 +168,7 @@ class Evaluate(Stage):
         verdicts = self._grade(problems, samples, work)
         if problems:
             scores |= score_evaluation(problems, verdicts, self.k, self.breakdown)
-            scores |= measure(self.domain, problems, [[each["text"] for each in row] for row in samples])
+            scores |= measure(self.domain, problems, [[each["text"] for each in row] for row in samples], scores)
             scores["truncated"] = sum(not each["finished"] for row in samples for each in row)
         write_jsonl(
             work.directory / "generations.jsonl",

@@ -15,12 +15,13 @@ from domino_lightning.config.layers import lookup
 from domino_lightning.config.nodes import ClassNode
 from domino_lightning.config.types import evaluate_types
 from domino_lightning.data.slots import rank_slots
-from domino_lightning.errors import StageFailed, Unreachable
+from domino_lightning.errors import OutOfRange, StageFailed, Unreachable
 from domino_lightning.models.backbone import check_nf4
 from domino_lightning.modules.settings import DEFAULT_LORA, Lora
 from domino_lightning.stages.base import Stage
 from domino_lightning.stages.epochs import Epochs
 from domino_lightning.stages.trainer import OWNED, TrainingRuntime, make_trainer
+from domino_lightning.stages.trainer_callbacks import check_callbacks, failure
 from domino_lightning.stages.trainer_settings import add_trainer, check_trainer, lacking
 from domino_lightning.store.contents import backbone_hash
 from domino_lightning.store.work import Section, Work
@@ -175,6 +176,7 @@ class TrainingStage(Stage):
     def _check(self) -> None:
         """What the constructors of model and data refuse is told before anything runs; no backbone is loaded."""
         check_trainer(self.name, self.trainer)
+        check_callbacks(self.name, self.trainer, self._logged())
         if self.model.get("backbone_dtype") == "nf4":
             device = "cpu" if self.trainer.get("accelerator") == "cpu" else None
             check_nf4(f"{self.name}.model.backbone_dtype", device)
@@ -190,11 +192,26 @@ class TrainingStage(Stage):
         data = self._given_data(self.settings()[1], **dict.fromkeys(self.files, ""))
         rank_slots(data.batch_size, 0, ranks({"trainer": self.trainer}) * int(self.trainer.get("num_nodes") or 1))
 
+    def _logged(self) -> list[str] | None:
+        """What a callback may monitor, with a slash at the end of what more begins with; None: a fork's module says."""
+        if self.named is not None and self.named.__module__.partition(".")[0] != "domino_lightning":
+            return None
+        terms = "train/" if self.name == "tune" else "train/loss"  # of losses, which name them
+        return [f"{self.name}/{name}" for name in ("heldout/nll", terms, "train/learning_rate")] + ["step"]
+
     def idle_settings(self, owners: Sequence[int] | None) -> list[str]:
-        """Settings that will have no effect, or less than they say, on rows of the given samples (None: unknown)."""
+        """Settings that will have no effect, or less than they say, on rows of the given samples (None: unknown).
+
+        Raises:
+            OutOfRange: a share of an epoch's batches that comes to none.
+        """
         notes, trainer = [], self.trainer
         epochs = Epochs.of(trainer, int(self.data["batch_size"]), self.seed, owners)
         size = int(self.data["batch_size"])
+        if owners and epochs.batches == 0:
+            whole = Epochs.of({**trainer, "limit_train_batches": None}, size, self.seed, owners).batches
+            asked = f"a number of batches, or a share that comes to one of an epoch's {whole} at least"
+            raise OutOfRange(f"{self.name}.trainer", "limit_train_batches", trainer.get("limit_train_batches"), asked)
         if epochs.sizes and max(epochs.sizes) < size:
             rows = max(epochs.sizes)
             notes.append(f"{self.name}.data.batch_size {size} is never reached: no batch has more than {rows} rows.")
@@ -266,7 +283,7 @@ class TrainingStage(Stage):
             The trainer, the last checkpoint and the best one (the last, if nothing was monitored).
 
         Raises:
-            UserError: a seed or a combination of trainer settings that Lightning refuses.
+            UserError: a seed, a callback or a combination of trainer settings that Lightning refuses.
             StageFailed: the run was interrupted before its last step.
         """
         from domino_lightning.callbacks.checkpoint import BEST, LAST, intact
@@ -288,6 +305,10 @@ class TrainingStage(Stage):
         except SystemExit as error:
             if isinstance(error.__context__, KeyboardInterrupt):  # what Lightning makes of Ctrl-C
                 raise KeyboardInterrupt from None
+            raise
+        except Exception as error:
+            if (told := failure(self.name, self.trainer, error)) is not None:
+                raise told from None
             raise
         if not last.is_file():
             raise StageFailed(f"stage {self.name} ended without a checkpoint in {work.scratch}.")

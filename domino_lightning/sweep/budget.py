@@ -12,6 +12,7 @@ from domino_lightning.errors import Unreachable, UserError
 from domino_lightning.runner.pipeline import needed_stages
 from domino_lightning.stages import stage_class
 from domino_lightning.stages.epochs import Epochs
+from domino_lightning.sweep.callbacks import accumulation, end_of_training
 from domino_lightning.sweep.spec import Sweep, Trial
 from domino_lightning.utils.jsonl import canonical_json, sha256_text
 
@@ -36,7 +37,7 @@ def check_budgets(sweep: Sweep) -> dict[str, str]:
     """What the arms have in common, by training stage, as text.
 
     Raises:
-        UserError: arms that differ, with their numbers; training that ends by the clock.
+        UserError: arms that differ, with their numbers; training that ends by the clock, or by a callback.
     """
     if sweep.budget == "axis":
         return {}
@@ -120,12 +121,23 @@ def _budget(trial: Trial, stage: str, kind: str, known: Rows) -> Budget:
             f"{trial.config.where(f'{stage}.trainer.max_time')}: key '{stage}.trainer.max_time' ends training by the "
             "clock, so budgets cannot be matched. Use max_steps, or declare `budget: axis`."
         )
+    if (ends := end_of_training(trainer)) is not None:
+        key = f"{stage}.trainer.callbacks"
+        raise UserError(
+            f"{trial.config.where(key)}: key '{key}': {ends}, so budgets cannot be matched. Leave it out of all arms "
+            "and use max_steps, or declare `budget: axis`."
+        )
     rows = data["batch_size"] * (trainer.get("accumulate_grad_batches") or 1)  # over all ranks
     steps = trainer.get("max_steps")
     if type(steps) is int and steps >= 0 and trainer.get("max_epochs") in (None, -1):
         if kind == "steps":
             return Budget(steps, f"{steps} optimizer steps")
-        fed = Epochs.of(trainer, data["batch_size"], section["seed"], _owners(trial, stage, known)).texts
+        owners = _owners(trial, stage, known)
+        if scheduled := accumulation(trainer):  # texts of a step depend on its epoch: equal where all of it is
+            read = None if owners is None else len(owners)
+            same = canonical_json([steps, rows, dict(data), read, trainer.get("limit_train_batches"), scheduled])
+            return Budget(same, f"{steps} steps of batches as a callback accumulates them {sha256_text(same)[:6]}")
+        fed = Epochs.of(trainer, data["batch_size"], section["seed"], owners).texts
         if fed is not None and fed != steps * rows:  # an epoch ends before a step is full, or has fewer rows than one
             tokens = fed * data["max_length"]
             return Budget(tokens, f"{tokens} tokens ({steps} steps, {fed} texts × {data['max_length']})")
@@ -134,7 +146,7 @@ def _budget(trial: Trial, stage: str, kind: str, known: Rows) -> Budget:
     # By epochs: as many steps as the data gives, so equal if data, batches and limits are.
     earlier = [name for name in needed_stages(trial.config, stage) if name != stage]
     reads = {name: stage_class(name).identity(trial.config.document[name]) for name in earlier}
-    limits = {key: trainer.get(key) for key in (*_LIMITS, "max_steps")}
+    limits = {key: trainer.get(key) for key in (*_LIMITS, "max_steps")} | {"scheduled": accumulation(trainer)}
     same = canonical_json({"data": dict(data), "rows": rows, "limits": limits, "reads": reads})
     return Budget(same, f"{trainer.get('max_epochs')} epochs of data and batches {sha256_text(same)[:6]}")
 

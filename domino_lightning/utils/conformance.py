@@ -52,7 +52,7 @@ def fault_of(value: Any, wanted: Any, path: str = "") -> Fault | None:
             return wrong
         return _first(fault_of(each, item, f"{path}[{place}]") for place, each in enumerate(value))
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return _of_values(value, args[1], path) if isinstance(value, dict if origin is dict else Mapping) else wrong
+        return _of_values(value, args, path) if isinstance(value, dict if origin is dict else Mapping) else wrong
     if origin is tuple:
         if not isinstance(value, tuple) or len(value) != len(args):
             return wrong
@@ -71,11 +71,12 @@ def rules(wanted: Any) -> tuple[Any, ...]:
     return getattr(wanted, "__metadata__", ())
 
 
-def _of_values(value: Mapping[Any, Any], wanted: Any, path: str) -> Fault | None:
-    """What is wrong with the keys and values of a mapping."""
+def _of_values(value: Mapping[Any, Any], types: tuple[Any, ...], path: str) -> Fault | None:
+    """What is wrong with the keys, which are texts, and the values of a mapping."""
+    names, wanted = types
     for key in value:
-        if not isinstance(key, str):
-            return Fault(f"{path} key", shown(key))
+        if not isinstance(key, str) or fault_of(key, names):
+            return Fault(f"{path} key".lstrip(), shown(key))
     if wanted is Any:
         return Fault(path + found[0], shown(found[1])) if (found := json_fault(value)) else None
     return _first(fault_of(each, wanted, f"{path}[{key!r}]") for key, each in value.items())
@@ -141,7 +142,8 @@ def said(wanted: Any) -> str:
         return f"a {'set' if issubclass(origin or object, AbstractSet) else 'list'}, each item {said(item)}"
     if isinstance(origin, type) and issubclass(origin, Mapping):
         values = "what JSON can hold" if args[1] is Any else said(args[1])
-        return f"a {'dict' if origin is dict else 'mapping'} by names, each value {values}"
+        named = " ".join(["by names", *(each.words for each in rules(args[0]))])
+        return f"a {'dict' if origin is dict else 'mapping'} {named}, each value {values}"
     if origin is tuple:
         return f"a tuple of {', '.join(map(said, args))}"
     if hasattr(wanted, "_fields"):

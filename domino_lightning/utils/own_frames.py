@@ -12,8 +12,8 @@ _LIBRARIES = {Path(path) for name, path in sysconfig.get_paths().items() if name
 
 def own_frames(error: BaseException) -> str:
     """Indented lines for the frames of the user's own code, innermost last; empty where there are none."""
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame.filename)]
-    if isinstance(error, SyntaxError) and error.filename and _is_own(error.filename):
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if is_own(frame.filename)]
+    if isinstance(error, SyntaxError) and error.filename and is_own(error.filename):
         own.append(traceback.FrameSummary(error.filename, error.lineno or 0, "<module>"))
     return "".join(traceback.format_list(own)).rstrip("\n")
 
@@ -24,6 +24,7 @@ def raised(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
-def _is_own(filename: str) -> bool:
+def is_own(filename: str) -> bool:
+    """Whether a file is the user's."""
     path = Path(filename)
     return path.is_file() and not any(path.is_relative_to(folder) for folder in (PACKAGE, *_LIBRARIES))

@@ -172,3 +172,21 @@ def test_what_every_record_has_is_text_wherever_it_comes_from(domain: Any, field
 def test_an_id_that_is_neither_text_nor_number_is_refused(domain: Any, value: object) -> None:
     with pytest.raises(UserError, match="line 7: field 'id' must be a text or a number"):
         domain.record({"id": value, "question": "Why?", "answer": "So."}, "rows.jsonl, line 7")
+
+
+@pytest.mark.parametrize("field", ["notes", "agreement", "reason", "detail"])
+def test_a_record_read_back_has_no_field_that_stages_add(
+    project: Path, field: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parsed = '{"question": question.strip(),'
+    assert parsed in CODE
+    given = CODE.replace(parsed, f'{{"{field}": "mine", "question": question.strip(),')
+    (project / "my_domain.py").write_text(given, encoding="utf-8")
+    assert main(["check", "trivia.yaml", "prepare.split.reference=4", "prepare.split.heldout=2"]) == 2
+    told = capsys.readouterr().err.strip()
+    assert "Trivia breaks domino_lightning.domains.Domain: parse gave a field" in told and f"'{field}'" in told
+    assert "rename it in read and parse" in told and "\n" not in told
+
+
+def test_a_column_of_references_alone_may_have_such_a_name() -> None:
+    assert Labelled().record({"id": "1", "body": "a", "notes": "mine"}, "line 1")["notes"] == "mine"

@@ -31,3 +31,23 @@ def test_shares_have_a_mean_and_an_interval() -> None:
 def test_what_is_no_share_is_refused_and_never_left_out(number: Any) -> None:
     with pytest.raises(BrokenContract, match="measures must return .*each item a number from 0 to 1, and in what it"):
         measure(domain(lambda text: {"long": [0.5, number]}), RECORDS, [["a"]] * 4)
+
+
+@pytest.mark.parametrize(
+    "name", ["pass@1", "pass@10_high", "problems", "samples", "truncated", "failed", "kind=x/groups", "long_low", ""]
+)
+def test_a_measure_takes_no_name_of_the_scores(name: str) -> None:
+    with pytest.raises(BrokenContract) as caught:
+        measure(domain(lambda text: {name: [1.0]}), RECORDS, [["a"]] * 4)
+    message = str(caught.value)
+    assert f"in what it returned key is {name!r}" in message and "rename it" in message and "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["type/samples", "passes", "problem", "lowly"])
+def test_names_that_only_look_like_scores_stay(name: str) -> None:
+    assert measure(domain(lambda text: {name: [1.0]}), RECORDS, [["a"]] * 4)[name] == 1
+
+
+def test_a_measure_is_not_named_as_a_status_of_the_domain() -> None:
+    with pytest.raises(BrokenContract, match="measures gave 'refused', which is another number of evaluate: rename it"):
+        measure(domain(lambda text: {"refused": [0.0]}), RECORDS, [["a"]] * 4, {"pass@1": 1.0, "refused": 2})

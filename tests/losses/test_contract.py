@@ -61,6 +61,11 @@ class Counts(LikelihoodOnly):
         (lambda x: {"loss": x.mean(), 3: x.mean()}, "names of terms must be text, and one is 3"),
         (lambda x: {"loss": x.mean().detach()}, "term 'loss' is detached"),
         (lambda x: {"loss": x.sum().long()}, "term 'loss' has dtype torch.int64"),
+        (
+            lambda x: {"loss": x.mean(), "nll": x.sum()},
+            "a term is called 'nll', by which the NLL under D is logged: ren",
+        ),
+        (lambda x: {"loss": x.mean(), "learning_rate": x.sum()}, "called 'learning_rate', by which the learning rate"),
         (lambda x: {"loss": x.mean(), "count": torch.tensor(3)}, "term 'count' has dtype torch.int64"),
     ],
 )

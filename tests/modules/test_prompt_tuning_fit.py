@@ -283,3 +283,20 @@ def test_a_deterministic_fit_sets_what_a_gpu_needs_and_runs(
     finally:
         torch.use_deterministic_algorithms(False)
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+
+
+@pytest.mark.parametrize("name", ["nll", "learning_rate", "loss", "sufficiency"])
+def test_a_regularizer_takes_no_name_that_is_logged(
+    splits: Path, tiny_backbone: Path, quiet_trainer: MakeTrainer, name: str
+) -> None:
+    class Named(DomainTokens):
+        def regularizers(self) -> dict[str, Tensor]:
+            return {name: self.weight.square().sum()}
+
+    class Prompt(DomainPrompt):
+        def tokens(self, *given: Any) -> DomainTokens:
+            return Named(self.start(*given))
+
+    tuned = module(str(tiny_backbone), ReleasedObjective(weight=0.5), domain_prompt=Prompt(3))
+    with pytest.raises(UserError, match=f"of its regularizers .* is called '{name}', .*: rename it"):
+        quiet_trainer(max_steps=1).fit(tuned, datamodule=data_for(splits, tiny_backbone))

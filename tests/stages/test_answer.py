@@ -12,12 +12,14 @@ from domino_lightning.curation import HiddenStates
 from domino_lightning.curation.card import Card
 from domino_lightning.curation.solver import Solver
 from domino_lightning.domains import AskedText, CodeExec, CodeGen, Domain
+from domino_lightning.domains.base import Answered
 from domino_lightning.errors import UserError
 from domino_lightning.stages.answer import Answer
 from domino_lightning.store.contents import backbone_hash
 from domino_lightning.store.work import Work
 from domino_lightning.synthesis import Engine, LanguageModel, ModelSource, Sampled, Sampling, TransformersEngine
 from domino_lightning.utils.block_log import BlockLog
+from domino_lightning.utils.contract import BrokenContract
 from domino_lightning.utils.jsonl import Record, read_json, read_jsonl, write_json, write_jsonl
 
 FUNNEL = {"candidates": 9, "steps": [{"filter": "parse", "in": 9, "rejected": 5, "out": 4}], "accepted": 4}
@@ -236,3 +238,37 @@ def test_a_killed_solver_goes_on_to_the_same_texts(
     assert solver.sample(prompts, 5, folders[1]) == expected
     logs = [(folder / "solutions-00000.jsonl").read_bytes() for folder in folders]
     assert logs[0] == logs[1]
+
+
+class Rated(CodeExec):
+    """One whose own `answer` says something of agreement."""
+
+    said: Any = None
+
+    def answer(self, records: Any, *_: Any) -> Any:
+        return [Answered({**record, "output": "1", "agreement": self.said}) for record in records]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("high", "agreement is 'high' (of type str)"),
+        ([0.5], "agreement is [0.5] (of type list)"),
+        ({"rate": "most"}, "agreement['rate'] is 'most' (of type str)"),
+        ({"rate": 2}, "agreement['rate'] is 2 (of type int)"),
+    ],
+)
+def test_agreement_that_is_none_is_told_with_its_record(tmp_path: Path, said: Any, told: str) -> None:
+    domain = Rated()
+    domain.said = said
+    with pytest.raises(BrokenContract) as caught:
+        run(tmp_path, domain, RECORDS)
+    assert f"answer gave record 's-0' a field 'agreement', and {told}: make it a dict" in str(caught.value)
+
+
+@pytest.mark.parametrize(("said", "rate"), [(None, None), ({}, None), ({"rate": 0.75}, 0.75)])
+def test_agreement_goes_with_the_pair(tmp_path: Path, said: Any, rate: float | None) -> None:
+    domain = Rated()
+    domain.said = said
+    pairs = read_jsonl(run(tmp_path, domain, RECORDS) / "pairs.jsonl")
+    assert [pair["provenance"]["agreement"] for pair in pairs] == [rate] * len(RECORDS)

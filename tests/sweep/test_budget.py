@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,6 +99,55 @@ def test_epochs_of_synthetic_data_may_differ_between_seeds_but_not_between_arms(
 def test_training_that_ends_by_the_clock_cannot_be_matched(load: Load) -> None:
     with pytest.raises(UserError, match=r"max_time' ends training by the clock"):
         budgets(load, {"set": {"tune.trainer.max_time": "00:01:00:00"}})
+
+
+CALLBACKS = "lightning.pytorch.callbacks"
+STOPS = {"class_path": f"{CALLBACKS}.EarlyStopping", "init_args": {"monitor": "tune/heldout/nll"}}
+CLOCK = {"class_path": f"{CALLBACKS}.Timer", "init_args": {"duration": "00:01:00:00"}}
+
+
+def scheduler(batches: int) -> dict[str, Any]:
+    return {"class_path": f"{CALLBACKS}.GradientAccumulationScheduler", "init_args": {"scheduling": {0: batches}}}
+
+
+@pytest.mark.parametrize("budget", ["steps", "tokens"])
+@pytest.mark.parametrize(
+    ("callback", "words"),
+    [
+        (STOPS, "EarlyStopping ends training by what it sees of the data"),
+        (STOPS | {"class_path": "EarlyStopping"}, "EarlyStopping ends"),
+        (STOPS | {"class_path": "ending_callbacks.Patient"}, "Patient ends training by what it sees of the data"),
+        (CLOCK, "Timer ends training by the clock"),
+    ],
+)
+def test_a_callback_that_ends_training_cannot_be_matched(
+    load: Load, budget: str, callback: dict[str, Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "from lightning.pytorch.callbacks import Callback, EarlyStopping\nclass Patient(EarlyStopping): ...\n"
+    (tmp_path / "ending_callbacks.py").write_text(source + "class Mine(Callback): ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "ending_callbacks", raising=False)
+    axis = {"key": "tune.trainer.callbacks", "values": {"none": [], "ends": [callback]}}
+    with pytest.raises(UserError, match=f"key 'tune.trainer.callbacks': {words}.*`budget: axis`"):
+        budgets(load, {"axes": {"callbacks": axis}, "budget": budget})
+    with pytest.raises(UserError, match=words):  # each arm at steps of its own, as the data is
+        budgets(load, {"set": {"tune.trainer.callbacks": [callback]}, "axes": {"loss": LOSS}, "budget": budget})
+    assert budgets(load, {"axes": {"callbacks": axis}, "budget": "axis"}) == {}
+    idle = [{"class_path": f"{CALLBACKS}.Timer"}, {"class_path": "ending_callbacks.Mine"}]
+    assert budgets(load, {"set": {"tune.trainer.callbacks": idle}, "budget": budget})
+
+
+def test_a_callback_that_accumulates_is_matched_as_the_texts_it_feeds(load: Load) -> None:
+    key = "tune.trainer.callbacks"
+    axis = {"key": key, "values": {"none": [], "two": [scheduler(2)], "three": [scheduler(3)]}}
+    assert budgets(load, {"axes": {"callbacks": axis}})["tune"] == "2 optimizer steps"
+    same = {"set": {key: [scheduler(2)]}, "axes": {"loss": LOSS}, "budget": "tokens"}
+    assert budgets(load, same)["tune"].startswith("2 steps of batches as a callback accumulates them")
+    for values in ({"none": [], "two": [scheduler(2)]}, {"two": [scheduler(2)], "three": [scheduler(3)]}):
+        with pytest.raises(UserError, match=r"tune budget \(tokens\).*compare by `budget: steps`"):
+            budgets(load, {"axes": {"callbacks": {"key": key, "values": values}}, "budget": "tokens"})
+    with pytest.raises(UserError, match="arms differ in their tune budget"):  # epochs of other batches, other steps
+        budgets(load, {"set": EPOCHS, "axes": {"callbacks": axis}})
 
 
 SOURCES = {"key": "finetune.source", "values": ["none", "reference", "synthetic"]}
