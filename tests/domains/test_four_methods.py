@@ -172,3 +172,17 @@ def test_what_every_record_has_is_text_wherever_it_comes_from(domain: Any, field
 def test_an_id_that_is_neither_text_nor_number_is_refused(domain: Any, value: object) -> None:
     with pytest.raises(UserError, match="line 7: field 'id' must be a text or a number"):
         domain.record({"id": value, "question": "Why?", "answer": "So."}, "rows.jsonl, line 7")
+
+
+def test_half_a_character_that_the_pair_alone_shows_is_refused_by_line(domain: Any) -> None:
+    class Reasons(type(domain)):  # type: ignore[misc]
+        def read(self, row: Any, where: str) -> Any:
+            return {**super().read(row, where), "steps": row["steps"]}
+
+        def pair(self, record: Any) -> Any:
+            return [*self.prompt(record), {"role": "assistant", "content": f"{record['steps']}: {record['answer']}"}]
+
+    row = {"question": "Why?", "answer": "So."}
+    assert Reasons().record({**row, "steps": "one, two 🙂"}, "line 1")["steps"] == "one, two 🙂"
+    with pytest.raises(UserError, match=r"^line 5: the text holds '\\udc4d', half of a character"):
+        Reasons().record({**row, "steps": "thumbs \udc4d"}, "line 5")

@@ -307,6 +307,29 @@ def test_a_parser_that_stumbles_over_a_references_text_is_told_before_anything_r
         stage.splits(execute=False)
 
 
+def test_a_domain_of_which_one_record_has_two_keys_is_told_before_anything_runs(tmp_path: Path) -> None:
+    class Counts(CodeExec):
+        asked = 0
+
+        def canonical(self, record: Mapping[str, Any]) -> str:
+            self.asked += 1
+            return f"key {self.asked}"
+
+    class Tires(Counts):
+        def canonical(self, record: Mapping[str, Any]) -> str:
+            if record["id"] in super().canonical(record):
+                return ""
+            return ["one", "two"][self.asked // 100]
+
+    stage = prepare(tmp_path, rows(6))
+    stage.domain = Counts()
+    with pytest.raises(UserError, match=r"Counts breaks .*canonical must give one result for one record, .* then 'key"):
+        stage.splits(execute=False)
+    Tires.asked, stage.domain = 250, Tires()
+    with pytest.raises(UserError, match=r"data\.jsonl.* row '.*': Tires fails on it when asked again \(IndexError"):
+        stage._ask_twice(rows(6)[0] | {"text": ""})
+
+
 @pytest.mark.parametrize(("off", "gave"), [(-1, "gave 5"), (1, "gave more")])
 def test_a_domain_that_completes_too_few_or_too_many_records_is_refused(tmp_path: Path, off: int, gave: str) -> None:
     class Miscounts(CodeExec):
