@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from domino_lightning.data.mixing import Noise, Subset
 from domino_lightning.data.source import Source, Split
 from domino_lightning.data.windows import Windows
-from domino_lightning.domains import CodeExec, CodeGen
+from domino_lightning.domains import CodeExec, CodeGen, Message
 from domino_lightning.errors import UserError
 from domino_lightning.execution import calls as execution
 from domino_lightning.stages.prepare import Prepare, PrepareRuntime
@@ -315,19 +315,20 @@ def test_a_domain_of_which_one_record_has_two_keys_is_told_before_anything_runs(
             self.asked += 1
             return f"key {self.asked}"
 
-    class Tires(Counts):
-        def canonical(self, record: Mapping[str, Any]) -> str:
-            if record["id"] in super().canonical(record):
-                return ""
-            return ["one", "two"][self.asked // 100]
+    class Tires(CodeExec):
+        asked = 0
+
+        def prompt(self, record: Mapping[str, Any]) -> list[Message]:
+            self.asked += 1
+            return super().prompt(record if self.asked <= 2 * len(rows(6)) else {})
 
     stage = prepare(tmp_path, rows(6))
     stage.domain = Counts()
     with pytest.raises(UserError, match=r"Counts breaks .*canonical must give one result for one record, .* then 'key"):
         stage.splits(execute=False)
-    Tires.asked, stage.domain = 250, Tires()
-    with pytest.raises(UserError, match=r"data\.jsonl.* row '.*': Tires fails on it when asked again \(IndexError"):
-        stage._ask_twice(rows(6)[0] | {"text": ""})
+    stage.domain = Tires()
+    with pytest.raises(UserError, match=r"data\.jsonl: row '.*': Tires fails on it when asked again \(KeyError"):
+        stage.splits(execute=False)
 
 
 @pytest.mark.parametrize(("off", "gave"), [(-1, "gave 5"), (1, "gave more")])
