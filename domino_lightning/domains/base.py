@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal
 
+from domino_lightning.domains.answers import as_text, is_same
+from domino_lightning.domains.results import CONSISTENT
+from domino_lightning.domains.results import DEFAULT_AGREEMENT as DEFAULT_AGREEMENT
+from domino_lightning.domains.results import Agreement as Agreement
+from domino_lightning.domains.results import Answered as Answered
+from domino_lightning.domains.results import Program as Program
+from domino_lightning.domains.results import Verdict as Verdict
 from domino_lightning.domains.rows import ADDED, Exchange, MeasureName, Question, Reference, Whole, row_id
 from domino_lightning.errors import UserError
 from domino_lightning.utils.conformance import fault_of
 from domino_lightning.utils.contract import BrokenContract, Contract, broken, one_each, one_each_in
 from domino_lightning.utils.jsonl import SURROGATE, Record, sha256_text
-from domino_lightning.utils.ranges import ONE_OR_MORE, SECONDS, UNIT, UNIT_OPEN_LOW, check_ranges
+from domino_lightning.utils.ranges import UNIT
+from domino_lightning.utils.read_only import ReadOnly
 
 log = logging.getLogger(__name__)
 
@@ -33,76 +39,6 @@ class Unparsable(ValueError):
 
 Side = Literal["reference", "test", "neither"]
 Share = Annotated[float, UNIT]
-
-
-class Program(NamedTuple):
-    """What executing a record means: `entry_point(arguments)` after `code`; `arguments` is argument-list source."""
-
-    code: str
-    entry_point: str
-    arguments: str
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """When sampled solutions agree well enough for one of them to be the answer.
-
-    Args:
-        min_share: share of all sampled solutions that must give the same outputs; two at least.
-        inputs: on how many inputs solutions are compared: those that a record's tests state, and variations.
-        own_tests: whether the answer must also pass the record's own tests, whose outputs a model made up, or the
-            domain's check.
-        timeout_s: CPU seconds of one solution on all inputs.
-        seed: of the variations.
-    """
-
-    min_share: float = 0.5
-    inputs: int = 12
-    own_tests: bool = True
-    timeout_s: float = 6.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            UserError: it names them.
-        """
-        check_ranges("answer.agreement", self, min_share=UNIT_OPEN_LOW, inputs=ONE_OR_MORE, timeout_s=SECONDS)
-
-
-DEFAULT_AGREEMENT = Agreement()
-
-
-class Answered(NamedTuple):
-    """A record with its answer, or why it has none."""
-
-    record: Whole
-    reason: str | None = None  # None: answered
-    detail: str = ""
-
-
-class Verdict(NamedTuple):
-    """One graded completion: whether it passed, why not, how long it ran and in what isolation.
-
-    Attributes:
-        status: passed, failed, error, timeout, memory, output_limit or crashed.
-        detail: of a failure, in a line for readers.
-        wall_s: wall time.
-        tier: of the sandbox; "none" where nothing ran.
-        trust: who read the outcome of what ran, parent or shared.
-    """
-
-    passed: bool
-    status: str
-    detail: str = ""
-    wall_s: float = 0.0
-    tier: str = "none"
-    trust: str = "parent"
-
-    def as_dict(self) -> dict[str, Any]:
-        """The verdict as a JSON object."""
-        return self._asdict()
 
 
 class Domain(Contract, ABC, more="domino_lightning.testing.check_domain(domain, rows) says more."):
@@ -185,11 +121,17 @@ class Domain(Contract, ABC, more="domino_lightning.testing.check_domain(domain, 
         try:
             found = self.read(row, where)
             record = self._whole(found if "id" in found else {"id": row_id(row, where), **found})
+            kept = ReadOnly(self, record)
             shown = [message["content"] for message in self.prompt(record)]
+            kept.check("prompt")
             if not shown and (self.graded or self.needs_solutions):
                 raise broken(self, "prompt gave no message, and a record must ask something, unless 'graded' is False")
-            halves = map(SURROGATE.search, [*shown, record["text"], self.answer_text(record) or ""])
-            half = next(filter(None, halves), None)
+            shown += [record["text"], self.answer_text(record) or ""]
+            kept.check("answer_text")
+            if self.has_answer(record):
+                shown += [message["content"] or "" for message in self.pair(record)]
+            kept.check("pair")
+            half = next(filter(None, map(SURROGATE.search, shown)), None)
         except BrokenContract as error:
             raise UserError(f"{where}: {str(error).splitlines()[0]}") from None
         except UserError:
@@ -221,7 +163,10 @@ class Domain(Contract, ABC, more="domino_lightning.testing.check_domain(domain, 
         missing = [name for name in made if name in Reference.__required_keys__ - record.keys()]
         if fault := fault_of(record["id"], str | float):
             raise broken(self, f"'id' of a record must be a text or a number, and is {fault.found}")
-        whole = {**record, "id": str(record["id"])} | {name: made[name]() for name in missing}
+        kept, whole = ReadOnly(self, record), {**record, "id": str(record["id"])}
+        for name in missing:
+            whole[name] = made[name]()
+            kept.check("render" if name == "text" else "canonical")
         for name in Reference.__required_keys__:
             if fault := fault_of(whole[name], str):
                 raise broken(self, f"'{name}' of a record must be a text, and is {fault.found}")
@@ -271,9 +216,8 @@ class Domain(Contract, ABC, more="domino_lightning.testing.check_domain(domain, 
     # Answers.
 
     def answer_text(self, record: Mapping[str, Any]) -> str | None:
-        """The record's answer, or None; values that are no text are shown as JSON."""
-        value = record.get(self.answer_field)
-        return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        """The record's answer, or None, which NaN is too; `True` and numbers as in an f-string, lists as JSON."""
+        return as_text(record.get(self.answer_field))
 
     def pair(self, record: Mapping[str, Any]) -> Exchange:
         """The chat pair that a coder is trained on: by default the prompt, and the record's answer.
@@ -337,13 +281,15 @@ class Domain(Contract, ABC, more="domino_lightning.testing.check_domain(domain, 
     @one_each_in("completions")
     def grade(
         self, records: Iterable[Record], completions: Iterable[Sequence[str]], workers: int
-    ) -> Iterator[list[Verdict]]:
+    ) -> Iterator[list[Annotated[Verdict, CONSISTENT]]]:
         """Grade every completion of every record, in order; a wrong, empty or unreadable one counts as failed.
 
-        By default it passes where it is the record's answer but for layout.
+        By default it passes where it is the record's answer but for layout. An answer that is a number in the record
+        is compared as a number (`42` is 42.0), a truth value whatever its case.
         """
         for record, texts in zip(records, completions, strict=True):
-            yield [self._compare(text, self.answer_text(record)) for text in texts]
+            answer, value = self.answer_text(record), record.get(self.answer_field)
+            yield [self._compare(text, answer, value if as_text(value) == answer else answer) for text in texts]
 
     def measures(self, record: Mapping[str, Any], completion: str) -> Mapping[MeasureName, Sequence[Share]]:
         """Numbers from 0 to 1 that a completion is measured by beside passing, under names that `evaluate` has not.
@@ -352,10 +298,10 @@ class Domain(Contract, ABC, more="domino_lightning.testing.check_domain(domain, 
         """
         return {}
 
-    def _compare(self, text: str, answer: str | None) -> Verdict:
+    def _compare(self, text: str, answer: str | None, value: Any) -> Verdict:
         if answer is None:
             return Verdict(False, "error", f"the problem has no '{self.answer_field}' to compare with")
-        if text.split() == answer.split():
+        if is_same(text, value):
             return Verdict(True, "passed")
         return Verdict(False, "failed", f"gave {_shown(text)}, expected {_shown(answer)}")
 

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from domino_lightning.domains.base import Domain, Unparsable
+from domino_lightning.domains.repeats import check_repeats
 from domino_lightning.errors import UserError
+from domino_lightning.utils.contract import BrokenContract
 from domino_lightning.utils.findings import CheckReport, Finding
 from domino_lightning.utils.jsonl import Record
 
@@ -22,7 +24,9 @@ def report_on(domain: Domain, rows: Iterable[Mapping[str, Any]]) -> CheckReport:
     records, findings = _read(domain, list(rows))
     report.findings += findings
     checks = (
-        (_texts, _round_trip, _keys, _nonsense, _prompts, _answers, _grading, _measures, _answering) if records else ()
+        (_texts, _repeats, _round_trip, _keys, _nonsense, _prompts, _answers, _grading, _measures, _answering)
+        if records
+        else ()
     )
     for check in checks:
         try:
@@ -68,6 +72,17 @@ def _texts(domain: Domain, records: Sequence[Record]) -> list[Finding]:
         _told("records can be written as JSON", strange, "records cannot"),
         _told("records are of one kind", list(kinds)[1:], f"kinds beside '{kinds.most_common(1)[0][0]}'"),
     ]
+
+
+def _repeats(domain: Domain, records: Sequence[Record]) -> list[Finding]:
+    """Asking twice."""
+    against = []
+    for record in records:
+        try:
+            check_repeats(domain, record, ("copied_part", "subject", "question"))
+        except BrokenContract as error:
+            against.append(str(error).splitlines()[0])
+    return [_told("methods give one result for one record, and leave it as it is", against, "records differ")]
 
 
 def _round_trip(domain: Domain, records: Sequence[Record]) -> list[Finding]:
@@ -216,6 +231,11 @@ def _answering(domain: Domain, records: Sequence[Record]) -> list[Finding]:
         _told("answer: one result a record; those whose answer is known get one", lost, "get none", "warning"),
         _told("answer: what it calls answered makes a pair", mute, "make none"),
     ]
+
+
+CHECKS = (
+    _texts, _repeats, _round_trip, _keys, _nonsense, _prompts, _answers, _grading, _measures, _answering,
+)  # fmt: skip
 
 
 def _told(claim: str, against: Sequence[str], problem: str, level: Any = "failed") -> Finding:

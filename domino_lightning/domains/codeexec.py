@@ -86,7 +86,8 @@ class CodeExec(Domain):
                 f"{where}: field 'output' must be a string, the value's repr, or null to have it executed; "
                 f"it is {row['output']!r}."
             )
-        if row.get("output") is not None:
+        known = bool((row.get("output") or "").strip())
+        if known:
             as_code(row["output"], f"{where}: field 'output'")
         code = row["code"].rstrip()
         try:
@@ -110,6 +111,8 @@ class CodeExec(Domain):
             "entry_point": entry_point,
             "input": _arguments(row["input"], entry_point),
         }
+        if "output" in row and not known:  # to be executed, as null is
+            record["output"] = None
         return {**record, "text": self.render(record)}
 
     def problem(self, record: Mapping[str, Any]) -> str | None:

@@ -46,7 +46,7 @@ class VerifiableDomain(Domain):
     def problem(self, record: Mapping[str, Any]) -> str | None:
         """An answer of its own that its check does not pass."""
         answer = self.answer_text(record)
-        if answer is None or (found := self.verdict(record, answer)).passed:
+        if answer is None or not answer.strip() or (found := self.verdict(record, answer)).passed:
             return None
         return f"has an answer that its own check does not pass ({found.detail})"
 

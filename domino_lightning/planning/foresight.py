@@ -30,6 +30,7 @@ from domino_lightning.modules.settings import SHORTER_PAIRS, PromptTuningSetting
 from domino_lightning.stages import Stage
 from domino_lightning.synthesis import BARE
 from domino_lightning.synthesis.generators.prompted import PromptedGenerator
+from domino_lightning.synthesis.read_back import read_back
 from domino_lightning.utils.jsonl import Record
 
 # Keys that may ask for weights in four bits.
@@ -180,7 +181,7 @@ class Foresight:
 
     def _synthesize(self, stage: Any) -> list[str]:
         generator, stop = stage.generator, stage.stop
-        notes = self._keys(generator)
+        notes = read_back(stage.domain, self.splits["reference"]) + self._keys(generator)
         self._loadable(generator, "synthesize.generator.init_args")
         if isinstance(generator, PromptedGenerator):
             generator.read([str(row["text"]) for row in self.splits["reference"]])

@@ -23,12 +23,14 @@ from domino_lightning.data.source import (
 )
 from domino_lightning.data.windows import Windows
 from domino_lightning.domains.base import Domain
+from domino_lightning.domains.repeats import check_repeats
 from domino_lightning.errors import UserError
 from domino_lightning.stages.base import Stage, shown
 from domino_lightning.store.contents import HUB_DATASET, PIP, data_hash
 from domino_lightning.store.work import Section, Work
 from domino_lightning.synthesis.screen import Screen
 from domino_lightning.utils.jsonl import Record, read_object, write_json, write_jsonl
+from domino_lightning.utils.own_frames import raised
 from domino_lightning.utils.progress import progress_bar
 from domino_lightning.utils.project import located
 from domino_lightning.utils.ranges import WORKERS, check_ranges
@@ -148,8 +150,20 @@ class Prepare(Stage):
             splits["reference"] = with_distinct_ids(mixed, self.noise.source.path)
         screen = Screen(self.domain)
         for record in splits["reference"][:READ_BACK]:  # a text may be no record, and must be no error: see `Screen`
+            self._ask_twice(record)
             screen(record["text"], finished=True)
         return splits
+
+    def _ask_twice(self, record: Record) -> None:
+        try:
+            check_repeats(self.domain, record)
+        except UserError:
+            raise
+        except Exception as error:  # a fork's methods may take for granted what `complete` gives
+            kind = type(self.domain).__name__
+            raise UserError(
+                f"{self.source.path}: row '{record['id']}': {kind} fails on it when asked again ({raised(error)})."
+            ) from error
 
     def _leave_out(self, reason: str, rows: int, why: str) -> None:
         if rows:

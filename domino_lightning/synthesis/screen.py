@@ -9,6 +9,7 @@ from typing import Any
 from domino_lightning.domains.base import Domain, Unparsable
 from domino_lightning.errors import UserError
 from domino_lightning.utils.contract import BrokenContract, broken
+from domino_lightning.utils.jsonl import Record
 from domino_lightning.utils.own_frames import own_frames, raised
 
 # What to try against the reason that took most rows, by how it begins.
@@ -38,19 +39,31 @@ class Screen:
         if not finished:
             return "unfinished"
         try:
-            key = self.domain.canonical(self.domain.parsed(text))
+            _, key = read(self.domain, text)
         except Unparsable as error:
             return f"parse:{error.reason}"
-        except UserError:
-            raise
-        except Exception as error:  # a fork's parser may take a form for granted
-            asked = f"parse must return a record or raise Unparsable, and reading {_cut(text)!r}"
-            told = broken(self.domain, f"{asked} raised {raised(error)}")
-            raise BrokenContract(f"{told}\n{own_frames(error)}".rstrip()) from error
         if key in self.seen:
             return "duplicate"
         self.seen.add(key)
         return "ok"
+
+
+def read(domain: Domain, text: str) -> tuple[Record, str]:
+    """The record that a text is, and its canonical key.
+
+    Raises:
+        Unparsable: it is none.
+        BrokenContract: the domain stumbles over it.
+    """
+    try:
+        record = domain.parsed(text)
+        return record, domain.canonical(record)
+    except (Unparsable, UserError):
+        raise
+    except Exception as error:  # a fork's parser may take a form for granted
+        asked = f"parse must return a record or raise Unparsable, and reading {_cut(text)!r}"
+        told = broken(domain, f"{asked} raised {raised(error)}")
+        raise BrokenContract(f"{told}\n{own_frames(error)}".rstrip()) from error
 
 
 def shortfall(reasons: Counter[str], wanted: int) -> str:

@@ -64,7 +64,7 @@ class Generous(Sound):
 
     def grade(self, records: Any, completions: Any, workers: int) -> Any:
         for verdicts in super().grade(records, completions, workers):
-            yield [verdict._replace(passed=True) for verdict in verdicts]
+            yield [verdict._replace(passed=True, status="passed") for verdict in verdicts]
 
 
 class Severe(Sound):
@@ -72,7 +72,7 @@ class Severe(Sound):
 
     def grade(self, records: Any, completions: Any, workers: int) -> Any:
         for verdicts in super().grade(records, completions, workers):
-            yield [verdict._replace(passed=False) for verdict in verdicts]
+            yield [verdict._replace(passed=False, status="failed") for verdict in verdicts]
 
 
 class Telling(Sound):
@@ -117,6 +117,16 @@ class Loud(Sound):
         return {"loudness": [60.0]}
 
 
+class Fickle(Sound):
+    """Counts how often it is asked what must be new in a record."""
+
+    asked = 0
+
+    def copied_part(self, record: Any) -> str:
+        self.asked += 1
+        return f"{record['question']} {self.asked}"
+
+
 @pytest.mark.parametrize(
     ("domain", "level", "told"),
     [
@@ -130,7 +140,8 @@ class Loud(Sound):
         (Mute(), "failed", "row 1: tests.domains.test_check.Mute breaks domino_lightning.domains.Domain: prompt must"),
         (Blank(), "failed", "prompts end with a question: no, 6 end with an empty message: '1'"),
         (Deaf(), "failed", "Deaf breaks domino_lightning.domains.Domain: prompt gave no message"),
-        (Alone(), "failed", "it raised BrokenContract: tests.domains.test_check.Alone breaks"),
+        (Alone(), "failed", "row 1: tests.domains.test_check.Alone breaks domino_lightning.domains.Domain: pair must"),
+        (Fickle(), "failed", "no, 6 records differ: tests.domains.test_check.Fickle breaks domino_lightning.domains."),
         (Loud(), "failed", "Measures of completions: it raised BrokenContract: tests.domains.test_check.Loud breaks"),
     ],
     ids=lambda each: type(each).__name__ if isinstance(each, Domain) else "",

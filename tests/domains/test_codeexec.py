@@ -251,3 +251,12 @@ def test_the_text_of_a_date_or_a_decimal_is_no_code(field: str, value: object) -
 def test_an_entry_point_of_another_type_is_refused(field: str, value: object) -> None:
     with pytest.raises(UserError, match=f"row 3: field '{field}' must be a string"):
         CodeExec().read({"code": "def f(a):\n    return a", "input": "1", field: value}, "data, row 3")
+
+
+@pytest.mark.parametrize("output", ["", "  \n", None])
+def test_an_empty_output_is_executed_as_a_missing_one_is(output: str | None) -> None:
+    row = {"code": "def f(word):\n    return word[::-1]", "input": "'drawer'", "output": output}
+    record = CodeExec().record(row, "calls.jsonl, line 4")
+    assert record["output"] is None and not CodeExec().has_answer(record) and CodeExec().problem(record) is None
+    ((done, problem),) = CodeExec().complete([record], 1)
+    assert (done["output"], problem) == ("'reward'", None)

@@ -190,3 +190,17 @@ def test_a_record_read_back_has_no_field_that_stages_add(
 
 def test_a_column_of_references_alone_may_have_such_a_name() -> None:
     assert Labelled().record({"id": "1", "body": "a", "notes": "mine"}, "line 1")["notes"] == "mine"
+
+
+def test_half_a_character_that_the_pair_alone_shows_is_refused_by_line(domain: Any) -> None:
+    class Reasons(type(domain)):  # type: ignore[misc]
+        def read(self, row: Any, where: str) -> Any:
+            return {**super().read(row, where), "steps": row["steps"]}
+
+        def pair(self, record: Any) -> Any:
+            return [*self.prompt(record), {"role": "assistant", "content": f"{record['steps']}: {record['answer']}"}]
+
+    row = {"question": "Why?", "answer": "So."}
+    assert Reasons().record({**row, "steps": "one, two 🙂"}, "line 1")["steps"] == "one, two 🙂"
+    with pytest.raises(UserError, match=r"^line 5: the text holds '\\udc4d', half of a character"):
+        Reasons().record({**row, "steps": "thumbs \udc4d"}, "line 5")

@@ -96,3 +96,9 @@ def test_a_check_that_says_neither_yes_nor_no_is_told(found: Any) -> None:
 
     with pytest.raises(UserError, match="Vague breaks .*Domain: check must return True or False"):
         Vague().verdict({}, "4")
+
+
+@pytest.mark.parametrize("answer", ["", " \n", None])
+def test_an_empty_answer_of_a_row_is_none_and_not_a_wrong_one(answer: str | None) -> None:
+    record = DOMAIN.record({"letter": "c", "answer": answer}, "rows.jsonl, line 2")
+    assert DOMAIN.problem(record) is None and not DOMAIN.has_answer(record)

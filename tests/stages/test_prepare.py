@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from domino_lightning.data.mixing import Noise, Subset
 from domino_lightning.data.source import Source, Split
 from domino_lightning.data.windows import Windows
-from domino_lightning.domains import CodeExec, CodeGen
+from domino_lightning.domains import CodeExec, CodeGen, Message
 from domino_lightning.errors import UserError
 from domino_lightning.execution import calls as execution
 from domino_lightning.stages.prepare import Prepare, PrepareRuntime
@@ -304,6 +304,29 @@ def test_a_parser_that_stumbles_over_a_references_text_is_told_before_anything_r
     with pytest.raises(
         UserError, match="Stumbles breaks .* parse must return a record or raise Unparsable, .* raised IndexError"
     ):
+        stage.splits(execute=False)
+
+
+def test_a_domain_of_which_one_record_has_two_keys_is_told_before_anything_runs(tmp_path: Path) -> None:
+    class Counts(CodeExec):
+        asked = 0
+
+        def canonical(self, record: Mapping[str, Any]) -> str:
+            self.asked += 1
+            return f"key {self.asked}"
+
+    class Tires(CodeExec):
+        def prompt(self, record: Mapping[str, Any]) -> list[Message]:
+            asked.append(record["id"])
+            return super().prompt(record if asked.count(record["id"]) < 3 else {})
+
+    asked: list[str] = []
+    stage = prepare(tmp_path, rows(6))
+    stage.domain = Counts()
+    with pytest.raises(UserError, match=r"Counts breaks .*canonical must give one result for one record, .* then 'key"):
+        stage.splits(execute=False)
+    stage.domain = Tires()
+    with pytest.raises(UserError, match=r"data\.jsonl: row '.*': Tires fails on it when asked again \(KeyError"):
         stage.splits(execute=False)
 
 
