@@ -267,6 +267,12 @@ PROGRAMS = {
     "numbers.Integral": satisfies("assert isinstance(f(21), numbers.Integral) and f(21) == 42", "import numbers\ndef f(x): return 2 * x"),
     "a Counter": satisfies("assert f('aab') == Counter('aba') and isinstance(f(''), Counter)", "from collections import Counter\ndef f(s): return Counter(s)"),
     "a spawned pool in a call": satisfies("assert f() == [0, 1, 4]", "import multiprocessing as mp\ndef g(x): return x * x\ndef f():\n    with mp.get_context('spawn').Pool(1) as p: return p.map(g, range(3))"),
+    # What a test may do in its own process.
+    "library functions that only compute": satisfies("import copy, math, os, random, sys, time\nfrom decimal import Decimal\nstart = time.perf_counter()\nassert f(os.path.join('a', 'b')) == 'a/b' and f(sys.maxsize) > 9 and math.isclose(f(Decimal('0.5')), 0.5)\nxs = [random.Random(3).randint(0, 9) for _ in range(3)]\nassert f(copy.deepcopy(xs)) == xs and getattr(math, 'floor')(f(1.5)) == 1 and time.perf_counter() - start < 60", "def f(x): return x"),
+    "variables called like modules that it imports": satisfies("import time, array\ndef check(c):\n    array = [0, 0]\n    array[0] = c(1)\n    time = {}\n    time['x'] = 2\n    assert array == [2, 0]\ncheck(f)", "def f(x): return 2 * x"),
+    "iterators that are read once": satisfies("it = iter([1, 2])\nassert f(it) == 3\nit = map(int, '34')\nassert f(it) == 7\nassert f(x for x in range(4)) == 6 and f(zip()) == 0", "def f(it): return sum(it)"),
+    "an iterator of the program's that goes back twice": satisfies("it = f()\nassert g(it) == 0 and list(it) == []", "def f(): return iter([])\ndef g(it): return len(list(it))"),
+    "views of a dict that changes": satisfies("d = {'a': 1}\nk, v, i = f(d)\nd['b'] = 2\nassert list(k) == ['a', 'b'] and list(v) == [1, 2] and len(i) == 2\nn, own = g()\nn['x'] = 5\nassert list(own) == ['x']", "def f(d): return d.keys(), d.values(), d.items()\ndef g():\n    d = {}\n    return d, d.keys()"),
     "its own source in a call": satisfies("assert f().startswith('def f')", "import inspect\ndef f(): return inspect.getsource(f)"),
 }  # fmt: skip
 
@@ -295,6 +301,33 @@ SHARED = {
     "type hints": satisfies("from typing import get_type_hints\nassert get_type_hints(f) == {'x': int, 'return': str}", "def f(x: int) -> str: return str(x)"),
     "the fields of a data class": satisfies("import dataclasses\nassert dataclasses.asdict(f(3)) == {'x': 3}", "from dataclasses import dataclass\n@dataclass\nclass P: x: int\ndef f(x): return P(x)"),
     "how an array lies in memory": satisfies("x = f()\nassert x.flags.f_contiguous and not x.flags.c_contiguous and x.strides == (8, 16)", "import numpy as np\ndef f(): return np.zeros((2, 5), order='F')"),
+    # State and files of a process.
+    "a file that it looks for": satisfies("import os\nf('new')\nassert os.path.isfile('new/a') and os.path.getsize('new/a') == 2 and os.listdir('new') == ['a']", "import os\ndef f(p):\n    os.mkdir(p)\n    with open(p + '/a', 'w') as out: out.write('xy')"),
+    "a folder that it makes": satisfies("from os import makedirs as make\nmake('in/there')\nassert f('in') == ['there']", "import os\ndef f(p): return os.listdir(p)"),
+    "a file by a pattern": satisfies("from glob import *\nf()\nassert glob('*.log') == ['a.log']", "def f(): open('a.log', 'w').close()"),
+    "a module that only the program imports": satisfies("f()\nassert os.path.exists('z')", "import os\ndef f(): open('z', 'w').close()"),
+    "a database": satisfies("import sqlite3\nf('x.db')\nassert sqlite3.connect('x.db').execute('select n from t').fetchone() == (4,)", "import sqlite3\ndef f(p):\n    with sqlite3.connect(p) as c: c.executescript('create table t(n); insert into t values (4)')"),
+    "an archive": satisfies("import zipfile as z\nf()\nassert z.ZipFile('a.zip').namelist() == ['m']", "import zipfile\ndef f():\n    with zipfile.ZipFile('a.zip', 'w') as out: out.writestr('m', 'x')"),
+    "recorded warnings": satisfies("import warnings as w\nwith w.catch_warnings(record=True) as got:\n    w.simplefilter('always')\n    f()\nassert [str(each.message) for each in got] == ['old']", "import warnings\ndef f(): warnings.warn('old', DeprecationWarning)"),
+    "warnings in a test case": satisfies("import unittest\nwith unittest.TestCase().assertWarns(UserWarning): f()", "import warnings\ndef f(): warnings.warn('x')"),
+    "a log": satisfies("import logging\ngot = []\nclass Keep(logging.Handler):\n    def emit(self, record): got.append(record.levelname)\nlogging.getLogger('p').addHandler(Keep())\nf()\nassert got == ['ERROR']", "import logging\ndef f(): logging.getLogger('p').error('x')"),
+    "the precision of decimals": satisfies("from decimal import *\nwith localcontext() as c:\n    c.prec = 4\n    assert str(f()) == '0.1429'", "from decimal import Decimal\ndef f(): return Decimal(1) / 7"),
+    "how arrays are printed": satisfies("import numpy as np\nwith np.printoptions(precision=1):\n    assert f() == '[0.2]'", "import numpy as np\ndef f(): return str(np.array([0.16]))"),
+    "arguments of the command line": satisfies("import sys\nsys.argv[1:] = ['a', 'b']\nassert f() == 'ab'", "import sys\ndef f(): return ''.join(sys.argv[1:])"),
+    "a function of a module put in its place": satisfies("import time, random as r\ntime.sleep = lambda s: None\nr.choice = max\nassert f() == 3", "import random, time\ndef f():\n    time.sleep(1000)\n    return random.choice([1, 3, 2])"),
+    "a constant of a module set by setattr": satisfies("import math\nsetattr(math, 'pi', 3)\nassert f(2) == 12", "import math\ndef f(r): return math.pi * r * r"),
+    "a module under another name": satisfies("import math\nm = math\nm.tau = 6\nassert f() == 6", "import math\ndef f(): return math.tau"),
+    "a method of a library's class put in its place": satisfies("from collections import OrderedDict\nimport string\nstring.Formatter.format = lambda *a: 'F'\nassert f() == 'F'", "import string\ndef f(): return string.Formatter().format('{}', 1)"),
+    "a built-in function put in its place": satisfies("lines = iter(['3', '4'])\ninput = lambda *a: next(lines)\nassert f() == 7", "def f(): return int(input()) + int(input())"),
+    "the program in a text": satisfies("for call, wanted in {'f(3)': 9, 'f(-1)': 1}.items():\n    assert eval(call) == wanted", "def f(x): return x * x"),
+    "the program by its name": satisfies("assert globals()['f'](3) == 9", "def f(x): return x * x"),
+    # Iterators of which the test reads the rest.
+    "the rest of an iterator": satisfies("it = iter([4, 5, 6])\nassert f(it) == 4 and f(it) == 5 and list(it) == [6]", "def f(it): return next(it)"),
+    "the rest of what an argument reads": satisfies("it = iter('4567')\nassert f(map(int, it)) == 4\nassert ''.join(it) == '567'", "def f(it): return next(it)"),
+    "the rest of a parameter": satisfies("def check(it):\n    assert f(n=it) == 0\n    return next(it)\nassert check(enumerate('ab')) == (1, 'b')", "def f(n): return next(n)[0]"),
+    "an iterator in a loop": satisfies("it = iter(range(3))\nfor wanted in range(3):\n    assert f([it]) == wanted", "def f(its): return next(its[0])"),
+    "what a generator did": satisfies("seen = []\ndef ask():\n    for i in range(5):\n        seen.append(i)\n        yield i\nassert f(ask()) == 1 and seen == [0, 1]", "def f(it):\n    next(it)\n    return next(it)"),
+    "a generator without end, given": satisfies("def count():\n    n = 0\n    while True:\n        yield n\n        n += 1\nassert f(count()) == [0, 1]", "from itertools import islice\ndef f(it): return list(islice(it, 2))"),
     "await": satisfies("import asyncio\nasync def main():\n    assert await f() == 1\nasyncio.run(main())", "async def f(): return 1"),
 }  # fmt: skip
 
@@ -319,6 +352,19 @@ def test_tests_that_need_the_programs_process_say_so(case: Honest, tier: str, pa
         {"entry_point": "f", "tests": [case.test]}, "def f(*a): return 0", None, Rules(patient, tier)
     )
     assert not wrong.passed
+
+
+@pytest.mark.parametrize(
+    "given", ["[1, 2]", "iter([1, 2])", "(x for x in [1, 2])", "map(int, [1, 2])", "{1: 2}.items()"]
+)
+@pytest.mark.parametrize(
+    "test", ["x = f()\nassert g(x) == 3\nassert len(x) == 3", "x = f()\nassert g(map(abs, x)) == 5 and x[2]"]
+)
+def test_a_program_cannot_choose_by_giving_an_iterator(given: str, test: str, patient: Limits) -> None:
+    record = {"entry_point": "f", "tests": [{"type": "assert", "code": test}]}
+    program = f"def f(): return {given}\ndef g(x): return len(list(x))"
+    found = grade_completion(record, program, None, Rules(patient))
+    assert (found.passed, found.trust) == (False, "parent")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a test reaches beyond the program's own answers: state and files that a process has, and iterators it hands over.
+"""What a test reaches beyond the program's answers: state and files of a process; and what it reads more than once.
 
 A test and its program have modules, files and warnings of their own each, so a test that sets such state, or looks at
 what a program left there, is wrong in a process of its own. Which modules have none is a short and stable list, and
@@ -86,7 +86,8 @@ def shared(path: str) -> bool:
 
 def used_again(test: ast.Module) -> frozenset[str]:
     """Names that the test reads twice without binding them in between, as the source goes, or in a loop."""
-    found, last = set(), {}
+    found: set[str] = set()
+    last: dict[str, bool] = {}  # whether the last that was done to a name was to bind it
     events = sorted(_events(test))
     for _, _, name, binds in events:
         if not binds and last.get(name) is False:
