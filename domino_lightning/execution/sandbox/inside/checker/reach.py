@@ -44,6 +44,7 @@ _STATE = frozenset((
     "random.getstate", "random.setstate", "re.purge", "time.tzset", "zoneinfo.reset_tzpath",
 ))  # fmt: skip
 _ASKING, _SETTING = frozenset(("getattr", "hasattr")), frozenset(("setattr", "delattr"))
+_LEAVES = (ast.Constant, ast.expr_context, ast.operator, ast.unaryop, ast.cmpop, ast.boolop)
 _LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
@@ -55,7 +56,7 @@ def reaches(test: ast.Module, modules: Mapping[str, str]) -> str | None:
         modules: names that stand for modules though the test does not import them.
     """
     stands_for = {**modules, **dict(_imported(test))}
-    nodes = list(ast.walk(test))
+    nodes = [node for node in _walk(test) if isinstance(node, ast.Name | ast.Attribute | ast.Subscript | ast.Call)]
     whole = {*modules, *(name for name, path in stands_for.items() if path in _LIBRARY)}
     inner = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
     asked = {id(_first(node, _ASKING)) for node in nodes}
@@ -93,16 +94,26 @@ def used_again(test: ast.Module) -> frozenset[str]:
         if not binds and last.get(name) is False:
             found.add(name)
         last[name] = binds
-    for loop in ast.walk(test):
+    for loop in _walk(test):
         if isinstance(loop, _LOOPS):
             inside = [(name, binds) for _, _, name, binds in _events(loop)]
             found |= {name for name, binds in inside if not binds} - {name for name, binds in inside if binds}
     return frozenset(found)
 
 
+def _walk(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but constants and the like, which are most of a long test and of no interest here."""
+    queue = [tree]
+    while queue:
+        node = queue.pop()
+        yield node
+        children = node.elts if isinstance(node, ast.List | ast.Tuple | ast.Set) else ast.iter_child_nodes(node)
+        queue += [child for child in children if not isinstance(child, _LEAVES)]
+
+
 def _events(tree: ast.AST) -> Iterator[tuple[int, int, str, bool]]:
     """(line, column, name, whether it is bound there)."""
-    for node in ast.walk(tree):
+    for node in _walk(tree):
         if isinstance(node, ast.Name):
             yield node.lineno, node.col_offset, node.id, not isinstance(node.ctx, ast.Load)
         elif isinstance(node, ast.arg):
@@ -111,8 +122,8 @@ def _events(tree: ast.AST) -> Iterator[tuple[int, int, str, bool]]:
 
 def _imported(test: ast.Module) -> Iterator[tuple[str, str]]:
     """(name, the dotted name that it stands for) of the test's imports; of `*` what the test uses of it."""
-    used = {node.id for node in ast.walk(test) if isinstance(node, ast.Name)}
-    for node in ast.walk(test):
+    used = {node.id for node in _walk(test) if isinstance(node, ast.Name)}
+    for node in _walk(test):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 top = alias.name.partition(".")[0]
@@ -152,7 +163,7 @@ def _first(node: ast.AST, functions: frozenset[str]) -> ast.expr | None:
 
 def _patched(test: ast.Module) -> str | None:
     """A function that the test puts in place of a built-in one, `input = lambda: "7"`: the program would call it."""
-    for node in ast.walk(test):
+    for node in _walk(test):
         names: list[str] = []
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
             names = [target.id for target in node.targets if isinstance(target, ast.Name)]
