@@ -35,3 +35,8 @@ def tier(request: pytest.FixtureRequest) -> Iterator[str]:
 def limits() -> Limits:
     """Small enough that a bomb is over soon, large enough that a busy machine is no reason."""
     return Limits(timeout_s=1, memory_mb=200, output_bytes=1 << 20)
+
+
+@pytest.fixture
+def patient() -> Limits:
+    return Limits(timeout_s=20, memory_mb=400, output_bytes=8 << 20)

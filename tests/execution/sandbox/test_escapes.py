@@ -169,10 +169,14 @@ def test_test_code_is_confined_too(tier: str, limits: Limits) -> None:
         "socket.socket(socket.AF_UNIX)",
         "io.FileIO(f'/proc/{os.getppid()}/mem', 'r+')",
     )
+    # By names that its text does not give away: with `os.fork()` in it a test would run beside the program.
+    names = "import contextlib, io as _io, socket as _socket\nloaded = getattr(contextlib.sys, 'mod' + 'ules')\n"
+    names += "io, os, socket = (loaded[name] for name in ('io', 'os', 'socket'))\n"
     for attempt in attempts:
-        test = f"import io, os, socket\ntry:\n    {attempt}\nexcept OSError:\n    pass\nelse:\n    assert 0\nassert f(1) == 2"
+        test = f"{names}try:\n    {attempt}\nexcept OSError:\n    pass\nelse:\n    assert 0\nassert f(1) == 2"
         case = hostile([{"type": "assert", "code": test}], RIGHT)
-        assert verdict(case, tier, limits).passed, attempt
+        found = verdict(case, tier, limits)
+        assert found.passed and found.trust == "parent", attempt
     for test, status in (("while True: f(1)", "timeout"), ("bytearray(1 << 40)", "memory")):
         assert verdict(hostile([{"type": "assert", "code": test}], RIGHT), tier, limits).status == status
     forever = hostile([{"type": "assert", "code": "while True: pass"}], RIGHT)

@@ -267,41 +267,14 @@ PROGRAMS = {
     "numbers.Integral": satisfies("assert isinstance(f(21), numbers.Integral) and f(21) == 42", "import numbers\ndef f(x): return 2 * x"),
     "a Counter": satisfies("assert f('aab') == Counter('aba') and isinstance(f(''), Counter)", "from collections import Counter\ndef f(s): return Counter(s)"),
     "a spawned pool in a call": satisfies("assert f() == [0, 1, 4]", "import multiprocessing as mp\ndef g(x): return x * x\ndef f():\n    with mp.get_context('spawn').Pool(1) as p: return p.map(g, range(3))"),
+    # What a test may do in its own process.
+    "library functions that only compute": satisfies("import copy, math, os, random, sys, time\nfrom decimal import Decimal\nstart = time.perf_counter()\nassert f(os.path.join('a', 'b')) == 'a/b' and f(sys.maxsize) > 9 and math.isclose(f(Decimal('0.5')), 0.5)\nxs = [random.Random(3).randint(0, 9) for _ in range(3)]\nassert f(copy.deepcopy(xs)) == xs and getattr(math, 'floor')(f(1.5)) == 1 and time.perf_counter() - start < 60", "def f(x): return x"),
+    "variables called like modules that it imports": satisfies("import time, array\ndef check(c):\n    array = [0, 0]\n    array[0] = c(1)\n    time = {}\n    time['x'] = 2\n    assert array == [2, 0]\ncheck(f)", "def f(x): return 2 * x"),
+    "iterators that are read once": satisfies("it = iter([1, 2])\nassert f(it) == 3\nit = map(int, '34')\nassert f(it) == 7\nassert f(x for x in range(4)) == 6 and f(zip()) == 0", "def f(it): return sum(it)"),
+    "an iterator of the program's that goes back twice": satisfies("it = f()\nassert g(it) == 0 and list(it) == []", "def f(): return iter([])\ndef g(it): return len(list(it))"),
+    "views of a dict that changes": satisfies("d = {'a': 1}\nk, v, i = f(d)\nd['b'] = 2\nassert list(k) == ['a', 'b'] and list(v) == [1, 2] and len(i) == 2\nn, own = g()\nn['x'] = 5\nassert list(own) == ['x']", "def f(d): return d.keys(), d.values(), d.items()\ndef g():\n    d = {}\n    return d, d.keys()"),
     "its own source in a call": satisfies("assert f().startswith('def f')", "import inspect\ndef f(): return inspect.getsource(f)"),
 }  # fmt: skip
-
-# Test code that needs the program's own classes or streams runs beside it.
-SHARED = {
-    "isinstance": satisfies("assert isinstance(f(), P)", "class P: pass\ndef f(): return P()"),
-    "a subclass": satisfies("class Q(P): pass\nassert Q().x == 1", "class P:\n    x = 1"),
-    "its own exception": satisfies("try:\n    f()\nexcept Bad:\n    pass\nelse:\n    assert 0", "class Bad(Exception): pass\ndef f(): raise Bad"),
-    "a function as argument": satisfies("assert f(lambda x: x + 1, 1) == 2", "def f(g, x): return g(x)"),
-    "which exception it was": satisfies("err = ValueError('x')\nassert R(err).error is err", "class R:\n    def __init__(self, e): self.error = e"),
-    "a context manager": satisfies("with P() as x:\n    assert x == 1", "class P:\n    def __enter__(self): return 1\n    def __exit__(self, *a): pass"),
-    "captured output": satisfies("import io\nfrom contextlib import redirect_stdout\nout = io.StringIO()\nwith redirect_stdout(out):\n    f()\nassert out.getvalue() == 'hi\\n'", "def f(): print('hi')"),
-    "the type of an object": satisfies("v = Vec(1, 2)\nassert type(v) is Vec and type(v).__name__ == 'Vec' and v.__class__ is Vec", VEC),
-    "a class pattern": satisfies("match Vec(1, 2):\n    case Vec(x=1, y=y):\n        assert y == 2\n    case _:\n        assert 0", VEC),
-    "divmod": satisfies("assert divmod(Vec(7, 5), 2) == (Vec(3, 2), Vec(1, 1))", VEC),
-    "a plain value of an operator with one": satisfies("assert abs(Vec(3, 4) * 2) == 10", VEC),
-    "an order with a plain value": satisfies("assert Vec(3, 4) < 6", VEC),
-    "in by __contains__ alone": satisfies("assert 3 in Bag(1, 3) and 4 not in Bag(1)", BAG),
-    "the end of a generator that is sent to": satisfies("g = f()\nnext(g)\ntry:\n    g.send(1)\n    assert 0\nexcept StopIteration as e:\n    assert e.value == 1", "def f():\n    x = yield\n    return x"),
-    "what a generator returns": satisfies("g = f()\nassert next(g) == 1\ntry:\n    next(g)\n    assert 0\nexcept StopIteration as e:\n    assert e.value == 2", "def f():\n    yield 1\n    return 2"),
-    "the source of a function": satisfies("import inspect\nassert 'return 7' in inspect.getsource(f)", "def f(): return 7"),
-    "a docstring": satisfies("assert f.__doc__ == 'Doubles.'", "def f(x):\n    'Doubles.'\n    return 2 * x"),
-    "a class of the program's that is called like a known one": satisfies("assert Counter().n == 0", "class Counter:\n    n = 0"),
-    "a signature by a name that is imported": satisfies("from inspect import signature as s\nassert list(s(f).parameters) == ['a', 'b']", "def f(a, b=2): return a"),
-    "the traceback of an exception": satisfies("import traceback\ntry:\n    f()\nexcept KeyError as e:\n    assert traceback.extract_tb(e.__traceback__)[-1].name == 'g'\nelse: assert 0", "def g(): return {}[1]\ndef f(): return g()"),
-    "type hints": satisfies("from typing import get_type_hints\nassert get_type_hints(f) == {'x': int, 'return': str}", "def f(x: int) -> str: return str(x)"),
-    "the fields of a data class": satisfies("import dataclasses\nassert dataclasses.asdict(f(3)) == {'x': 3}", "from dataclasses import dataclass\n@dataclass\nclass P: x: int\ndef f(x): return P(x)"),
-    "how an array lies in memory": satisfies("x = f()\nassert x.flags.f_contiguous and not x.flags.c_contiguous and x.strides == (8, 16)", "import numpy as np\ndef f(): return np.zeros((2, 5), order='F')"),
-    "await": satisfies("import asyncio\nasync def main():\n    assert await f() == 1\nasyncio.run(main())", "async def f(): return 1"),
-}  # fmt: skip
-
-
-@pytest.fixture
-def patient() -> Limits:
-    return Limits(timeout_s=20, memory_mb=400, output_bytes=8 << 20)
 
 
 @pytest.mark.parametrize("case", PROGRAMS.values(), ids=PROGRAMS)
@@ -309,16 +282,6 @@ def test_honest_programs_pass(case: Honest, tier: str, patient: Limits) -> None:
     record = {"entry_point": case.entry_point, "tests": [case.test, case.test]}
     found = grade_completion(record, case.program, None, Rules(patient, tier))
     assert found._replace(wall_s=0) == (True, "passed", "", 0, tier, "parent")
-
-
-@pytest.mark.parametrize("case", SHARED.values(), ids=SHARED)
-def test_tests_that_need_the_programs_process_say_so(case: Honest, tier: str, patient: Limits) -> None:
-    found = grade_completion({"entry_point": "f", "tests": [case.test]}, case.program, None, Rules(patient, tier))
-    assert found._replace(wall_s=0) == (True, "passed", "", 0, tier, "shared")
-    wrong = grade_completion(
-        {"entry_point": "f", "tests": [case.test]}, "def f(*a): return 0", None, Rules(patient, tier)
-    )
-    assert not wrong.passed
 
 
 @pytest.mark.parametrize(

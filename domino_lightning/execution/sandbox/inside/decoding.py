@@ -71,6 +71,8 @@ class _Decoder:
         ((tag, content),) = tree.items()
         if tag == "=":
             return self.known[content]
+        if tag == "v=":
+            return _VIEWS[content[0]](self.known[content[1]])
         if tag == "df":
             made: Any = collections.defaultdict(self.value(content[0], depth + 1))
             made.update([self._items(pair, depth + 2) for pair in content[1]])
@@ -118,6 +120,11 @@ class _Decoder:
         return [self.value(tree, depth) for tree in trees]
 
 
+def is_fetched(value: object) -> bool:
+    """Whether it is an iterator that `decode` made."""
+    return isinstance(value, types.GeneratorType) and value.gi_code is _lazily.__code__
+
+
 def _lazily(first: list[Any], rest: Any = None) -> Iterator[Any]:
     """The first items of an iterator, then those that its stand-in fetches."""
     yield from first
@@ -135,6 +142,7 @@ _MAPPINGS: dict[str, Callable[[Any], Any]] = {
     "do": collections.OrderedDict,
     "dd": lambda pairs: collections.defaultdict(None, pairs),
 }
+_VIEWS: dict[str, Callable[[dict[Any, Any]], Any]] = {"dk": dict.keys, "dv": dict.values, "di": dict.items}
 _BUILDERS: dict[str, Callable[[list[Any]], Any]] = {
     "t": tuple,
     "s": set,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import collections
+import gc
 import types
 from collections.abc import Callable
 from itertools import islice
@@ -35,10 +36,8 @@ _EMPTY: tuple[Any, ...] = (
     filter(None, []), zip(), enumerate([]), (each for each in ""), iter({}.items()), iter({}.values()),
 )  # fmt: skip
 _ITERATORS = frozenset(map(type, _EMPTY))
-_SEQUENCES: dict[type, str] = {
-    tuple: "t", set: "s", frozenset: "f", collections.deque: "q",
-    type({}.keys()): "dk", type({}.values()): "dv", type({}.items()): "di",
-}  # fmt: skip
+_VIEWS: dict[type, str] = {type({}.keys()): "dk", type({}.values()): "dv", type({}.items()): "di"}
+_SEQUENCES: dict[type, str] = {tuple: "t", set: "s", frozenset: "f", collections.deque: "q", **_VIEWS}
 _MAPPINGS = {dict: "d", collections.Counter: "dc", collections.OrderedDict: "do", collections.defaultdict: "dd"}
 MUTABLE = (*_MAPPINGS, list, set, bytearray, collections.deque)  # arguments that a call may change
 STAYING = (types.SimpleNamespace, array.array)  # objects, since they change, that equal what they hold
@@ -112,6 +111,10 @@ class _Encoder:
         self._spend(0, 1 if kind is list else 2)
         if kind is list:
             return self._flat(value) or self._items(value, depth)
+        if kind in _VIEWS and self.handle is not None:
+            (seen,) = gc.get_referents(value)
+            if (place := self.places.get(id(seen))) is not None:  # it goes on showing what the other side has too
+                return {"v=": [_VIEWS[kind], place]}
         if kind in _SEQUENCES:
             return {_SEQUENCES[kind]: kind is tuple and self._flat(value) or self._items(value, depth)}
         if kind is collections.defaultdict and self.handle is not None:
@@ -171,7 +174,7 @@ class _Encoder:
         kept = self.handle is not None and self.keeps is not None and self.keeps(value)
         if self.handle is not None and kept:
             return self.handle(value)
-        if kind in _ITERATORS or kind.__module__ == "itertools":
+        if is_iterator(value):
             if self.handle is None or not self.lazily:
                 return {"I": self._items(value, depth)}
             first = [*islice(value, MANY)]
@@ -202,6 +205,11 @@ class _Encoder:
         if isinstance(value, dict):
             return {"d": self._pairs(value, depth)}
         raise NotPlain(f"a {kind.__name__}, not a plain value")
+
+
+def is_iterator(value: object) -> bool:
+    """Whether it is used up by reading it, and sent as what it gave."""
+    return type(value) in _ITERATORS or type(value).__module__ == "itertools"
 
 
 def _text_nodes(text: str | bytes | bytearray) -> int:

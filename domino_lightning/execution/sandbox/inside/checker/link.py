@@ -7,6 +7,7 @@ from typing import Any
 
 from domino_lightning.execution.sandbox.inside import wire
 from domino_lightning.execution.sandbox.inside.arrays import is_array, overwrite_array
+from domino_lightning.execution.sandbox.inside.checker.iterators import is_used_later
 from domino_lightning.execution.sandbox.inside.checker.remote import (
     Remote,
     Unproxyable,
@@ -14,7 +15,7 @@ from domino_lightning.execution.sandbox.inside.checker.remote import (
     stand_in,
 )
 from domino_lightning.execution.sandbox.inside.decoding import decode
-from domino_lightning.execution.sandbox.inside.encoding import STAYING, encode
+from domino_lightning.execution.sandbox.inside.encoding import STAYING, encode, is_iterator
 from domino_lightning.execution.sandbox.inside.exceptions import genuine_class, set_fields
 from domino_lightning.execution.sandbox.inside.peer import Peer
 from domino_lightning.execution.sandbox.inside.program import Fields
@@ -29,10 +30,14 @@ class Link:
         peer: where to.
         namespace: of the test.
         attributes: that the test asks for.
+        again: names that the test reads more than once.
     """
 
-    def __init__(self, peer: Peer, namespace: dict[str, Any], attributes: frozenset[str]) -> None:
+    def __init__(
+        self, peer: Peer, namespace: dict[str, Any], attributes: frozenset[str], again: frozenset[str] = frozenset()
+    ) -> None:
         self.peer, self.namespace, self.attributes = peer, namespace, attributes
+        self._again = again
         self.names: frozenset[str] = frozenset()  # of the program's, that the test uses
         self.equals_nothing = False
         self.refused: Unproxyable | None = None
@@ -123,8 +128,11 @@ class Link:
             raise self.peer.flood(str(error)) from None
 
     def _is_own_object(self, value: object) -> bool:
-        """Whether it is something that the test made of which a copy is another: an exception, what can change."""
-        if type(value) in STAYING:
+        """Whether it is something that the test made of which a copy is another.
+
+        Such are an exception, what can change, an iterator of which the test may read the rest.
+        """
+        if type(value) in STAYING or (is_iterator(value) and is_used_later(value, self._again)):
             return True
         return isinstance(value, BaseException) and not any(value is each for each in self._errors)
 

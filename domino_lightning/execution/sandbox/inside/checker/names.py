@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from domino_lightning.execution.sandbox.inside.checker.link import Link
+from domino_lightning.execution.sandbox.inside.checker.reach import reaches, used_again
 from domino_lightning.execution.sandbox.inside.checker.remote import Remote, Unproxyable, is_class_name
 from domino_lightning.execution.sandbox.inside.peer import Peer
 
@@ -25,6 +26,7 @@ _NEEDS_PROCESS = frozenset((
     "modules", "settrace", "setrecursionlimit", "seed", "environ", "chdir", "__import__", "importlib",
     "import_module", "pickle", "gc", "weakref", "threading", "builtins", "traceback", "__traceback__",
     "dataclasses", "get_type_hints",  # look into a class or a function, of which a stand-in has nothing
+    "assertLogs", "assertNoLogs", "assertWarns", "assertWarnsRegex", "tofile",  # methods that reach for state or files
     "flags", "strides", "shares_memory", "may_share_memory",  # how an array lies in memory, which no copy has
 ))  # fmt: skip
 _TYPE_TESTS = frozenset(("isinstance", "issubclass"))
@@ -73,12 +75,16 @@ def make_namespace(test: ast.Module, program: ast.Module, entry_point: str | Non
         asked.add(entry_point)
     elif not asked and len(hidden) > 1:
         raise Unproxyable("it does not say which built-in function is the program's")
-    asked = asked or hidden  # the test is of nothing else, so it means the program's `sum`
+    # The test is of nothing else, so it means the program's `sum`; but `eval("f(1)")` names the program in a text.
+    asked = asked or hidden - _NEEDS_PROCESS
     local = set(_bound(test.body))
     _require_proxyable(test, asked - local, _stands_for(test), _MODULES | modules.keys() | (hidden - asked))
+    shared = reaches(test, {name: module.__name__ for name, module in modules.items() if name not in local})
+    if shared is not None:
+        raise Unproxyable(shared)
     namespace: dict[str, Any] = {"__name__": "__main__", **known}
     namespace.update({name: module for name, module in modules.items() if (name, module.__name__) in imported})
-    link = Link(peer, namespace, _attributes(test))
+    link = Link(peer, namespace, _attributes(test), used_again(test))
     hoisted = [ast.unparse(node) for node in test.body if isinstance(node, ast.Import | ast.ImportFrom)]
     namespace.update(link.fetch(frozenset(asked), hoisted))
     return link
