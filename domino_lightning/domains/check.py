@@ -233,11 +233,6 @@ def _answering(domain: Domain, records: Sequence[Record]) -> list[Finding]:
     ]
 
 
-CHECKS = (
-    _texts, _repeats, _round_trip, _keys, _nonsense, _prompts, _answers, _grading, _measures, _answering,
-)  # fmt: skip
-
-
 def _told(claim: str, against: Sequence[str], problem: str, level: Any = "failed") -> Finding:
     """The claim, or how many speak against it and the first that does."""
     if not against:
