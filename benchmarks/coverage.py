@@ -21,14 +21,8 @@ import numpy as np
 from _report import DOCS, parser, publish, table
 from numpy.typing import NDArray
 
-from domino_lightning.evaluation.crossed import (
-    balanced,
-    components,
-    difference_interval,
-    lent,
-    score_interval,
-    two_sided_p,
-)
+from domino_lightning.evaluation.crossed import balanced, components, lent
+from domino_lightning.evaluation.intervals import difference_interval, score_interval
 
 SEEDS = (1, 2, 3, 5, 10)
 GAIN = 0.1
@@ -108,17 +102,17 @@ def judge(tables: Floats, world: World) -> dict[str, Floats]:
     """For each replication 1 where an interval holds the truth, or a test rejects."""
     arms = [components(tables[:, arm]) for arm in range(4)]
     gains = [components(tables[:, arm] - tables[:, 0]) for arm in range(1, 4)]
-    _, equal, _, odd = (arm.mean() for arm in arms)
     found = {}
-    for name, mean in (("score", equal), ("score_odd", odd)):
-        low, high = score_interval(mean)
+    for name, one in (("score", arms[1]), ("score_odd", arms[3])):
+        low, high = score_interval(one)
         found[name] = (low <= world.score) & (world.score <= high)
-    equal, better, odd = (gain.mean(lent(gains)) for gain in gains)
-    for name, mean, truth in (("difference", better, GAIN), ("difference_odd", odd, 0.0)):
-        low, high = difference_interval(mean)
+    (equal, better, odd), loan = gains, lent(gains)
+    for name, one, truth in (("difference", better, GAIN), ("difference_odd", odd, 0.0)):
+        low, high = difference_interval(one, loan)
         found[name] = (low <= truth) & (truth <= high)
-    for name, mean in (("rejected", equal), ("rejected_odd", odd), ("power", better)):
-        found[name] = two_sided_p(mean) < 0.05
+    for name, one in (("rejected", equal), ("rejected_odd", odd), ("power", better)):
+        low, high = difference_interval(one, loan)
+        found[name] = (low > 0) | (high < 0)  # where p is below 5%
     return {name: values.astype(np.float64) for name, values in found.items()}
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from domino_lightning.evaluation.crossed import difference_interval, lent
+from domino_lightning.evaluation.crossed import lent
+from domino_lightning.evaluation.intervals import difference_interval
 from domino_lightning.evaluation.statistics import independent_mean
 from results.rows import BASELINE, NAMES, SIZES, WRITERS, arms, read_csv, table, values
 
@@ -46,9 +47,8 @@ def _intervals(rows: Rows, x_label: str, title: str, path: Path, zero: float | N
 def _over(pairs: Mapping[str, tuple[str, str]], sweep: str) -> Rows:
     """Label → arm and baseline, as differences of pass@1 in points."""
     gains = {label: table(*arms, sweep) for label, arms in pairs.items()}
-    lending = lent(gains.values())
-    means = {label: one.mean(lending) for label, one in gains.items()}
-    ends = {label: (mean.value, *difference_interval(mean)) for label, mean in means.items()}
+    loan = lent(gains.values())
+    ends = {label: (one.value, *difference_interval(one, loan)) for label, one in gains.items()}
     return [(label, *(100 * float(end) for end in three)) for label, three in ends.items()]
 
 

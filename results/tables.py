@@ -11,14 +11,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr, ttest_1samp
 
-from domino_lightning.evaluation.crossed import (
-    components,
-    difference_interval,
-    group_table,
-    lent,
-    score_interval,
-    two_sided_p,
-)
+from domino_lightning.evaluation.crossed import components, group_table, lent
+from domino_lightning.evaluation.intervals import difference_interval, score_interval, two_sided_p
 from domino_lightning.evaluation.statistics import holm, independent_mean
 from results.rows import BASELINE, LOSSES, NAMES, SIZES, WRITERS, arms, read_csv, table, values
 
@@ -43,23 +37,23 @@ def arm_lines(sweep: str = "evidence", baseline: str = BASELINE) -> list[str]:
     names = [name for name in NAMES if name in found]
     own = {name: table(name, sweep=sweep) for name in names}
     gains = {name: table(name, baseline, sweep) for name in names if name != baseline}
-    means = {name: one.mean(lent(gains.values())) for name, one in gains.items()}
-    corrected = dict(zip(means, holm([float(two_sided_p(mean)) for mean in means.values()]), strict=True))
+    loan = lent(gains.values())
+    corrected = dict(zip(gains, holm([float(two_sided_p(one, loan)) for one in gains.values()]), strict=True))
     lines = []
     for name in names:
         # Decoding is greedy and nothing is trained, so the untouched coder is one and the same under every seed.
         alone = name == "source=none"
         only = found[name][0]
         one = components(group_table(np.array([only["scores"]]), only["groups"])) if alone else own[name]
-        low, high = score_interval(one.mean())
+        low, high = score_interval(one)
         cells = [NAMES[name], str(len(found[name])), points(one.value), f"{points(low)} to {points(high)}"]
         if name == baseline:
             cells += ["–", "–"]
         else:
-            least, most = difference_interval(means[name])
+            least, most = difference_interval(gains[name], loan)
             p = corrected[name]
             cells += [
-                f"{points(means[name].value, '+')} ({points(least, '+')} to {points(most, '+')})",
+                f"{points(gains[name].value, '+')} ({points(least, '+')} to {points(most, '+')})",
                 "< 0.001" if p < 0.001 else f"{p:.2f}",
             ]
         lines.append("| " + " | ".join(cells) + " |")
@@ -100,16 +94,16 @@ def reference_lines() -> list[str]:
     sweep = "evidence_references"
     own = {arm: table(arm, sweep=sweep) for both in SIZES.values() for arm in both.values()}
     gains = {size: table(both["infonce"], both["likelihood"], sweep) for size, both in SIZES.items()}
-    means = {size: one.mean(lent(gains.values())) for size, one in gains.items()}
-    corrected = dict(zip(means, holm([float(two_sided_p(mean)) for mean in means.values()]), strict=True))
+    loan = lent(gains.values())
+    corrected = dict(zip(gains, holm([float(two_sided_p(one, loan)) for one in gains.values()]), strict=True))
     lines = []
     for size, both in SIZES.items():
         cells = [str(size)]
         for arm in both.values():
-            low, high = score_interval(own[arm].mean())
+            low, high = score_interval(own[arm])
             cells.append(f"{points(own[arm].value)} ({points(low)} to {points(high)})")
-        low, high = difference_interval(means[size])
-        cells.append(f"{points(means[size].value, '+')} ({points(low, '+')} to {points(high, '+')})")
+        low, high = difference_interval(gains[size], loan)
+        cells.append(f"{points(gains[size].value, '+')} ({points(low, '+')} to {points(high, '+')})")
         lines.append("| " + " | ".join([*cells, f"{corrected[size]:.2f}"]) + " |")
     return lines
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from domino_lightning.errors import UserError
-from domino_lightning.evaluation.crossed import CONFIDENCE
+from domino_lightning.evaluation.intervals import CONFIDENCE
 from domino_lightning.evaluation.statistics import Estimate, exact_mcnemar, paired_difference, pass_at_k
 from domino_lightning.utils.jsonl import read_jsonl
 

@@ -1,4 +1,4 @@
-"""The mean of scores in which problems and seeds are crossed: its variance, an interval, a test. No torch.
+"""The mean of scores in which problems and seeds are crossed, and its variance. No torch.
 
 Every seed of an arm answers the same problems, so scores are a table of seeds × groups of problems with two random
 effects and a rest (Searle, Casella and McCulloch 1992, "Variance Components", chapter 4): what is claimed of its
@@ -12,13 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import chdtri, fdtri, stdtr, stdtrit
+from scipy.special import chdtri, fdtri
 
-CONFIDENCE = 0.95
-ENOUGH = 5  # seeds that tell the variance between them by themselves
+ENOUGH = 6  # seeds that tell the variance between them by themselves
 OUTLYING = 0.1  # the level of the test that leaves an arm out of what arms lend
-CAUTION = 6.0  # how much more than once what a single table with two seeds lends counts
-BELOW = 0.6  # how far below 0 a variance between seeds counts, over the rest
+CAUTION = 4.25  # how much more than once what a single table with two seeds lends counts
+BELOW = 0.5  # how far below 0 a variance between seeds counts, over the rest
 _TINY = 1e-12  # below it two numbers are equal but for rounding
 
 Floats = NDArray[np.float64]
@@ -32,17 +31,31 @@ class Mean(NamedTuple):
         value: the mean.
         variance: its variance over new groups and new seeds; NaN where there is one group.
         freedom: degrees of freedom of the variance.
-        groups: how many it rests on.
-        alike: whether every cell of the table is the same, which leaves no variance to go by.
-        skewed: degrees of freedom at most where few groups carry the variance, see `Components.mean`.
     """
 
     value: Floats
     variance: Floats
     freedom: Floats
-    groups: int
-    alike: Flags
-    skewed: Floats
+
+
+class Shape(NamedTuple):
+    """How the means of a table's groups, over its seeds, are distributed; arrays or scalars.
+
+    Attributes:
+        size: mean of their absolute values.
+        excess: kurtosis above a normal's, unbiased for a normal (G₂ of Joanes and Gill 1998, "Comparing measures of
+            sample skewness and kurtosis"); 0 where it is below.
+        differing: how many means of one size the ones that differ from 0 are worth, (Σm²)² / Σm⁴: of G normal ones
+            about G/3.
+        above: share of groups above the mean.
+        below: share of groups below the mean.
+    """
+
+    size: Floats
+    excess: Floats
+    differing: Floats
+    above: Floats
+    below: Floats
 
 
 class SeedSquares(NamedTuple):
@@ -73,8 +86,7 @@ class Components(NamedTuple):
         seeds: S.
         groups: G.
         alike: whether every cell is the same.
-        excess: kurtosis of the groups' means above a normal's, unbiased for a normal (G₂ of Joanes and Gill 1998,
-            "Comparing measures of sample skewness and kurtosis"); 0 where it is below.
+        shape: of the groups' means.
     """
 
     value: Floats
@@ -84,21 +96,18 @@ class Components(NamedTuple):
     seeds: int
     groups: int
     alike: Flags
-    excess: Floats
+    shape: Shape
 
     @property
     def seed_variance(self) -> Floats:
         """The unbiased estimate of s, which may be below 0; NaN with one seed."""
         return (self.by_seed - self.rest) / self.groups if self.seeds > 1 else np.full_like(self.value, np.nan)
 
-    def mean(self, lent: SeedSquares | None = None) -> Mean:
+    def mean(self, lent: SeedSquares | None = None, between: Floats | float = 1.0) -> Mean:
         """The mean with its variance, g/G + s/S + e/(G·S).
 
         The degrees of freedom are Satterthwaite's (1946), of the mean squares that the variance is a sum of, and
-        never below those of the mean square that has fewest. They take the groups' means for normal. Where 2 of 100
-        groups are ever solved they are not, and their variance is known as badly as a count of 2 is: the variance of
-        a sample variance is σ⁴ (2/(G - 1) + κ/G) with κ the excess kurtosis (Cramér 1946, section 27.4), so `skewed`
-        is 2 / (2/(G - 1) + κ/G), about 4 then.
+        never below those of the mean square that has fewest.
 
         The mean square between seeds is too low more often than not, of two seeds by more than half. Student's t
         makes up for that where seeds are all of the variance; here they are a part, so it is taken over the median of
@@ -107,32 +116,33 @@ class Components(NamedTuple):
         However low the mean squares come out, the variance is a quarter of what the rest alone makes of it.
 
         Below `ENOUGH` seeds what comparable tables lend is taken where it is larger: two seeds that happen to agree
-        hide how much they vary. (A noisy arm among quiet ones keeps its own.) With it no fewer degrees of freedom
-        are counted than `ENOUGH` seeds have.
+        hide how much they vary. (A noisy arm among quiet ones keeps its own.) The own mean square then counts with
+        twice its degrees of freedom, since it is one of several that could have been the larger.
 
         Args:
             lent: of comparable tables, from the function `lent`.
+            between: a factor on the mean square between groups (`intervals.two_sided_p`).
         """
         S, G = self.seeds, self.groups
-        free, between = float(max(S - 1, 1)), max(G - 1, 1)
-        by_seed, rest, known = self.by_seed / _median(free), self.rest, np.full_like(self.value, free)
+        free, of_groups = float(max(S - 1, 1)), float(max(G - 1, 1))
+        by_group, by_seed, rest = self.by_group * between, self.by_seed / _median(free), self.rest
+        known = np.full_like(self.value, free)
         if lent is not None and S < ENOUGH:
+            free *= 2
             own = by_seed - rest
             larger = G * (np.asarray(lent.by_seed) - lent.rest) > own + 1e-9 * np.abs(own) + _TINY
             by_seed = np.where(larger, G * lent.by_seed, by_seed)
             rest = np.where(larger, G * lent.rest, rest)
             known = np.where(larger, lent.freedom, known)
-            free = ENOUGH - 1
         of_seeds = by_seed - rest
         counts = of_seeds > _TINY  # no rounding decides whether it does
         least = self.rest / 4
-        total = np.maximum(self.by_group + np.maximum(of_seeds, -BELOW * self.rest), least)
-        certain = np.maximum(self.by_group + np.where(counts, of_seeds, 0), least)
-        uncertain = np.where(counts, (by_seed**2 + rest**2 / between) / known, 0) + self.by_group**2 / between
-        fewest = np.where(counts, np.minimum(np.maximum(known, free), between), float(between))
-        freedom = np.divide(certain**2, uncertain, out=fewest.copy(), where=uncertain > 0)
-        skewed = 2 / (2 / between + self.excess / G)
-        return Mean(self.value, total / (S * G), np.maximum(freedom, fewest), G, self.alike, skewed)
+        total = np.maximum(by_group + np.maximum(of_seeds, -BELOW * self.rest), least)
+        certain = by_group + np.where(counts, of_seeds, 0)
+        uncertain = np.where(counts, (by_seed**2 + rest**2 / of_groups) / known, 0) + by_group**2 / of_groups
+        fewest = np.where(counts, np.minimum(np.maximum(known, free), of_groups), of_groups)
+        freedom = np.divide(certain**2, uncertain, out=fewest.copy(), where=certain > least)
+        return Mean(self.value, total / (S * G), np.maximum(freedom, fewest))
 
 
 def lent(tables: Iterable[Components]) -> SeedSquares | None:
@@ -141,7 +151,7 @@ def lent(tables: Iterable[Components]) -> SeedSquares | None:
     A table that varies more between seeds than the others do, by an F test at `OUTLYING`, lends nothing: it would
     make all others unsure. And few seeds of few tables lend with caution, since tables that all look quiet may hide
     that one is not: the mean square counts 1 + `CAUTION`/(n·d³) times, n the number of tables and d the degrees of
-    freedom of the one with most seeds; of three differences 3 times with two seeds, 1.25 times with three. These
+    freedom of the one with most seeds; of three differences 2.4 times with two seeds, 1.2 times with three. These
     constants and `BELOW` are no theory's, they are what `benchmarks/coverage.py` finds right.
 
     Args:
@@ -189,12 +199,21 @@ def components(table: ArrayLike) -> Components:
         left = cells - rows[..., :, None] - columns[..., None, :] + value[..., None, None]
         rest = (left**2).sum((-2, -1)) / ((S - 1) * (G - 1))
     alike = (highest - lowest <= _TINY) & (G > 1)
+    return Components(value, by_group, by_seed, rest, S, G, alike, _shape(columns, value))
+
+
+def _shape(columns: Floats, value: Floats) -> Shape:
+    """Of the means (..., G) of groups, and theirs."""
+    G = columns.shape[-1]
     off = columns - value[..., None]
     second, fourth = (off**2).mean(-1), (off**4).mean(-1)
     excess = np.divide(fourth, second**2, out=np.full_like(value, 3), where=second > _TINY) - 3
     if G > 3:  # the plain moments of few groups are too low
         excess = np.where(second > _TINY, (G - 1) / ((G - 2) * (G - 3)) * ((G + 1) * excess + 6), 0)
-    return Components(value, by_group, by_seed, rest, S, G, alike, np.maximum(excess, 0))
+    squares, fourths = (columns**2).sum(-1), (columns**4).sum(-1)
+    differing = np.divide(squares**2, fourths, out=np.full_like(value, (G + 2) / 3), where=squares > _TINY)
+    above, below = ((side * off > _TINY).mean(-1) for side in (1, -1))
+    return Shape(np.abs(columns).mean(-1), np.maximum(excess, 0), differing, above, below)
 
 
 def group_table(scores: ArrayLike, groups: Sequence[object] | None = None) -> Floats:
@@ -233,68 +252,3 @@ def balanced(sums: Floats, sizes: ArrayLike) -> Floats:
     mean = sums.sum((-2, -1), keepdims=True) / counts.sum() / sums.shape[-2]
     cells: Floats = mean + len(counts) / counts.sum() * (sums - counts * mean)
     return cells
-
-
-def _unlike(groups: int, confidence: float) -> float:
-    """The share of groups that may differ though G are alike: the exact binomial bound 1 - tail^(1/G)."""
-    return 1.0 - ((1 - confidence) / 2) ** (1 / groups)
-
-
-def score_interval(
-    mean: Mean, bounds: tuple[float, float] = (0.0, 1.0), confidence: float = CONFIDENCE
-) -> tuple[Floats, Floats]:
-    """The interval of a mean score: Wilson's, with the effective sample size.
-
-    The variance says how many independent trials n the mean is worth, m(1 - m)/n; all means θ are in the interval
-    for which m lies within t standard errors of θ, √(θ(1 - θ)/n) (Wilson 1927; Franco et al. 2019 for clusters).
-    It never leaves the bounds, and it is right near them, where a mean ± t standard errors is not. t has no more than
-    `skewed` degrees of freedom. (Differences do without: what few groups carry is much the same in both arms.)
-
-    Where every cell is alike there is no variance. Then the ends are those of an exact binomial (Clopper-Pearson)
-    bound on groups: were more than a share b = 1 - tail^(1/G) of all groups different, G equal ones would be a
-    rare sight; so the mean may lie as far out as a share b at the bounds would pull it. 0 of 20 is 0 to 16.8%.
-
-    Args:
-        mean: from `Components.mean`.
-        bounds: least and greatest possible score.
-        confidence: coverage that is aimed at.
-
-    Returns:
-        Low and high ends; NaN where there is one group.
-    """
-    bottom, top = bounds
-    span = top - bottom or 1.0  # without a span all cells are alike
-    share = (mean.value - bottom) / span
-    square = stdtrit(np.minimum(mean.freedom, mean.skewed), (1 + confidence) / 2) ** 2
-    spread = share * (1 - share)  # of one trial; over the variance it is n
-    scarce = square * np.divide(mean.variance / span**2, spread, out=np.full_like(spread, np.nan), where=spread > 0)
-    center = (share + scarce / 2) / (1 + scarce)
-    half = np.sqrt(scarce * spread + scarce**2 / 4) / (1 + scarce)
-    b = _unlike(mean.groups, confidence)
-    low = np.where(mean.alike, share * (1 - b), np.maximum(center - half, 0))
-    high = np.where(mean.alike, share + b * (1 - share), np.minimum(center + half, 1))
-    return bottom + low * span, bottom + high * span
-
-
-def difference_interval(mean: Mean, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
-    """The interval of a mean difference of scores in [0, 1]: Student's t, cut at -1 and 1.
-
-    Where every cell is alike the ends are those of `score_interval` with these bounds.
-    """
-    half = stdtrit(mean.freedom, (1 + confidence) / 2) * np.sqrt(mean.variance)
-    b = _unlike(mean.groups, confidence)
-    low = np.where(mean.alike, mean.value - b * (1 + mean.value), np.maximum(mean.value - half, -1))
-    high = np.where(mean.alike, mean.value + b * (1 - mean.value), np.minimum(mean.value + half, 1))
-    return low, high
-
-
-def two_sided_p(mean: Mean) -> Floats:
-    """p of a mean difference, of the null that it is 0; NaN where there is one group.
-
-    It agrees with `difference_interval`: below 5% where the 95% interval leaves 0 out. With all cells alike at
-    ±1 it is the sign test over groups, 2 · 2^-G.
-    """
-    error = np.sqrt(mean.variance)
-    ratio = np.divide(np.abs(mean.value), error, out=np.zeros_like(error), where=error > 0)
-    student = np.where(np.isnan(error), np.nan, 2 * stdtr(mean.freedom, -ratio))
-    return np.where(mean.alike, np.minimum(1, 2 * (1 + np.abs(mean.value)) ** -float(mean.groups)), student)

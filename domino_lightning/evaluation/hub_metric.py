@@ -12,7 +12,7 @@ import evaluate
 from domino_lightning.domains.fields import from_json
 from domino_lightning.domains.problems import DOMAINS
 from domino_lightning.errors import UserError
-from domino_lightning.evaluation.crossed import CONFIDENCE
+from domino_lightning.evaluation.intervals import CONFIDENCE
 from domino_lightning.evaluation.statistics import score_problems
 
 DESCRIPTION = """Unbiased pass@k with intervals over groups of related problems."""

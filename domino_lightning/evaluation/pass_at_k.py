@@ -12,7 +12,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat, rank_zero_warn
 
 from domino_lightning.errors import UserError
-from domino_lightning.evaluation.crossed import CONFIDENCE
+from domino_lightning.evaluation.intervals import CONFIDENCE
 from domino_lightning.evaluation.statistics import score_problems
 
 _OWN_GROUP = -1

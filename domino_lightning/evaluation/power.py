@@ -10,7 +10,8 @@ import numpy as np
 from scipy.special import chdtri
 
 from domino_lightning.errors import UserError
-from domino_lightning.evaluation.crossed import Components, lent, two_sided_p
+from domino_lightning.evaluation.crossed import Components, Shape, lent
+from domino_lightning.evaluation.intervals import difference_interval
 
 LEVEL = 0.05
 MOST_SEEDS = 50
@@ -87,8 +88,12 @@ def power(found: Variances, gain: float, seeds: int, groups: int) -> float:
     by_group = square(found.rest + S * found.groups, G - 1)
     by_seed = square(found.rest + G * found.seeds, S - 1)
     rest = square(found.rest, (S - 1) * (G - 1))
-    drawn = Components(value, by_group, by_seed, rest, S, G, np.zeros(_DRAWS, dtype=np.bool_), np.zeros(_DRAWS))
-    return float(((two_sided_p(drawn.mean(lent([drawn]))) < LEVEL) & (value * gain > 0)).mean())
+    # The test asks of the groups' shape how many differences they are worth: normal ones, a third of their number.
+    none = np.zeros(_DRAWS)
+    shape = Shape(size=none, excess=none, differing=none + (G + 2) / 3, above=none, below=none)
+    drawn = Components(value, by_group, by_seed, rest, S, G, none > 0, shape)
+    low, high = difference_interval(drawn, lent([drawn]), 1 - LEVEL)  # they leave 0 out where the test rejects
+    return float(np.mean(low > 0 if gain > 0 else high < 0))
 
 
 def seeds_needed(found: Variances, gain: float, groups: int, wanted: float) -> int | None:

@@ -12,15 +12,8 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
 from domino_lightning.errors import UserError
-from domino_lightning.evaluation.crossed import (
-    CONFIDENCE,
-    Mean,
-    components,
-    difference_interval,
-    group_table,
-    score_interval,
-    two_sided_p,
-)
+from domino_lightning.evaluation.crossed import Components, SeedSquares, components, group_table
+from domino_lightning.evaluation.intervals import CONFIDENCE, difference_interval, score_interval, two_sided_p
 
 
 class Estimate(NamedTuple):
@@ -50,16 +43,21 @@ def pass_at_k(total: int, correct: int, k: int) -> float:
     return 1.0 - missed
 
 
-def score_estimate(mean: Mean, bounds: tuple[float, float] = (0.0, 1.0), confidence: float = CONFIDENCE) -> Estimate:
-    """A single mean score with its interval; see `crossed.score_interval`."""
-    low, high = score_interval(mean, bounds, confidence)
-    return Estimate(float(mean.value), float(low), float(high))
+def score_estimate(
+    table: Components,
+    lent: SeedSquares | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    confidence: float = CONFIDENCE,
+) -> Estimate:
+    """A single mean score with its interval; see `intervals.score_interval`."""
+    low, high = score_interval(table, lent, bounds, confidence)
+    return Estimate(float(table.value), float(low), float(high))
 
 
-def difference_estimate(mean: Mean, confidence: float = CONFIDENCE) -> Estimate:
-    """A single mean difference with its interval; see `crossed.difference_interval`."""
-    low, high = difference_interval(mean, confidence)
-    return Estimate(float(mean.value), float(low), float(high))
+def difference_estimate(table: Components, lent: SeedSquares | None = None, confidence: float = CONFIDENCE) -> Estimate:
+    """A single mean difference with its interval; see `intervals.difference_interval`."""
+    low, high = difference_interval(table, lent, confidence)
+    return Estimate(float(table.value), float(low), float(high))
 
 
 def cluster_mean(
@@ -82,7 +80,7 @@ def cluster_mean(
         ValueError: no values, or not one group per value.
     """
     table = group_table(np.atleast_2d(np.asarray(values, dtype=np.float64)), groups)
-    return score_estimate(components(table).mean(), bounds, confidence)
+    return score_estimate(components(table), None, bounds, confidence)
 
 
 def score_problems(
@@ -162,8 +160,8 @@ def paired_difference(
     before, after = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if before.shape != after.shape:
         raise ValueError(f"{before.shape} scores of the first, {after.shape} of the second")
-    mean = components(group_table(np.atleast_2d(after - before), groups)).mean()
-    return difference_estimate(mean, confidence), float(two_sided_p(mean))
+    table = components(group_table(np.atleast_2d(after - before), groups))
+    return difference_estimate(table, confidence=confidence), float(two_sided_p(table))
 
 
 def exact_mcnemar(only_first: int, only_second: int) -> float:

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import chi2, nct, norm, t
 
 from domino_lightning.errors import UserError
-from domino_lightning.evaluation.crossed import Components, components
+from domino_lightning.evaluation.crossed import Components, Shape, components
 from domino_lightning.evaluation.power import (
     MOST_SEEDS,
     Variances,
@@ -22,7 +22,7 @@ from domino_lightning.evaluation.power import (
 
 def table(by_group: float, by_seed: float, rest: float, seeds: int, groups: int = 10) -> Components:
     values = (np.array(each, dtype=np.float64) for each in (0.1, by_group, by_seed, rest))
-    return Components(*values, seeds, groups, np.array(False), np.array(0.0))  # type: ignore[call-arg]
+    return Components(*values, seeds, groups, np.array(False), Shape(*(np.array(0.0) for _ in range(5))))  # type: ignore[call-arg]
 
 
 def test_variances_are_means_over_the_arms_by_their_seeds() -> None:
@@ -65,10 +65,11 @@ def test_power_with_many_seeds_and_groups_is_that_of_a_normal_mean() -> None:
 def test_with_few_seeds_that_differ_it_is_the_t_test_over_seeds() -> None:
     """Its error over the root of the median of chi-squared over its degrees of freedom, ln 2 with two of them.
 
-    Of three seeds the difference has no less than what it lends itself: 7/4 of its mean square, told by four degrees.
+    Of three seeds the difference has no less than what it lends itself, 49/32 of its mean square; its own degrees of
+    freedom count twice.
     """
     found = Variances(0.01, 1e-9, 1e-9, 4, 0.001)
-    for seeds, critical in ((3, t.ppf(0.975, 4) * sqrt(7 / 4)), (5, t.ppf(0.975, 4) / sqrt(chi2.median(4) / 4))):
+    for seeds, critical in ((3, t.ppf(0.975, 4) * sqrt(49 / 32)), (5, t.ppf(0.975, 8) / sqrt(chi2.median(4) / 4))):
         gain = 0.2 * sqrt(3 / seeds)
         off = gain / sqrt(0.01 / seeds)
         expected = nct.sf(critical, seeds - 1, off)

@@ -7,14 +7,8 @@ from dataclasses import dataclass, replace
 from math import isnan, nan
 
 from domino_lightning.evaluation.comparison import Outcomes
-from domino_lightning.evaluation.crossed import (
-    Components,
-    Mean,
-    components,
-    group_table,
-    lent,
-    two_sided_p,
-)
+from domino_lightning.evaluation.crossed import Components, SeedSquares, components, group_table, lent
+from domino_lightning.evaluation.intervals import two_sided_p
 from domino_lightning.evaluation.statistics import Estimate, difference_estimate, holm, pass_at_k, score_estimate
 from domino_lightning.reporting.sweep.arms import Arm
 
@@ -86,7 +80,7 @@ def arm_scores(arms: Sequence[Arm], k: int = 1) -> list[ArmScore | None]:
             continue
         left_out = len(set().union(*row)) - len(groups)
         alone = one.seeds > 1 or arm.seedless
-        estimate = score_estimate(one.mean(None if alone else loan))
+        estimate = score_estimate(one, None if alone else loan)
         by_seed = [sum(row) / len(row) for row in table]
         scores.append(ArmScore(estimate, len(table), by_seed, len(groups), one.groups, left_out))
     return scores
@@ -127,7 +121,7 @@ def differences(arms: Sequence[Arm], baseline: Arm, k: int = 1) -> list[Differen
         pairs, one = row
         seedless = arm.seedless and baseline.seedless
         seeded = one.seeds > 1 or (loan is not None and not seedless)
-        raw.append(_difference(pairs, one.mean(None if seedless else loan), BOTH if seeded else PROBLEMS))
+        raw.append(_difference(pairs, one, None if seedless else loan, BOTH if seeded else PROBLEMS))
     tested = [place for place, one in enumerate(raw) if one and not isnan(one.p)]
     adjusted = dict(zip(tested, holm([one.p for one in raw if one and not isnan(one.p)]), strict=True))
     return [
@@ -179,6 +173,6 @@ def _components(pairs: Pairs, k: int) -> Components:
     return components(group_table(gains, [pairs[0][0][name].group for name in names]))
 
 
-def _difference(pairs: Pairs, mean: Mean, test: str) -> Difference:
-    p = float(two_sided_p(mean))
-    return Difference(difference_estimate(mean), p, p, test, len(pairs))
+def _difference(pairs: Pairs, table: Components, loan: SeedSquares | None, test: str) -> Difference:
+    p = float(two_sided_p(table, loan))
+    return Difference(difference_estimate(table, loan), p, p, test, len(pairs))

@@ -12,7 +12,8 @@ from scipy.special import stdtr, stdtrit
 from scipy.stats import chi2
 
 from domino_lightning.evaluation.comparison import compare
-from domino_lightning.evaluation.crossed import difference_interval, lent
+from domino_lightning.evaluation.crossed import lent
+from domino_lightning.evaluation.intervals import difference_interval
 from domino_lightning.evaluation.statistics import cluster_mean, holm
 from domino_lightning.reporting.sweep.arms import SweepData, read_sweep
 from domino_lightning.reporting.sweep.estimates import arm_scores, difference_components, differences
@@ -54,14 +55,18 @@ def test_a_score_goes_by_its_arms_own_variance_between_seeds(sweep: FakeSweep) -
     rest = 2 * (6 * 0.35**2 + 14 * 0.15**2) / 19
     variance = (groups + seeds - rest) / 40
     freedom = (40 * variance) ** 2 / (groups**2 / 19 + seeds**2 / 1 + rest**2 / 19)
-    t = stdtrit(max(freedom, 1), 0.975)
+    # With one degree of freedom the ends are so far out that none may be solved at the one, or all at the other: both
+    # tails are one.
+    t = stdtrit(max(freedom, 1), 0.95)
     for end in second.estimate[1:]:
         assert abs(0.25 - end) == pytest.approx(t * sqrt(variance * end * (1 - end) / (0.25 * 0.75)))
-    # a: 5 of 20 groups solved by both of its seeds, which agree to the last; b's do not concern it.
+    # a: 5 of 20 groups solved by both of its seeds, which agree to the last; b's do not concern it. Were its score the
+    # low end's, 20 trials would all fail more often than one time in forty, so both tails are one there.
     variance = 2 * (5 * 0.75**2 + 15 * 0.25**2) / 19 / 40
-    t = stdtrit(19, 0.975)
-    for end in first.estimate[1:]:
-        assert abs(0.25 - end) == pytest.approx(t * sqrt(variance * end * (1 - end) / (0.25 * 0.75)))
+    for end, level in zip(first.estimate[1:], (0.95, 0.975), strict=True):
+        error = sqrt(variance * end * (1 - end) / (0.25 * 0.75))
+        assert abs(0.25 - end) == pytest.approx(stdtrit(19, level) * error)
+    assert (1 - first.estimate.low) ** 20 > 0.025
 
 
 def test_a_difference_of_few_seeds_takes_what_differences_have_between_seeds_on_average(sweep: FakeSweep) -> None:
@@ -75,8 +80,8 @@ def test_a_difference_of_few_seeds_takes_what_differences_have_between_seeds_on_
     agreed = found[1]
     assert agreed is not None
     loan = lent(tables)
-    assert loan is not None and agreed.estimate.high == pytest.approx(difference_interval(tables[0].mean(loan))[1])
-    assert agreed.estimate.high > difference_interval(tables[0].mean())[1]
+    assert loan is not None and agreed.estimate.high == pytest.approx(difference_interval(tables[0], loan)[1])
+    assert agreed.estimate.high > difference_interval(tables[0])[1]
 
 
 def test_an_arm_with_one_seed_borrows_the_variance_between_seeds(sweep: FakeSweep) -> None:
@@ -112,8 +117,12 @@ def test_one_seed_is_compared_by_groups_of_problems(sweep: FakeSweep) -> None:
     assert none is None and second is not None and third is not None
     expected = compare(data.arms[0].scored[0].outcomes, data.arms[1].scored[0].outcomes)
     assert (second.test, second.p, second.estimate) == ("problems", expected.p_value, expected.difference)
-    # Five of twenty groups gain 1: mean 1/4, variance 3/16 · 20/19 / 20, so t = √(19/3) of 19 degrees of freedom.
-    assert second.p == pytest.approx(2 * stdtr(19, -sqrt(19 / 3)))
+    # Five of twenty groups gain 1: mean 1/4, variance 3/16 · 20/19 / 20, so t = √(19/3) of 19 degrees of freedom. Five
+    # that differ alike are worth 13 normal ones, whose squared sum is 13 t²/(12 + t²) of the squares at 5%, not that of
+    # twenty; the mean over its error grows by the root of both over what they leave of twenty.
+    thirteen, twenty = (n * stdtrit(n - 1, 0.975) ** 2 / (n - 1 + stdtrit(n - 1, 0.975) ** 2) for n in (13, 20))
+    narrower = thirteen / (20 - thirteen) * (20 - twenty) / twenty
+    assert second.p == pytest.approx(2 * stdtr(19, -sqrt(19 / 3 / narrower)))
     assert [second.adjusted, third.adjusted] == pytest.approx(holm([second.p, third.p]))
     assert second.significant and not third.significant
 
@@ -153,7 +162,7 @@ def test_seeds_are_paired_so_what_moves_both_arms_is_no_spread(sweep: FakeSweep)
     groups = 3 * (8 * (1 / 3 - 0.2) ** 2 + 2 * (2 / 3 - 0.2) ** 2 + 10 * 0.2**2) / 19
     rest = 10 * ((2 / 3) ** 2 + 2 * (1 / 3) ** 2) / 38
     assert found.estimate.value == pytest.approx(0.2)
-    assert found.estimate.high - 0.2 == pytest.approx(stdtrit(19, 0.975) * sqrt((groups - 0.6 * rest) / 60))
+    assert found.estimate.high - 0.2 == pytest.approx(stdtrit(19, 0.975) * sqrt((groups - 0.5 * rest) / 60))
 
 
 def test_seeds_that_reach_no_stage_are_one_run(sweep: FakeSweep) -> None:
