@@ -117,7 +117,7 @@ class Components(NamedTuple):
 
         Below `ENOUGH` seeds what comparable tables lend is taken where it is larger: two seeds that happen to agree
         hide how much they vary. (A noisy arm among quiet ones keeps its own.) The own mean square then counts with
-        twice its degrees of freedom, since it is one of several that could have been the larger.
+        twice its degrees of freedom, which is no theory's either, see `lent`.
 
         Args:
             lent: of comparable tables, from the function `lent`.
@@ -139,9 +139,11 @@ class Components(NamedTuple):
         least = self.rest / 4
         total = np.maximum(by_group + np.maximum(of_seeds, -BELOW * self.rest), least)
         certain = by_group + np.where(counts, of_seeds, 0)
-        uncertain = np.where(counts, (by_seed**2 + rest**2 / of_groups) / known, 0) + by_group**2 / of_groups
+        raised = np.maximum(least - certain, 0)  # by the rest, which has (S - 1)(G - 1) degrees of freedom
+        uncertain = by_group**2 / of_groups + raised**2 / (of_groups * max(S - 1, 1))
+        uncertain += np.where(counts, (by_seed**2 + rest**2 / of_groups) / known, 0)
         fewest = np.where(counts, np.minimum(np.maximum(known, free), of_groups), of_groups)
-        freedom = np.divide(certain**2, uncertain, out=fewest.copy(), where=certain > least)
+        freedom = np.divide((certain + raised) ** 2, uncertain, out=fewest.copy(), where=uncertain > 0)
         return Mean(self.value, total / (S * G), np.maximum(freedom, fewest))
 
 

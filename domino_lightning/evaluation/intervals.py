@@ -13,7 +13,7 @@ from scipy.special import stdtr, stdtrit
 from domino_lightning.evaluation.crossed import Components, Floats, Mean, SeedSquares
 
 CONFIDENCE = 0.95
-UNSURE = 0.25  # how much of what kurtosis says of a variance counts
+UNSURE = 0.25  # how much what kurtosis says of a variance counts
 _FEWEST = 2.4  # normal differences that any are worth at least: three groups of more are then not enough for the test
 
 
@@ -32,7 +32,8 @@ def score_interval(
     t is normal. Otherwise two things more matter near a bound:
 
     - The end towards the middle says what scores could have been this low (or high). A low score with a small
-      variance go together, as few groups carry both, so t has no more than `_skewed` degrees of freedom.
+      variance go together, as few groups carry both, so t has no more than `_skewed` degrees of freedom; but the end
+      is no farther out than if groups were all or nothing.
     - A low θ is ruled out by scores that are too high. Scores that are too low for it there are none as long as no
       group is solved under it with a chance, (1 - θ)ⁿ, of one tail or more; then both tails are for scores that are
       too high (Blaker 2000, "Confidence curves and improved exact confidence intervals for discrete distributions").
@@ -64,8 +65,14 @@ def score_interval(
 
     def low_end(share: Floats, above: Floats) -> Floats:
         """The low end of a share; the high end is that of what is left of it."""
-        of_end = np.where(share < 0.5 - 1e-9, freedom, skewed)  # at the middle both, whichever way it is rounded
-        two, one = (_wilson(share, error * stdtrit(of_end, 1 - level) ** 2) for level in (tail, 2 * tail))
+        few = share >= 0.5 - 1e-9  # at the middle both ends, whichever way it is rounded
+
+        def end(level: float) -> Floats:
+            known, guess = (error * stdtrit(each, 1 - level) ** 2 for each in (freedom, skewed))
+            whole = stdtrit(np.inf, 1 - level) ** 2 / table.groups  # of groups that are all or nothing
+            return _wilson(share, np.where(few, np.minimum(guess, np.maximum(known, whole)), known))
+
+        two, one = end(tail), end(2 * tail)
         trials = np.fmax(1 / error, table.groups * above / share)
         return np.where(told, two, np.clip(1 - tail ** (1 / trials), two, one))
 
@@ -83,7 +90,8 @@ def difference_interval(
     """The interval of a mean difference of scores in [0, 1], cut at -1 and 1.
 
     The end towards 0 is that of `two_sided_p`. The other is Student's t, with no more than `_skewed` degrees of
-    freedom. Where every cell is alike the ends are those of `score_interval` with these bounds.
+    freedom, but no farther out than if groups differed by 0 or ±1. Where every cell is alike the ends are those of
+    `score_interval` with these bounds.
 
     Args:
         table: differences.
@@ -94,9 +102,17 @@ def difference_interval(
         Low and high ends; NaN where there is one group.
     """
     value, inner, outer = table.value, _against_zero(table, lent, confidence), table.mean(lent)
-    freedom = np.minimum(outer.freedom, _skewed(table, table.shape.size - value**2))
-    near = stdtrit(inner.freedom, (1 + confidence) / 2) * np.sqrt(inner.variance)
-    far = stdtrit(freedom, (1 + confidence) / 2) * np.sqrt(outer.variance)
+    level = (1 + confidence) / 2
+    whole = table.shape.size - value**2  # the variance between groups that were 0 or ±1, as many lost and won
+    near, far, guess = (
+        stdtrit(freedom, level) * np.sqrt(variance)
+        for freedom, variance in (
+            (inner.freedom, inner.variance),
+            (outer.freedom, outer.variance),
+            (np.minimum(outer.freedom, _skewed(table, whole)), outer.variance),
+        )
+    )
+    far = np.minimum(guess, np.maximum(far, stdtrit(np.inf, level) * np.sqrt(np.maximum(whole, 0) / table.groups)))
     b = _unlike(table.groups, confidence)
     low = np.maximum(value - np.where(value > 0, near, far), -1)
     high = np.minimum(value + np.where(value < 0, near, far), 1)
@@ -162,8 +178,9 @@ def _skewed(table: Components, whole: Floats) -> Floats:
 
     The variance of a sample variance is σ⁴ (2/(G - 1) + κ/G) with κ the excess kurtosis (Cramér 1946, section 27.4),
     so that of a normal has G - 1. Where 2 of 100 groups are ever solved it is known as badly as a count of 2 is. But
-    groups that are all or nothing have the variance that their mean tells, whatever their kurtosis: what counts is
-    how much less the groups vary. The factor `UNSURE` is what `benchmarks/coverage.py` finds right.
+    groups that are all or nothing have the variance that their mean tells, whatever their kurtosis: κ counts the more
+    the less the groups vary. (The intervals do not let it count for more than groups that are all or nothing would
+    vary.) The factor `UNSURE` is what `benchmarks/coverage.py` finds right.
 
     Args:
         table: of what.

@@ -152,7 +152,7 @@ def paired_difference(
 ) -> tuple[Estimate, float]:
     """mean(second) - mean(first) over the same P problems, scores in [0, 1], with its interval and a p value.
 
-    Both are of Student's t over the differences between groups, so what is hard for both widens nothing.
+    Both are over the differences between groups (`evaluation.intervals`), so what is hard for both widens nothing.
 
     Raises:
         ValueError: lengths that differ, no values, or not one group per value.

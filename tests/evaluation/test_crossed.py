@@ -104,7 +104,11 @@ def test_a_variance_of_seeds_below_zero_counts_in_part_with_the_freedom_of_none(
 
 
 def test_luck_leaves_a_quarter_of_what_the_rest_makes_of_the_variance() -> None:
-    assert squares(0.02, 0.05, 0.1).mean().variance == pytest.approx(0.1 / 4 / 33)
+    mean = squares(0.02, 0.05, 0.1).mean()
+    assert mean.variance == pytest.approx(0.1 / 4 / 33)
+    assert mean.freedom == pytest.approx(0.025**2 / (0.02**2 / 10 + 0.005**2 / 20))  # the rest has 20
+    assert squares(0.0, 0.05, 0.1).mean().freedom == pytest.approx(20)
+    assert squares(1e-30, 0.05, 0.1).mean().freedom == pytest.approx(20)
 
 
 def test_degrees_of_freedom_are_no_fewer_than_the_fewest_of_a_part() -> None:

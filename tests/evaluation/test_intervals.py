@@ -61,6 +61,14 @@ def test_the_end_towards_the_middle_knows_how_few_groups_carry_the_variance() ->
     assert low == pytest.approx(1 - high)
 
 
+def test_few_groups_widen_no_interval_beyond_what_groups_that_are_all_or_nothing_would() -> None:
+    """One of 100 groups scores 0.1: t of a fraction of a degree of freedom would reach 1."""
+    table = components([[0.1] + [0.0] * 99])
+    assert score_interval(table)[1] == pytest.approx(wilson(0.001, 100, norm.ppf(0.975))[1])
+    high = 0.001 + norm.ppf(0.975) * sqrt((0.001 - 1e-6) / 100)
+    assert difference_interval(table)[1] == pytest.approx(high)
+
+
 def test_the_end_towards_the_bound_spends_both_tails_where_no_score_is_too_low() -> None:
     """Were the score 2%, none of 15 groups would often be solved: nothing is left for the lower tail."""
     cells = [0.5, 0.25, 0.25, 0.5] + [0.0] * 11  # above the mean of 0.1 are 4, worth 40 trials
