@@ -12,6 +12,7 @@ from domino_lightning.errors import OutOfRange, UserError
 from domino_lightning.stages.trainer_settings import lacking, own_loggers, with_cluster_environment
 from domino_lightning.store.work import Work
 from domino_lightning.utils.ranges import ONE_OR_MORE, POSITIVE, WORKERS_OR_NONE, check_ranges
+from domino_lightning.utils.yielding import may_be_asked
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, Trainer
@@ -100,7 +101,7 @@ def make_trainer(
     limit = runtime.divergence_nats
     try:
         seed_everything(seed, workers=True, verbose=False)
-        return Trainer(
+        made = Trainer(
             **args,
             callbacks=[
                 *(own if isinstance(own, list) else [own]),
@@ -125,3 +126,8 @@ def make_trainer(
     except (MisconfigurationException, ValueError, TypeError) as error:
         what = f"{stage}.trainer or {stage}.seed"
         raise UserError(f"{what}: Lightning refuses it: {one_line(error)}.") from None
+    if may_be_asked():
+        # Ranks look between two steps whether they were asked to end (`ResumableCheckpoint`). Lightning would tell the
+        # others from within its handler of SIGTERM, and end a validation in the middle, with nothing saved.
+        made._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    return made

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from domino_lightning.stages.finetune import Finetune, FinetuneRuntime
 from domino_lightning.stages.tune import Tune, TuneRuntime
 from domino_lightning.store.work import Work
 from domino_lightning.tracking.metrics_file import MetricsFile, read_metrics, series
+from domino_lightning.utils import yielding
 from domino_lightning.utils.jsonl import read_json
 
 # Seven references in batches of two: an epoch has four batches, the last with one text.
@@ -370,3 +373,44 @@ def test_tidy_keeps_the_last_value_of_a_step_done_twice_and_drops_a_torn_row(tmp
         file.write("11,a")
     MetricsFile(metrics.path).tidy()
     assert metrics.path.read_text().split() == ["step,key,value", "9,a,0.1", "10,a,3.0", "10,b,1.0"]
+
+
+@pytest.fixture
+def heeded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process is a rank that an agent on a cluster may ask to end."""
+    before = {number: signal.getsignal(number) for number in yielding.SIGNALS}
+    monkeypatch.setenv(yielding.MAY_YIELD, "1")
+    monkeypatch.setattr(yielding._State, "asked", False)
+    yielding.heed()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+class Asked(Callback):
+    """Asks the process to end at the n-th call of a hook, once training has begun."""
+
+    def __init__(self, hook: str, number: int, by: signal.Signals) -> None:
+        self.calls = 0
+
+        def hooked(trainer: Any, *_: Any) -> None:
+            self.calls += not trainer.sanity_checking
+            if self.calls == number:
+                self.calls += 1
+                os.kill(os.getpid(), by)
+
+        setattr(self, hook, hooked)
+
+
+@pytest.mark.parametrize("by", yielding.SIGNALS)
+@pytest.mark.parametrize("hook", ["on_validation_batch_start", "on_train_batch_start"])
+def test_a_rank_that_is_asked_to_end_saves_at_the_next_step_whatever_it_does(
+    tune: Run, heeded: None, monkeypatch: pytest.MonkeyPatch, hook: str, by: signal.Signals
+) -> None:
+    """In the middle of a validation too, where Lightning would raise on SIGTERM."""
+    schedule = SCHEDULES["steps"]
+    whole = tune("whole", schedule)
+    with pytest.raises(KeyboardInterrupt):
+        tune("asked", schedule, Asked(hook, 1, by), every=None)
+    monkeypatch.setattr(yielding._State, "asked", False)
+    tune("asked", schedule, every=None).assert_same(whole)
