@@ -106,12 +106,10 @@ def judge(tables: Floats, world: World) -> dict[str, Floats]:
     for name, one in (("score", arms[1]), ("score_odd", arms[3])):
         low, high = score_interval(one)
         found[name] = (low <= world.score) & (world.score <= high)
-    (equal, better, odd), loan = gains, lent(gains)
-    for name, one, truth in (("difference", better, GAIN), ("difference_odd", odd, 0.0)):
-        low, high = difference_interval(one, loan)
+    equal, better, odd = (difference_interval(gain, lent(gains)) for gain in gains)
+    for name, (low, high), truth in (("difference", better, GAIN), ("difference_odd", odd, 0.0)):
         found[name] = (low <= truth) & (truth <= high)
-    for name, one in (("rejected", equal), ("rejected_odd", odd), ("power", better)):
-        low, high = difference_interval(one, loan)
+    for name, (low, high) in (("rejected", equal), ("rejected_odd", odd), ("power", better)):
         found[name] = (low > 0) | (high < 0)  # where p is below 5%
     return {name: values.astype(np.float64) for name, values in found.items()}
 

@@ -61,7 +61,7 @@ def score_interval(
     least = 1 / max(table.groups - 1, 1)  # where groups are all or nothing, as their variance has G - 1 below it
     told = (table.seeds == 1) & np.isclose(error, least, rtol=1e-9, atol=0)
     error, freedom = np.where(told, 1 / table.groups, error), np.where(told, np.inf, mean.freedom)
-    skewed = np.minimum(freedom, np.where(told, np.inf, _skewed(table, spread * span**2)))
+    skewed = np.minimum(freedom, _skewed(table, spread * span**2))
 
     def low_end(share: Floats, above: Floats) -> Floats:
         """The low end of a share; the high end is that of what is left of it."""
@@ -70,7 +70,7 @@ def score_interval(
         def end(level: float) -> Floats:
             known, guess = (error * stdtrit(each, 1 - level) ** 2 for each in (freedom, skewed))
             whole = stdtrit(np.inf, 1 - level) ** 2 / table.groups  # of groups that are all or nothing
-            return _wilson(share, np.where(few, np.minimum(guess, np.maximum(known, whole)), known))
+            return _wilson(share, np.where(few, np.clip(guess, known, np.maximum(known, whole)), known))
 
         two, one = end(tail), end(2 * tail)
         trials = np.fmax(1 / error, table.groups * above / share)
@@ -104,15 +104,13 @@ def difference_interval(
     value, inner, outer = table.value, _against_zero(table, lent, confidence), table.mean(lent)
     level = (1 + confidence) / 2
     whole = table.shape.size - value**2  # the variance between groups that were 0 or ±1, as many lost and won
-    near, far, guess = (
-        stdtrit(freedom, level) * np.sqrt(variance)
-        for freedom, variance in (
-            (inner.freedom, inner.variance),
-            (outer.freedom, outer.variance),
-            (np.minimum(outer.freedom, _skewed(table, whole)), outer.variance),
-        )
+    near = stdtrit(inner.freedom, level) * np.sqrt(inner.variance)
+    known, guess = (
+        stdtrit(freedom, level) * np.sqrt(outer.variance)
+        for freedom in (outer.freedom, np.minimum(outer.freedom, _skewed(table, whole)))
     )
-    far = np.minimum(guess, np.maximum(far, stdtrit(np.inf, level) * np.sqrt(np.maximum(whole, 0) / table.groups)))
+    most = stdtrit(np.inf, level) * np.sqrt(np.maximum(whole, 0) / table.groups)
+    far = np.clip(guess, known, np.maximum(known, most))
     b = _unlike(table.groups, confidence)
     low = np.maximum(value - np.where(value > 0, near, far), -1)
     high = np.minimum(value + np.where(value < 0, near, far), 1)

@@ -8,6 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from lightning.pytorch import Callback
+from safetensors.torch import load_file
+
+from domino_lightning.callbacks.checkpoint import LAST
+from domino_lightning.losses import InfoNCE
+from domino_lightning.stages.tune import Tune, TuneRuntime
+from domino_lightning.store.work import Work
+from domino_lightning.utils.jsonl import read_json
+from tests.modules.stage_runs import HEALTH, Noisy, Result, Run
 
 
 @pytest.fixture
@@ -49,3 +59,41 @@ def quiet_trainer(tmp_path: Path) -> Callable[..., Any]:
         return Trainer(**{**fixed, "limit_val_batches": 0, **settings})
 
     return make
+
+
+@pytest.fixture
+def tune(tmp_path: Path, splits: Path, tiny_backbone: Path) -> Run:
+    """Runs the tune stage in this process in a directory of a given name."""
+
+    def run(
+        name: str, schedule: dict[str, Any], kill: Callback | None = None, every: int | None = 2, **model: Any
+    ) -> Result:
+        directory = tmp_path / name
+        directory.mkdir(exist_ok=True)
+        settings = {
+            "backbone": str(tiny_backbone),
+            "domain_prompt": Noisy(3),
+            "loss": InfoNCE(pairs=1),
+            "num_sample_tokens": 2,
+            "learning_rate": 0.05,
+            "sample_learning_rate": 0.05,
+            "warmup_steps": 2,
+            **model,
+        }
+        trainer = {"accelerator": "cpu", "gradient_clip_val": 1.0, "callbacks": [kill] if kill else [], **schedule}
+        data = {"tokenizer": str(tiny_backbone), "batch_size": 2, "max_length": 64}
+        health: dict[str, Any] = {
+            "health_every_n_steps": 3,
+            "probe_size": 2,
+            "samples_every_n_steps": 4,
+            "sample_tokens": 4,
+        }
+        stage = Tune(settings, data, trainer, TuneRuntime(every, **health), seed=3)
+        stage.run(Work(directory, {"prepare": splits}, "0" * 16, {}))
+        return Result(
+            load_file(str(directory / "soft_prompt.safetensors")),
+            "".join((directory / name).read_text() for name in HEALTH) + str(read_json(directory / "soft_prompt.json")),
+            torch.load(directory / "scratch" / LAST, weights_only=True),
+        )
+
+    return run

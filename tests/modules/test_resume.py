@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
-import signal
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +15,13 @@ from torch import Tensor
 
 from domino_lightning.callbacks.checkpoint import LAST, ResumableCheckpoint
 from domino_lightning.domains import CodeExec
-from domino_lightning.losses import InfoNCE
 from domino_lightning.modules import Lora, LoraTuningModule
-from domino_lightning.nn import DomainPrompt, DomainTokens
 from domino_lightning.stages.finetune import Finetune, FinetuneRuntime
 from domino_lightning.stages.tune import Tune, TuneRuntime
 from domino_lightning.store.work import Work
 from domino_lightning.tracking.metrics_file import MetricsFile, read_metrics, series
-from domino_lightning.utils import yielding
 from domino_lightning.utils.jsonl import read_json
-
-# Seven references in batches of two: an epoch has four batches, the last with one text.
-SCHEDULES: dict[str, dict[str, Any]] = {
-    "steps": {"max_steps": 12, "val_check_interval": 3, "check_val_every_n_epoch": None},
-    "epochs": {"max_epochs": 3, "val_check_interval": 3, "check_val_every_n_epoch": None},
-    "epoch ends": {"max_epochs": 3},
-    "accumulated": {
-        "max_steps": 6, "accumulate_grad_batches": 2, "val_check_interval": 3, "check_val_every_n_epoch": None,
-    },
-}  # fmt: skip
+from tests.modules.stage_runs import SCHEDULES, Result, Run
 
 
 class Killed(BaseException):
@@ -56,88 +40,6 @@ class Kill(Callback):
                 raise Killed
 
         setattr(self, hook, hooked)
-
-
-class NoisyTokens(DomainTokens):
-    """Draws from global random state in every step."""
-
-    def forward(self) -> Tensor:
-        return self.weight + 0.01 * torch.randn_like(self.weight)
-
-
-class Noisy(DomainPrompt):
-    """With such tokens."""
-
-    def tokens(self, *given: Any) -> DomainTokens:
-        return NoisyTokens(self.start(*given))
-
-
-@dataclass
-class Result:
-    """All that a training run leaves."""
-
-    tensors: dict[str, Tensor]
-    metrics: str
-    checkpoint: dict[str, Any]
-
-    def assert_same(self, other: Result) -> None:
-        assert self.metrics == other.metrics
-        assert self.tensors.keys() == other.tensors.keys()
-        assert [name for name in self.tensors if not torch.equal(self.tensors[name], other.tensors[name])] == []
-        for name in ("state_dict", "optimizer_states", "lr_schedulers", "sample_table", "callbacks"):
-            assert flat(self.checkpoint.get(name)) == flat(other.checkpoint.get(name)), name
-        assert self.checkpoint["global_step"] == other.checkpoint["global_step"]
-
-
-def flat(node: Any) -> Any:
-    """Tensors as lists, so that trees can be compared."""
-    if isinstance(node, Tensor):
-        return node.tolist()
-    if isinstance(node, dict):
-        return {str(key): flat(value) for key, value in node.items()}
-    return [flat(value) for value in node] if isinstance(node, list | tuple) else node
-
-
-Run = Callable[..., Result]
-HEALTH = ("metrics.csv", "pair_matrix.jsonl", "nearest_tokens.jsonl", "samples.jsonl")
-
-
-@pytest.fixture
-def tune(tmp_path: Path, splits: Path, tiny_backbone: Path) -> Run:
-    """Runs the tune stage in this process in a directory of a given name."""
-
-    def run(
-        name: str, schedule: dict[str, Any], kill: Callback | None = None, every: int | None = 2, **model: Any
-    ) -> Result:
-        directory = tmp_path / name
-        directory.mkdir(exist_ok=True)
-        settings = {
-            "backbone": str(tiny_backbone),
-            "domain_prompt": Noisy(3),
-            "loss": InfoNCE(pairs=1),
-            "num_sample_tokens": 2,
-            "learning_rate": 0.05,
-            "sample_learning_rate": 0.05,
-            "warmup_steps": 2,
-            **model,
-        }
-        trainer = {"accelerator": "cpu", "gradient_clip_val": 1.0, "callbacks": [kill] if kill else [], **schedule}
-        data = {"tokenizer": str(tiny_backbone), "batch_size": 2, "max_length": 64}
-        health: dict[str, Any] = {
-            "health_every_n_steps": 3,
-            "probe_size": 2,
-            "samples_every_n_steps": 4,
-            "sample_tokens": 4,
-        }
-        stage = Tune(settings, data, trainer, TuneRuntime(every, **health), seed=3)
-        stage.run(Work(directory, {"prepare": splits}, "0" * 16, {}))
-        return Result(
-            load_file(str(directory / "soft_prompt.safetensors")),
-            "".join((directory / name).read_text() for name in HEALTH) + str(read_json(directory / "soft_prompt.json")),
-            torch.load(directory / "scratch" / LAST, weights_only=True),
-        )
-
-    return run
 
 
 @pytest.fixture
@@ -373,44 +275,3 @@ def test_tidy_keeps_the_last_value_of_a_step_done_twice_and_drops_a_torn_row(tmp
         file.write("11,a")
     MetricsFile(metrics.path).tidy()
     assert metrics.path.read_text().split() == ["step,key,value", "9,a,0.1", "10,a,3.0", "10,b,1.0"]
-
-
-@pytest.fixture
-def heeded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """This process is a rank that an agent on a cluster may ask to end."""
-    before = {number: signal.getsignal(number) for number in yielding.SIGNALS}
-    monkeypatch.setenv(yielding.MAY_YIELD, "1")
-    monkeypatch.setattr(yielding._State, "asked", False)
-    yielding.heed()
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-class Asked(Callback):
-    """Asks the process to end at the n-th call of a hook, once training has begun."""
-
-    def __init__(self, hook: str, number: int, by: signal.Signals) -> None:
-        self.calls = 0
-
-        def hooked(trainer: Any, *_: Any) -> None:
-            self.calls += not trainer.sanity_checking
-            if self.calls == number:
-                self.calls += 1
-                os.kill(os.getpid(), by)
-
-        setattr(self, hook, hooked)
-
-
-@pytest.mark.parametrize("by", yielding.SIGNALS)
-@pytest.mark.parametrize("hook", ["on_validation_batch_start", "on_train_batch_start"])
-def test_a_rank_that_is_asked_to_end_saves_at_the_next_step_whatever_it_does(
-    tune: Run, heeded: None, monkeypatch: pytest.MonkeyPatch, hook: str, by: signal.Signals
-) -> None:
-    """In the middle of a validation too, where Lightning would raise on SIGTERM."""
-    schedule = SCHEDULES["steps"]
-    whole = tune("whole", schedule)
-    with pytest.raises(KeyboardInterrupt):
-        tune("asked", schedule, Asked(hook, 1, by), every=None)
-    monkeypatch.setattr(yielding._State, "asked", False)
-    tune("asked", schedule, every=None).assert_same(whole)
